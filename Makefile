@@ -1,0 +1,52 @@
+# `make help` lists the targets. PYTHON picks the interpreter that the virtual environment is made with.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= examples/digits.yaml
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: $(VENV)/.ready  ## Make the virtual environment from requirements.lock, every download checked by its hash
+
+# Not from pyproject.toml too: touching that file must not renew the environment under a running job.
+$(VENV)/.ready: requirements.lock requirements-uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "flowmap needs Python 3.11 or newer; say PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) from requirements.lock ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(UV) install --quiet --require-hashes -r requirements.lock
+	@$(UV) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: run
+run: setup  ## Run the whole pipeline on examples/digits.yaml (CONFIG=FILE for another)
+	@$(BIN)/flowmap run $(CONFIG)
+
+.PHONY: test
+test: setup  ## Run the tests
+	@$(BIN)/python -m pytest
+
+.PHONY: check
+check: setup  ## Lint and format (ruff), strict types (mypy)
+	@$(BIN)/ruff check components pipelines tests
+	@$(BIN)/ruff format --check components pipelines tests
+	@$(BIN)/mypy
+
+.PHONY: format
+format: setup  ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix components pipelines tests
+	@$(BIN)/ruff format components pipelines tests
+
+.PHONY: lock
+lock: setup  ## Resolve pyproject.toml anew into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean:  ## Remove local state (.flowmap) and caches, not the environment
+	@rm -rf .flowmap .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,97 @@
+"""The manifest of an artifact: each file's path, size and sha256, the digest of the whole, and who made it.
+
+    manifest = build_manifest(directory, step="data_prep", step_digest="...")
+    parse_manifest(data, where="steps/...")     # IntegrityError when it does not fit its own digest
+
+The digest covers the schema version and the list of files, not the producer: the same bytes have the same name whoever
+wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flowmap.errors import DataError, IntegrityError
+
+MANIFEST_NAME = "manifest.json"
+_CHUNK_BYTES = 1 << 20
+
+
+class FileEntry(BaseModel):
+    """One file: path relative to the artifact, size in bytes, sha256 in hexadecimal."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What an artifact consists of; a few kilobytes that travel between steps in place of the bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = 1
+    digest: str
+    step: str
+    step_digest: str
+    files: tuple[FileEntry, ...]
+
+    def entry(self, path: str) -> FileEntry:
+        """The entry of one file. Raises IntegrityError when the artifact has no such file."""
+        for item in self.files:
+            if item.path == path:
+                return item
+        raise IntegrityError(f"artifact {self.digest} of step {self.step} has no file {path}")
+
+    def to_bytes(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json")) + b"\n"
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8. NaN is refused (ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def artifact_digest(files: tuple[FileEntry, ...]) -> str:
+    return sha256_of(canonical_json({"schema_version": 1, "files": [entry.model_dump() for entry in files]}))
+
+
+def build_manifest(directory: Path, *, step: str, step_digest: str) -> Manifest:
+    """Describe every file under `directory`. Links and an existing manifest are refused (DataError)."""
+    entries = []
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink():
+            raise DataError(f"{path}: a link can't be part of an artifact; write a plain file")
+        if path.is_file():
+            name = path.relative_to(directory).as_posix()
+            entries.append(FileEntry(path=name, size=path.stat().st_size, sha256=sha256_of_file(path)))
+    files = tuple(entries)
+    return Manifest(digest=artifact_digest(files), step=step, step_digest=step_digest, files=files)
+
+
+def parse_manifest(data: bytes, *, where: str) -> Manifest:
+    """Read a manifest and check that its digest belongs to its list of files (IntegrityError)."""
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValueError as error:
+        raise IntegrityError(f"{where} is not a manifest: {str(error).splitlines()[0]}") from None
+    if artifact_digest(manifest.files) != manifest.digest:
+        raise IntegrityError(f"{where}: the list of files was changed after the manifest was written")
+    return manifest

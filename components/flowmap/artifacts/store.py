@@ -1,0 +1,68 @@
+"""The object store's protocol, and the way from a URL to a store.
+
+    store = open_store("/data/flowmap")            # or file:///data/flowmap
+
+Layout below the store's root:
+    artifacts/<digest>/...              bytes of an artifact, and its manifest.json
+    steps/<step digest>.json            which result a step digest has
+    checkpoints/<step>/<step digest>/   what an interrupted step resumes from
+    lineage/<digest>.json               who made what, when, where
+    runs/<run id>/...                   what each step of one run did, and the run's summary
+    models/<name>/<version>/...         published versions; immutable
+    models/<name>/aliases/<alias>       the only thing that moves
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlparse
+
+from flowmap.errors import ConfigError
+
+
+class ObjectStore(Protocol):
+    """Named bytes. Names are relative, with `/` between their parts.
+
+    Every method raises StoreError when the store can't be reached or refuses; a torn write is never visible.
+    """
+
+    url: str
+
+    def put_file(self, name: str, source: Path) -> None:
+        """Write a file's bytes under `name`, whole or not at all; an object of that name is replaced."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write bytes under `name`, whole or not at all; an object of that name is replaced."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write bytes when no object has that name; of many writers at once, exactly one is told True."""
+
+    def get(self, name: str) -> bytes:
+        """The object's bytes. KeyError when there is none."""
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The object's bytes, a piece at a time. KeyError when there is none."""
+
+    def exists(self, name: str) -> bool:
+        """Whether an object has that name."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Names below `prefix/`, sorted, at every depth."""
+
+    def delete(self, name: str) -> None:
+        """Remove the object; nothing happens when there is none."""
+
+
+def open_store(url: str) -> ObjectStore:
+    """Open the store at `url`, a path or `file://PATH`. Raises ConfigError for any other scheme."""
+    from flowmap.artifacts.local_store import LocalStore
+
+    parsed = urlparse(url)
+    path = unquote(parsed.path) if parsed.scheme else url
+    if parsed.scheme not in ("", "file"):
+        raise ConfigError(f"store {url!r}: unknown scheme {parsed.scheme!r}; use a path or file:///some/folder")
+    if not path:
+        raise ConfigError(f"store {url!r}: no path; use a path or file:///some/folder")
+    return LocalStore(Path(path))

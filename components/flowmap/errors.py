@@ -1,0 +1,35 @@
+"""Errors a person can act on. Each says what was wrong, with which value, where, and what to do.
+
+`exit_code` is the status a command ends with: 1 failed, 2 wrong use or wrong configuration. Anything that is not a
+`FlowmapError` is a defect of this program and shows its traceback.
+"""
+
+from __future__ import annotations
+
+
+class FlowmapError(Exception):
+    """A run can't go on, for a reason the user can act on."""
+
+    exit_code = 1
+
+
+class ConfigError(FlowmapError):
+    """The configuration or the command line is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(FlowmapError):
+    """The user's data can't be used as it is: a broken image, a missing column, too few images of a prompt."""
+
+
+class StoreError(FlowmapError):
+    """The object store can't be reached, refuses the credentials, or is full."""
+
+
+class IntegrityError(FlowmapError):
+    """Bytes in the store are not the bytes that were written there."""
+
+
+class InvariantError(FlowmapError):
+    """The training broke a law it must keep (ratio 1 before the first update, a map without holes, finite losses)."""

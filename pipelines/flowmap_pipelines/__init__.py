@@ -1,0 +1,1 @@
+"""What runs where the pipeline is started: a laptop, CI, a notebook."""
