@@ -1,0 +1,1 @@
+"""What data_prep writes and every later step reads."""

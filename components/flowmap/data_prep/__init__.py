@@ -1,0 +1,1 @@
+"""Data preparation: from a source of images to four disjoint, validated splits."""

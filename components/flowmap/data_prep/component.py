@@ -1,0 +1,11 @@
+"""The KFP shell of data preparation."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
+def data_prep(settings: str, data: dsl.Output[dsl.Dataset]):
+    """Read, check and split the images."""
+    from flowmap.step import execute
+
+    execute("data_prep", settings, {}, data)

@@ -1,0 +1,80 @@
+"""Great Expectations on the table of images; the suite is `expectations.json` beside this file.
+
+Pixels are no table, so what is checked is one row an image: id, digest, shape, label, prompt, min, max, mean, split.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from flowmap.errors import DataError
+
+SUITE = Path(__file__).with_name("expectations.json")
+_NUM_IDS = 10
+
+
+def validate(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
+    """Check `table` against the suite.
+
+    Returns:
+        One row an expectation: its name, its column, and how many rows it looked at.
+
+    Raises:
+        DataError: naming each failed expectation, how many rows fail it, and the ids of the first ten.
+    """
+    rows, failures = [], []
+    for outcome in _run_suite(table)["results"]:
+        configuration = outcome["expectation_config"]
+        kwargs = configuration["kwargs"]
+        what = f"{configuration['type']}({kwargs.get('column', 'table')})"
+        if raised := _exception(outcome["exception_info"]):
+            failures.append(f"{what} could not be checked: {raised}")
+        elif not outcome["success"]:
+            failures.append(f"{what} {_failure(outcome['result'], len(table))}")
+        rows.append({"expectation": configuration["type"], "column": kwargs.get("column"), "num_rows": len(table)})
+    if failures:
+        lines = "".join(f"\n  {failure}" for failure in failures)
+        raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {SUITE.name}:{lines}")
+    return tuple(rows)
+
+
+def _failure(figures: dict[str, Any], num_rows: int) -> str:
+    ids = [row["id"] for row in figures.get("unexpected_index_list") or []]
+    if not ids:
+        return f"failed: observed {figures.get('observed_value')}"
+    more = ", ..." if len(ids) > _NUM_IDS else ""
+    return f"failed for {len(ids)} of {num_rows} images: {', '.join(map(str, ids[:_NUM_IDS]))}{more}"
+
+
+def _run_suite(table: pd.DataFrame) -> dict[str, Any]:
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        asset = context.data_sources.add_pandas("images").add_dataframe_asset("table")
+        suite = context.suites.add(gx.ExpectationSuite(name="images", expectations=json.loads(SUITE.read_text())))
+        definition = gx.ValidationDefinition(
+            name="images", data=asset.add_batch_definition_whole_dataframe("all"), suite=suite
+        )
+        outcome = context.validation_definitions.add(definition).run(
+            batch_parameters={"dataframe": table},
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]},
+        )
+    found: dict[str, Any] = outcome.to_json_dict()
+    return found
+
+
+def _exception(info: dict[str, Any]) -> str | None:
+    """The message in an `exception_info`, which is one dictionary, or one for each metric."""
+    entries = [info] if "raised_exception" in info else list(info.values())
+    return next((str(entry["exception_message"]) for entry in entries if entry.get("raised_exception")), None)

@@ -1,0 +1,90 @@
+"""One record for each time a step ran or was reused.
+
+Run id, times, host and library versions live here and nowhere else: they never enter an artifact or a step digest.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from flowmap.artifacts.manifest import sha256_of
+from flowmap.artifacts.store import ObjectStore
+
+RUN_VARIABLE = "FLOWMAP_RUN_ID"
+_LIBRARIES = ("flowmap", "torch", "deepspeed", "numpy", "kfp", "great-expectations")
+
+
+class StepRecord(BaseModel):
+    """What one step of one run did. Inputs and output are artifact digests."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: int = 1
+    run_id: str
+    step: str
+    step_digest: str
+    code_version: str
+    section: dict[str, Any]
+    inputs: dict[str, str]
+    output: str
+    reused: bool
+    wall_s: float
+    finished_at: str
+    host: str
+    python: str
+    libraries: dict[str, str]
+
+
+def record_step(
+    store: ObjectStore,
+    *,
+    step: str,
+    step_digest: str,
+    code_version: str,
+    section: dict[str, Any],
+    inputs: Mapping[str, str],
+    output: str,
+    reused: bool,
+    wall_s: float,
+) -> StepRecord:
+    """Write the record under its digest, and under the run's id for those who look for a run."""
+    record = StepRecord(
+        run_id=os.environ.get(RUN_VARIABLE, "none"),
+        step=step,
+        step_digest=step_digest,
+        code_version=code_version,
+        section=section,
+        inputs=dict(inputs),
+        output=output,
+        reused=reused,
+        wall_s=round(wall_s, 2),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        python=platform.python_version(),
+        libraries=dict(_library_versions()),
+    )
+    data = record.model_dump_json(indent=1).encode()
+    store.create(f"lineage/{sha256_of(data)}.json", data)
+    store.put(f"runs/{record.run_id}/{step}.json", data)
+    return record
+
+
+def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
+    """What each step of a run did, by the step's name, in the order they finished."""
+    records = [StepRecord.model_validate_json(store.get(name)) for name in store.names(f"runs/{run_id}")]
+    return {record.step: record for record in sorted(records, key=lambda record: record.finished_at)}
+
+
+def _library_versions() -> Iterator[tuple[str, str]]:
+    for name in _LIBRARIES:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue

@@ -1,0 +1,35 @@
+"""Affine paths x_t = a_t x_0 + b_t eps between data x_0 and standard normal noise eps."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class AffinePath(Protocol):
+    """The coefficients of a path for times of shape (batch,): a_0 = 1, b_0 = 0; b_1 is the noise's own scale."""
+
+    def a(self, t: Tensor) -> Tensor:
+        """How much data is left at time t."""
+
+    def b(self, t: Tensor) -> Tensor:
+        """How much noise has come in by time t."""
+
+
+class RectifiedFlow:
+    """x_t = (1 - t) x_0 + t eps, whose velocity is v(x, t) = E[eps - x_0 given x_t = x].
+
+    Source: rectified flow (arXiv 2209.03003), flow matching (arXiv 2210.02747), times as in MeanFlow.
+    """
+
+    def a(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def b(self, t: Tensor) -> Tensor:
+        return t
+
+
+def over_data(t: Tensor, x: Tensor) -> Tensor:
+    """Times of shape (batch,) in a shape that multiplies states of shape (batch, *data)."""
+    return t.reshape(-1, *([1] * (x.dim() - 1)))

@@ -1,0 +1,43 @@
+"""Deterministic sampling: what is shipped and evaluated."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowmap.maps.flow_map import FlowMap
+
+
+def even_grid(num_evaluations: int) -> tuple[float, ...]:
+    """1 = t_0 > ... > t_n = 0, evenly spaced."""
+    return tuple(1 - step / num_evaluations for step in range(num_evaluations + 1))
+
+
+@torch.no_grad()
+def compose(flow_map: FlowMap, noise: Tensor, prompt: Tensor, grid: Sequence[float]) -> Tensor:
+    """Apply the map along a falling grid, one map evaluation for each interval.
+
+    Args:
+        noise: the states at t = 1, shape (batch, *data).
+        prompt: shape (batch,).
+        grid: times that fall from 1 to 0.
+
+    Returns:
+        The states at the grid's last time, shape (batch, *data).
+    """
+    x = noise
+    for t, r in itertools.pairwise(grid):
+        x = flow_map.transport(x, noise.new_full((len(x),), t), noise.new_full((len(x),), r), prompt)
+    return x
+
+
+@torch.no_grad()
+def euler(flow_map: FlowMap, noise: Tensor, prompt: Tensor, num_evaluations: int) -> Tensor:
+    """Euler steps of dx = v dt from t = 1 to 0 on an even grid: how the many-step baseline samples."""
+    x = noise
+    for t, r in itertools.pairwise(even_grid(num_evaluations)):
+        x = x - (t - r) * flow_map.velocity(x, noise.new_full((len(x),), t), prompt)
+    return x

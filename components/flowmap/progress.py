@@ -1,0 +1,85 @@
+"""Progress of long work: a bar with rate and time left on a terminal, a line every few seconds in a log.
+
+    with Progress("base_training", total=600) as progress:
+        progress.update(loss=0.3)
+
+A step's own output is a pipe that the pipeline's runner reads line by line; the name of the terminal, in the
+environment, lets the bar be drawn past it. `say` prints a line for people; a runner that wants to tell those from what
+libraries print asks for a mark in front of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+TERMINAL_VARIABLE = "FLOWMAP_TERMINAL"
+MARK_VARIABLE = "FLOWMAP_LINE_MARK"
+_LINE_EVERY_S = 5.0
+
+
+def say(text: str) -> None:
+    """Print one line for the person who watches the run."""
+    print(os.environ.get(MARK_VARIABLE, "") + text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Counts updates up to `total`, starting at `done` when work is resumed. `update` may be called at any rate."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._begin = done
+        self._began_s = self._shown_s = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if terminal := os.environ.get(TERMINAL_VARIABLE):
+            self._draw_on(Path(terminal))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar.console.file.close()
+
+    def update(self, **figures: float) -> None:
+        """One more is done; `figures` are shown beside the count."""
+        self.done += 1
+        tail = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, figures=tail)
+            return
+        now_s = time.monotonic()
+        if now_s - self._shown_s < _LINE_EVERY_S and self.done < self.total:
+            return
+        self._shown_s = now_s
+        rate = (self.done - self._begin) / max(now_s - self._began_s, 1e-9)
+        left_s = (self.total - self.done) / rate
+        say(f"{self.label}  {self.done}/{self.total}  {rate:.1f}/s  {left_s:.0f} s left  {tail}".rstrip())
+
+    def _draw_on(self, terminal: Path) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        try:
+            file = terminal.open("w")
+        except OSError:
+            return
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(file=file, force_terminal=True),
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures="")
+        self._bar.start()

@@ -1,0 +1,22 @@
+"""Seeds, and generators that depend on what they are for rather than on who asks first."""
+
+from __future__ import annotations
+
+import random
+
+from flowmap.artifacts.manifest import canonical_json, sha256_of
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed below 2^63 for one purpose, such as (run seed, "rollout", 7, prompt 3): equal parts, equal seed."""
+    return int(sha256_of(canonical_json(list(parts)))[:16], 16) >> 1

@@ -1,0 +1,138 @@
+"""Runs the pipeline on this machine, with kfp's local runner; a directory is the store unless another is named.
+
+Below the root: `store/`, `logs/<run id>.log` with everything that steps and libraries print, `scratch/` while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import shutil
+import sys
+import warnings
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.config import RunConfig
+from flowmap.errors import FlowmapError
+from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records
+from flowmap.progress import MARK_VARIABLE, TERMINAL_VARIABLE
+from flowmap.step import ERROR_VARIABLE, STORE_VARIABLE
+
+_MARK = "\x1e"
+_LAST_LINES = 15
+
+
+class StepError(FlowmapError):
+    """A step of the pipeline failed."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What a run left: its id, its steps' records in the order they finished, and the store they lie in."""
+
+    run_id: str
+    store: ObjectStore
+    records: dict[str, StepRecord]
+
+
+def store_of(root: Path) -> ObjectStore:
+    """The store of a local root."""
+    return open_store(str(root.absolute() / "store"))
+
+
+def run_locally(config: RunConfig, root: Path) -> LocalRun:
+    """Run the whole DAG below `root`. kfp's settings are global to a process: one call each.
+
+    Raises:
+        StepError: a step failed; the message is the step's own, or the end of what it printed.
+    """
+    root = root.absolute()
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    scratch, log = root / "scratch" / run_id, root / "logs" / f"{run_id}.log"
+    store = store_of(root)
+    for folder in (scratch / "tmp", log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _set_environment(run_id, store, scratch)
+        _run_pipeline(config, scratch, log)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return LocalRun(run_id, store, run_records(store, run_id))
+
+
+def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
+    """What the steps' processes inherit."""
+    os.environ |= {
+        RUN_VARIABLE: run_id,
+        STORE_VARIABLE: store.url,
+        ERROR_VARIABLE: str(scratch / "error.json"),
+        MARK_VARIABLE: _MARK,
+        "TMPDIR": str(scratch / "tmp"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    # OpenMP threads that spin while they wait starve the autograd thread on few cores: 2.5 updates/s instead of 8.5.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 8)))
+    if sys.stderr.isatty():
+        os.environ[TERMINAL_VARIABLE] = os.ttyname(sys.stderr.fileno())
+
+
+def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:
+    from kfp import local
+
+    from flowmap_pipelines.training_pipeline import training_pipeline
+
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(scratch / "outputs"),
+        workspace_root=str(scratch / "workspace"),
+    )
+    with log.open("w") as file:
+        tee = _MarkedLines(file, sys.stderr)
+        try:
+            with contextlib.redirect_stdout(tee), warnings.catch_warnings():
+                # The steps' image is not what runs here: their code is this very environment's.
+                warnings.filterwarnings("ignore", message=".*non-Python base image.*")
+                training_pipeline(settings=config.to_json())
+        except RuntimeError as error:
+            raise _explained(error, scratch / "error.json", tee, log) from error
+
+
+def _explained(error: RuntimeError, report: Path, lines: _MarkedLines, log: Path) -> StepError:
+    if report.is_file():
+        told = json.loads(report.read_text())
+        return StepError(told["message"], told["exit_code"])
+    tail = "\n".join(lines.last)
+    return StepError(f"{error}\n{tail}\nEverything that was printed is in {log}")
+
+
+class _MarkedLines(io.TextIOBase):
+    """Writes all that kfp and the steps print to a log, and what is meant for people to the terminal as well."""
+
+    def __init__(self, log: TextIO, terminal: TextIO) -> None:
+        self.last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._log, self._terminal, self._rest = log, terminal, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._log.write(line.replace(_MARK, "") + "\n")
+            _, mark, said = line.partition(_MARK)
+            if mark:
+                print(said, file=self._terminal, flush=True)
+            elif line.strip():
+                self.last.append(line.rstrip())
+        self._log.flush()
+        return len(text)
