@@ -2,10 +2,12 @@
 
 from kfp import dsl
 
+from flowmap.base_training.component import base_training
 from flowmap.data_prep.component import data_prep
 
 
 @dsl.pipeline(name="flowmap", description="Train a few-step generator with reinforcement learning")
 def training_pipeline(settings: str):
     """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
-    data_prep(settings=settings).set_caching_options(False)
+    data = data_prep(settings=settings).set_caching_options(False).outputs["data"]
+    base_training(settings=settings, data=data).set_caching_options(False)

@@ -1,0 +1,78 @@
+"""The two objectives of base training. Each returns (loss, metrics).
+
+States x are (batch, *data), times (batch,), prompts (batch,).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from flowmap.maps import over_data
+from flowmap.maps.flow_map import Network
+
+_SMOOTHING = 1e-2
+
+
+def draw_times(num: int, equal_times: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """t >= r, each logit-normal(-.4, 1), shape (num,); r = t for a fraction `equal_times` of them."""
+    pair = torch.sigmoid(torch.randn(2, num, generator=generator) - 0.4)
+    t, r = pair.max(0).values, pair.min(0).values
+    return t, torch.where(torch.rand(num, generator=generator) < equal_times, t, r)
+
+
+def mean_flow_target(network: Network, z: Tensor, velocity: Tensor, t: Tensor, r: Tensor, prompt: Tensor) -> Tensor:
+    """v - (t - r) du/dt along the path, without gradient, shape (batch, *data).
+
+    du/dt is the Jacobian-vector product of u(z, r, t) with the tangents (v, 0, 1).
+
+    Source: MeanFlow (arXiv 2505.13447), equations 8 to 11.
+    """
+    with torch.no_grad():
+        slope: Tensor = jvp(
+            lambda z, t, r: network(z, t, r, prompt),
+            (z, t, r),
+            (velocity, torch.ones_like(t), torch.zeros_like(r)),
+        )[1]
+    return velocity - over_data(t - r, z) * slope
+
+
+def mean_flow_loss(
+    engine: Network, network: Network, x: Tensor, prompt: Tensor, equal_times: float, generator: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Adaptively weighted squared error of u against the MeanFlow target.
+
+    Args:
+        engine: what is differentiated and trained.
+        network: the plain module inside it, for the derivative along the path.
+        x: data; prompt: its prompts.
+        equal_times: the fraction of pairs with r = t, where the target is the velocity alone.
+    """
+    t, r = draw_times(len(x), equal_times, generator)
+    noise = torch.randn(x.shape, generator=generator)
+    z, velocity = over_data(1 - t, x) * x + over_data(t, x) * noise, noise - x
+    target = mean_flow_target(network, z, velocity, t, r, prompt)
+    return _weighted(engine(z, t, r, prompt) - target)
+
+
+def flow_matching_loss(
+    engine: Network, x: Tensor, prompt: Tensor, generator: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Adaptively weighted squared error of v(x_t, t) against eps - x_0: the many-step baseline.
+
+    The weighting is MeanFlow's: with plain mean squared error the prompt is learnt far more slowly.
+
+    Source: flow matching (arXiv 2210.02747).
+    """
+    t, _ = draw_times(len(x), 1.0, generator)
+    noise = torch.randn(x.shape, generator=generator)
+    z = over_data(1 - t, x) * x + over_data(t, x) * noise
+    return _weighted(engine(z, t, t, prompt) - (noise - x))
+
+
+def _weighted(difference: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """||d||^2 / stop_grad(||d||^2 + c), averaged over the batch. Source: MeanFlow, equation 22 with p = 1."""
+    error = difference.flatten(1).square().sum(1)
+    loss = (error / (error.detach() + _SMOOTHING)).mean()
+    return loss, {"error": float(error.detach().mean() / difference[0].numel())}
