@@ -18,7 +18,7 @@ PACKAGE = "flowmap"
 ROOT = Path(flowmap.__file__).parent
 # The frame decides whether a step runs, not what it computes (its seeding does, and counts); the configuration's values
 # enter the step digest by themselves; progress is only shown; the package's own __init__ holds its version number.
-_WITHOUT_EFFECT = {PACKAGE, *(f"{PACKAGE}.{name}" for name in ("step", "config", "progress", "errors"))}
+_WITHOUT_EFFECT = {PACKAGE, *(f"{PACKAGE}.{name}" for name in ("step", "config", "progress", "errors", "processes"))}
 _NOT_SOURCES = {".pyc", ".typed"}
 
 

@@ -10,12 +10,14 @@ libraries print asks for a mark in front of them.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 TERMINAL_VARIABLE = "FLOWMAP_TERMINAL"
 MARK_VARIABLE = "FLOWMAP_LINE_MARK"
@@ -34,25 +36,28 @@ class Progress:
         self.label, self.total, self.done = label, total, done
         self._begin = done
         self._began_s = self._shown_s = time.monotonic()
+        self._terminal: TextIO | None = None
         self._bar: Any = None
         self._task: Any = None
 
     def __enter__(self) -> Self:
-        if terminal := os.environ.get(TERMINAL_VARIABLE):
-            self._draw_on(Path(terminal))
+        with contextlib.suppress(OSError):
+            if name := os.environ.get(TERMINAL_VARIABLE):
+                self._terminal = Path(name).open("w")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
-            self._bar.console.file.close()
+        if self._terminal is not None:
+            self._terminal.close()
 
     def update(self, **figures: float) -> None:
         """One more is done; `figures` are shown beside the count."""
         self.done += 1
         tail = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, figures=tail)
+        if self._terminal is not None:
+            self._draw(tail)
             return
         now_s = time.monotonic()
         if now_s - self._shown_s < _LINE_EVERY_S and self.done < self.total:
@@ -62,24 +67,30 @@ class Progress:
         left_s = (self.total - self.done) / rate
         say(f"{self.label}  {self.done}/{self.total}  {rate:.1f}/s  {left_s:.0f} s left  {tail}".rstrip())
 
-    def _draw_on(self, terminal: Path) -> None:
+    def _draw(self, figures: str) -> None:
+        """Draw on the terminal, unless a process beside this one is drawing there: then wait until it has finished."""
+        if self._bar is None:
+            try:
+                fcntl.flock(self._terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
+            except OSError:
+                return
+            self._bar = self._make_bar()
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures=figures)
+            self._bar.start()
+        self._bar.update(self._task, completed=self.done, figures=figures)
+
+    def _make_bar(self) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        try:
-            file = terminal.open("w")
-        except OSError:
-            return
-        self._bar = Bar(
+        return Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-            console=Console(file=file, force_terminal=True),
+            console=Console(file=self._terminal, force_terminal=True),
             transient=True,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures="")
-        self._bar.start()

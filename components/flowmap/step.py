@@ -28,12 +28,14 @@ from flowmap.code_version import code_version
 from flowmap.config import RunConfig
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.lineage.record import record_step
+from flowmap.processes import die_with_parent
 from flowmap.progress import say
 from flowmap.registry import Registry
 from flowmap.seeding import seed_everything
 
 STORE_VARIABLE = "FLOWMAP_STORE"
 ERROR_VARIABLE = "FLOWMAP_ERROR_FILE"
+STEP_OF_A_LOCAL_RUN = "FLOWMAP_LOCAL_RUN"
 
 
 class Carrier(Protocol):
@@ -94,6 +96,8 @@ def execute(
 
     What a person can mend ends the process with status 1 and one message, without a traceback.
     """
+    if STEP_OF_A_LOCAL_RUN in os.environ:
+        die_with_parent()
     try:
         return _execute(step, settings, inputs, output, function, reuse, with_incumbent)
     except FlowmapError as error:
