@@ -68,7 +68,7 @@ class BaseTraining(Section):
     width: Count = 256
     depth: Count = 4
     max_frequency: Positive = 3.0
-    updates: Count = 800
+    updates: Count = 600
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Positive = 1e-3
     equal_times: Fraction = 0.5

@@ -4,6 +4,7 @@ from kfp import dsl
 
 from flowmap.base_training.component import base_training
 from flowmap.data_prep.component import data_prep
+from flowmap.reward_training.component import reward_training
 
 
 @dsl.pipeline(name="flowmap", description="Train a few-step generator with reinforcement learning")
@@ -11,3 +12,4 @@ def training_pipeline(settings: str):
     """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
     data = data_prep(settings=settings).set_caching_options(False).outputs["data"]
     base_training(settings=settings, data=data).set_caching_options(False)
+    reward_training(settings=settings, data=data).set_caching_options(False)

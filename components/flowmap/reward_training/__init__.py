@@ -1,0 +1,1 @@
+"""Reward training: a preference model on a split of its own."""
