@@ -119,11 +119,6 @@ class GrpoFinetuning(Section):
             raise ValueError(f"groups ({self.groups}) must be a multiple of processes ({self.processes})")
         return self
 
-    @property
-    def num_transitions(self) -> int:
-        """Stochastic transitions K; the last map to t = 0 is deterministic and comes on top."""
-        return len(self.grid) - 2
-
 
 class Evaluation(Section):
     """How models are measured and what a candidate must reach to be promoted."""

@@ -4,6 +4,7 @@ from kfp import dsl
 
 from flowmap.base_training.component import base_training
 from flowmap.data_prep.component import data_prep
+from flowmap.grpo_finetuning.component import grpo_finetuning
 from flowmap.reward_training.component import reward_training
 
 
@@ -11,5 +12,6 @@ from flowmap.reward_training.component import reward_training
 def training_pipeline(settings: str):
     """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
     data = data_prep(settings=settings).set_caching_options(False).outputs["data"]
-    base_training(settings=settings, data=data).set_caching_options(False)
-    reward_training(settings=settings, data=data).set_caching_options(False)
+    base = base_training(settings=settings, data=data).set_caching_options(False).outputs["base"]
+    reward = reward_training(settings=settings, data=data).set_caching_options(False).outputs["reward"]
+    grpo_finetuning(settings=settings, base=base, reward=reward).set_caching_options(False)
