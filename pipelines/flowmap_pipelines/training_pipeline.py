@@ -4,6 +4,7 @@ from kfp import dsl
 
 from flowmap.base_training.component import base_training
 from flowmap.data_prep.component import data_prep
+from flowmap.evaluation.component import evaluation
 from flowmap.grpo_finetuning.component import grpo_finetuning
 from flowmap.reward_training.component import reward_training
 
@@ -14,4 +15,6 @@ def training_pipeline(settings: str):
     data = data_prep(settings=settings).set_caching_options(False).outputs["data"]
     base = base_training(settings=settings, data=data).set_caching_options(False).outputs["base"]
     reward = reward_training(settings=settings, data=data).set_caching_options(False).outputs["reward"]
-    grpo_finetuning(settings=settings, base=base, reward=reward).set_caching_options(False)
+    tuned = grpo_finetuning(settings=settings, base=base, reward=reward).set_caching_options(False).outputs["tuned"]
+    judged = evaluation(settings=settings, data=data, base=base, reward=reward, tuned=tuned)
+    judged.set_caching_options(False)

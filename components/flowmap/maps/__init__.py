@@ -6,6 +6,16 @@ prompts (batch,) as integers.
 
 from flowmap.maps.flow_map import FlowMap, TwoTimeMap
 from flowmap.maps.path import AffinePath, RectifiedFlow, over_data
-from flowmap.maps.sampling import compose, euler, even_grid
+from flowmap.maps.sampling import compose, euler, even_grid, grid_for
 
-__all__ = ["AffinePath", "FlowMap", "RectifiedFlow", "TwoTimeMap", "compose", "euler", "even_grid", "over_data"]
+__all__ = [
+    "AffinePath",
+    "FlowMap",
+    "RectifiedFlow",
+    "TwoTimeMap",
+    "compose",
+    "euler",
+    "even_grid",
+    "grid_for",
+    "over_data",
+]

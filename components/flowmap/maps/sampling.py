@@ -16,6 +16,13 @@ def even_grid(num_evaluations: int) -> tuple[float, ...]:
     return tuple(1 - step / num_evaluations for step in range(num_evaluations + 1))
 
 
+def grid_for(num_evaluations: int, trained: Sequence[float] | None) -> tuple[float, ...]:
+    """The grid that a model was trained on where it has that many evaluations, an even one otherwise."""
+    if trained is not None and len(trained) - 1 == num_evaluations:
+        return tuple(trained)
+    return even_grid(num_evaluations)
+
+
 @torch.no_grad()
 def compose(flow_map: FlowMap, noise: Tensor, prompt: Tensor, grid: Sequence[float]) -> Tensor:
     """Apply the map along a falling grid, one map evaluation for each interval.

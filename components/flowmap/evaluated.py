@@ -1,0 +1,93 @@
+"""What an evaluation leaves, for those who read it: the registry, the command line, Kubeflow's pages.
+
+evaluated = read_evaluated(store, digest)
+evaluated.verdict.failed, evaluated.figures()["fd_judge"], evaluated.report
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix
+
+METRICS, VERDICT, REPORT = "metrics.json", "verdict.json", "report.html"
+
+
+class Criterion(BaseModel):
+    """One condition of the gate: `figure relation threshold`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    meaning: str
+    figure: float
+    relation: Literal[">", ">=", "<="]
+    threshold: float
+    passed: bool
+
+
+class Verdict(BaseModel):
+    """The decision and what it rests on.
+
+    Attributes:
+        verdict: `promote` when every criterion is passed.
+        against: what the candidate was measured against, `base` or `incumbent`.
+        num_evaluations: map evaluations of a sample, those of the trained grid.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    verdict: Literal["promote", "reject"]
+    against: Literal["base", "incumbent"]
+    num_evaluations: int
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the criteria that were not passed."""
+        return [criterion.name for criterion in self.criteria if not criterion.passed]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Verdict, all figures (`metrics.json`), and the report's HTML."""
+
+    verdict: Verdict
+    metrics: dict[str, Any]
+    report: bytes
+
+    def figures(self) -> dict[str, float]:
+        """The candidate's figures on the grid it was trained on."""
+        found: dict[str, float] = self.metrics["models"]["tuned"][str(self.verdict.num_evaluations)]
+        return found
+
+
+class _Metrics(Protocol):
+    def log_metric(self, metric: str, value: float) -> None: ...
+
+
+class _Page(Protocol):
+    path: str
+
+
+def read_evaluated(store: ObjectStore, digest: str) -> Evaluated:
+    """Read an evaluation's artifact; the frame has verified its bytes."""
+    prefix = artifact_prefix(digest)
+    return Evaluated(
+        verdict=Verdict.model_validate_json(store.get(f"{prefix}/{VERDICT}")),
+        metrics=json.loads(store.get(f"{prefix}/{METRICS}")),
+        report=store.get(f"{prefix}/{REPORT}"),
+    )
+
+
+def show(evaluated: Evaluated, metrics: _Metrics, page: _Page) -> str:
+    """Hand the figures and the report to Kubeflow's own pages; returns the verdict."""
+    for name, value in evaluated.figures().items():
+        metrics.log_metric(name, round(value, 6))
+    Path(page.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(page.path).write_bytes(evaluated.report)
+    return evaluated.verdict.verdict

@@ -1,0 +1,28 @@
+"""The KFP shell of evaluation."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+
+@dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
+def evaluation(
+    settings: str,
+    data: dsl.Input[dsl.Dataset],
+    base: dsl.Input[dsl.Model],
+    reward: dsl.Input[dsl.Model],
+    tuned: dsl.Input[dsl.Model],
+    evaluated: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+) -> NamedTuple("Outputs", [("verdict", str)]):
+    """Measure and decide; the verdict is `promote` or `reject`."""
+    from collections import namedtuple
+
+    from flowmap.evaluated import read_evaluated, show
+    from flowmap.step import execute, store_from_environment
+
+    inputs = {"data": data, "base": base, "reward": reward, "tuned": tuned}
+    manifest = execute("evaluation", settings, inputs, evaluated, with_incumbent=True)
+    verdict = show(read_evaluated(store_from_environment(), manifest.digest), metrics, report)
+    return namedtuple("Outputs", ["verdict"])(verdict)

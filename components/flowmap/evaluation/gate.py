@@ -1,0 +1,72 @@
+"""The gate: every criterion with its figure and its threshold, and the verdict that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from flowmap.config import Evaluation
+from flowmap.evaluated import Criterion, Verdict
+
+
+def decide(
+    section: Evaluation,
+    *,
+    against: Literal["base", "incumbent"],
+    num_evaluations: int,
+    difference: Mapping[str, float],
+    incumbent: Mapping[str, float],
+    candidate: Mapping[str, float],
+) -> Verdict:
+    """Apply the gate.
+
+    Args:
+        difference: the judge's paired log-probability, candidate less incumbent, with its interval.
+        incumbent, candidate: figures at the trained grid; `incumbent` is the base where there is no incumbent.
+    """
+    criteria = (
+        _criterion(
+            "judge_difference",
+            f"lower end of the interval of the judge's log-probability, candidate less {against}",
+            difference["low"],
+            ">",
+            0.0,
+        ),
+        _criterion(
+            "fd_judge",
+            f"Frechet distance to real images, at most {section.frechet_tolerance:.0%} above the {against}'s",
+            candidate["fd_judge"],
+            "<=",
+            incumbent["fd_judge"] * (1 + section.frechet_tolerance),
+        ),
+        _criterion(
+            "recall",
+            f"share of real images within reach of the samples, at most {section.recall_tolerance:g} below the "
+            f"{against}'s",
+            candidate["recall"],
+            ">=",
+            incumbent["recall"] - section.recall_tolerance,
+        ),
+        _criterion(
+            "diversity",
+            f"spread of samples within a prompt, at most {section.diversity_tolerance:.0%} below the {against}'s",
+            candidate["diversity"],
+            ">=",
+            incumbent["diversity"] * (1 - section.diversity_tolerance),
+        ),
+    )
+    return Verdict(
+        verdict="promote" if all(criterion.passed for criterion in criteria) else "reject",
+        against=against,
+        num_evaluations=num_evaluations,
+        criteria=criteria,
+    )
+
+
+def _criterion(
+    name: str, meaning: str, figure: float, relation: Literal[">", ">=", "<="], threshold: float
+) -> Criterion:
+    passed = {">": figure > threshold, ">=": figure >= threshold, "<=": figure <= threshold}[relation]
+    return Criterion(
+        name=name, meaning=meaning, figure=figure, relation=relation, threshold=threshold, passed=bool(passed)
+    )
