@@ -37,7 +37,7 @@ class Version(BaseModel):
         manifest: the published files; its digest is the model's.
         candidate: digest of the artifact they were taken from, which is what the gate judged.
         evaluation: digest of the evaluation's artifact, with the figures and the report.
-        incumbent: digest of the candidate this one was judged against; None for the first.
+        incumbent: digest of the model it was judged against; None where that was its own base.
         verdict: the gate's criteria, figures and thresholds.
         figures: the figures at the trained grid, for listings.
     """
@@ -111,7 +111,7 @@ class Registry:
         version = self.resolve(str(number))
         if version.candidate != candidate:
             return version
-        return next((other for other in self.versions() if other.candidate == version.incumbent), None)
+        return next((other for other in self.versions() if other.manifest.digest == version.incumbent), None)
 
     def publish(self, directory: Path, paths: Iterable[str], source: Manifest, **facts: Any) -> tuple[Version, bool]:
         """Upload, read back, write the version once; a candidate that has a version gets that one.

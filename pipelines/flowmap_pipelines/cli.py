@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 
 import flowmap
 from flowmap.config import load_config
-from flowmap.errors import FlowmapError
+from flowmap.errors import ConfigError, FlowmapError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -29,6 +30,7 @@ _ROOT = click.option(
     help="Where the local state lives: store, logs, checkpoints.",
 )
 _CONFIG = click.argument("config", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
 _SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a setting; may be repeated."
 )
@@ -38,24 +40,88 @@ _SET = click.option(
 @_CONFIG
 @_ROOT
 @_SET
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on standard output.")
-def run(config: Path, root: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+@_JSON
+def run(config: Path, root: Path, overrides: tuple[str, ...], as_json: bool) -> int:
     """Run the whole pipeline of CONFIG on this machine.
 
-    Steps whose settings, code and inputs have not changed are reused. An interrupted run goes on where it was when
-    the same command is given again.
+    Steps whose settings, code and inputs have not changed are reused. An interrupted run goes on where it was when the
+    same command is given again. Ends with status 0 when the model was promoted (or had been before), 3 when the gate
+    rejected it.
+
+    \b
+        flowmap run examples/digits.yaml
+        flowmap run examples/digits.yaml --set grpo_finetuning.rollouts=20 --set name=digits-short
     """
     from flowmap_pipelines.local_run import run_locally
+    from flowmap_pipelines.summary import summarise
 
     settings = load_config(config, overrides)
-    done = run_locally(settings, root)
-    click.echo(str({name: record.output[:12] for name, record in done.records.items()}))
+    summary = summarise(settings.name, run_locally(settings, root), root)
+    click.echo(json.dumps(summary.to_json(), sort_keys=True) if as_json else summary.to_text())
+    return summary.exit_code
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
+def compile(config: Path, overrides: tuple[str, ...], output: Path) -> None:
+    """Write the pipeline of CONFIG as Kubeflow's IR YAML, the same bytes every time.
+
+    CONFIG becomes the default of the pipeline's one parameter, `settings`, so that a run can be given another.
+    """
+    from flowmap_pipelines.compiling import compile_pipeline
+
+    compile_pipeline(load_config(config, overrides), output)
+    click.echo(f"wrote {output}")
+
+
+@cli.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@_ROOT
+@click.option("-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows.")
+@click.option("-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples.")
+@click.option("--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png")
+def sample(model: str, root: Path, prompt: str, num: int, steps: int | None, seed: int, output: Path) -> None:
+    """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
+
+    A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1]; a .png file
+    gets a contact sheet.
+
+    \b
+        flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
+    """
+    if output.suffix not in (".npz", ".png"):
+        raise ConfigError(f"{output}: samples go to a .npz or a .png file")
+    from flowmap_pipelines.generate import find_version, generate, save_samples
+    from flowmap_pipelines.local_run import store_of
+
+    store = store_of(root)
+    version = find_version(store, model)
+    samples = generate(store, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
+    save_samples(samples, output)
+    click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@_ROOT
+@_JSON
+def models(name: str | None, root: Path, as_json: bool) -> None:
+    """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates."""
+    from flowmap_pipelines.listing import list_models, models_text
+    from flowmap_pipelines.local_run import store_of
+
+    found = list_models(store_of(root), name)
+    click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
 
 
 def main() -> None:
     """The console script: a user's mistake ends in one message and its exit status, never in a traceback."""
     try:
-        cli(standalone_mode=False)
+        sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -6,6 +6,7 @@ from flowmap.base_training.component import base_training
 from flowmap.data_prep.component import data_prep
 from flowmap.evaluation.component import evaluation
 from flowmap.grpo_finetuning.component import grpo_finetuning
+from flowmap.registry_push.component import record_rejection, registry_push
 from flowmap.reward_training.component import reward_training
 
 
@@ -18,3 +19,8 @@ def training_pipeline(settings: str):
     tuned = grpo_finetuning(settings=settings, base=base, reward=reward).set_caching_options(False).outputs["tuned"]
     judged = evaluation(settings=settings, data=data, base=base, reward=reward, tuned=tuned)
     judged.set_caching_options(False)
+    evaluated = judged.outputs["evaluated"]
+    with dsl.If(judged.outputs["verdict"] == "promote"):
+        registry_push(settings=settings, tuned=tuned, evaluated=evaluated).set_caching_options(False)
+    with dsl.Else():
+        record_rejection(settings=settings, tuned=tuned, evaluated=evaluated).set_caching_options(False)

@@ -68,6 +68,7 @@ def run(context: Context) -> None:
         "trained_grid": model.grid,
         "trained_evaluations": num_trained,
         "against": against,
+        "incumbent": context.manifests["incumbent"].digest if "incumbent" in inputs else None,
         "models": figures,
         "difference": difference,
         "real": _real(measurer, read_split(inputs["data"], "base"), held_out),

@@ -1,0 +1,1 @@
+"""Publishing what the gate promoted, recording what it rejected."""

@@ -1,0 +1,31 @@
+"""The KFP shells of both branches behind the gate."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
+def registry_push(
+    settings: str,
+    tuned: dsl.Input[dsl.Model],
+    evaluated: dsl.Input[dsl.Artifact],
+    published: dsl.Output[dsl.Artifact],
+):
+    """Publish the candidate and move the alias."""
+    from flowmap.step import execute
+
+    inputs = {"tuned": tuned, "evaluated": evaluated}
+    execute("registry_push", settings, inputs, published, function="promote", reuse=False)
+
+
+@dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
+def record_rejection(
+    settings: str,
+    tuned: dsl.Input[dsl.Model],
+    evaluated: dsl.Input[dsl.Artifact],
+    rejected: dsl.Output[dsl.Artifact],
+):
+    """Record that the candidate was rejected, and why."""
+    from flowmap.step import execute
+
+    inputs = {"tuned": tuned, "evaluated": evaluated}
+    execute("registry_push", settings, inputs, rejected, function="reject", reuse=False)

@@ -1,0 +1,56 @@
+"""Publish what the gate promoted, or record what it rejected.
+
+Neither is ever reused: what they do lies outside their artifact, and doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flowmap.errors import InvariantError
+from flowmap.evaluated import Evaluated, read_evaluated
+from flowmap.progress import say
+from flowmap.registry import Registry, Rejection
+from flowmap.step import Context
+
+_PUBLISHED = ("ema.safetensors", "model.json")
+OUTCOME = "outcome.json"
+
+
+def promote(context: Context) -> None:
+    """Verify, upload, read back, write the version once, move the alias."""
+    config, candidate = context.config, context.manifests["tuned"]
+    evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
+    if evaluated.verdict.verdict != "promote":
+        raise InvariantError(f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published")
+    registry, alias = Registry(context.store, config.name), config.registry_push.alias
+    facts = _facts(context, evaluated)
+    version, is_new = registry.publish(context.inputs["tuned"], _PUBLISHED, candidate, **facts)
+    registry.move_alias(alias, version)
+    said = "published as" if is_new else "already promoted as"
+    say(f"registry_push: {said} {config.name}@{version.version}; {alias} points to it")
+    _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": alias})
+
+
+def reject(context: Context) -> None:
+    """Record the rejection beside the versions."""
+    evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
+    candidate = context.manifests["tuned"].digest
+    rejection = Rejection(name=context.config.name, candidate=candidate, **_facts(context, evaluated))
+    Registry(context.store, context.config.name).reject(rejection)
+    say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
+    _finish(context, {"outcome": "rejected", "version": None, "alias": None})
+
+
+def _facts(context: Context, evaluated: Evaluated) -> dict[str, Any]:
+    return {
+        "evaluation": context.manifests["evaluated"].digest,
+        "incumbent": evaluated.metrics["incumbent"],
+        "verdict": evaluated.verdict.model_dump(mode="json"),
+        "figures": evaluated.figures(),
+    }
+
+
+def _finish(context: Context, outcome: dict[str, Any]) -> None:
+    (context.out / OUTCOME).write_text(json.dumps(outcome, sort_keys=True))

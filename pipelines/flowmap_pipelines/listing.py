@@ -1,0 +1,44 @@
+"""What is registered, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowmap.artifacts.store import ObjectStore
+from flowmap.registry import Registry, UnknownModelError, model_names
+
+_FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
+
+
+def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[str, Any]]:
+    """Versions, aliases and rejections of every model, or of the named one. Raises UnknownModelError."""
+    names = model_names(store)
+    if name is not None and name not in names:
+        raise UnknownModelError(f"{name!r}: no such model in {store.url}; there is {', '.join(names) or 'none yet'}")
+    found = {}
+    for each in names if name is None else [name]:
+        registry = Registry(store, each)
+        found[each] = {
+            "versions": [version.model_dump(mode="json") for version in registry.versions()],
+            "aliases": registry.aliases(),
+            "rejections": [rejection.model_dump(mode="json") for rejection in registry.rejections()],
+        }
+    return found
+
+
+def models_text(found: dict[str, dict[str, Any]]) -> str:
+    """One line for each version and each rejected candidate."""
+    lines = []
+    for name, entry in found.items():
+        for version in entry["versions"]:
+            aliases = [alias for alias, number in entry["aliases"].items() if number == version["version"]]
+            lines.append(_line(f"{name}@{version['version']}", version["manifest"]["digest"], version, aliases))
+        for rejection in entry["rejections"]:
+            failed = [c["name"] for c in rejection["verdict"]["criteria"] if not c["passed"]]
+            lines.append(_line(f"{name} rejected", rejection["candidate"], rejection, ["failed", ", ".join(failed)]))
+    return "\n".join(lines) if lines else "no models yet; `flowmap run CONFIG` makes one"
+
+
+def _line(what: str, digest: str, entry: dict[str, Any], notes: list[str]) -> str:
+    figures = "  ".join(f"{key} {entry['figures'][key]:.3f}" for key in _FIGURES)
+    return f"{what:<24}{digest[:12]}  {figures}  {' '.join(notes)}".rstrip()

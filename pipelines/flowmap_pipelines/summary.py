@@ -1,0 +1,102 @@
+"""What a run came to: for people as a short table and a verdict, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.evaluated import Evaluated, read_evaluated
+from flowmap_pipelines.local_run import LocalRun
+
+PROMOTED, REJECTED = 0, 3
+_COLUMNS = {
+    "judge_accuracy": "judge accuracy",
+    "judge_log_probability": "log-prob",
+    "fd_judge": "fd_judge",
+    "recall": "recall",
+    "diversity": "diversity",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run's outcome.
+
+    Attributes:
+        outcome: `published`, `already promoted` or `rejected`.
+        version: the registered version; None when rejected.
+        report: a copy of the report outside the store.
+    """
+
+    name: str
+    run: LocalRun
+    evaluated: Evaluated
+    outcome: str
+    version: int | None
+    alias: str | None
+    report: Path
+
+    @property
+    def exit_code(self) -> int:
+        return REJECTED if self.version is None else PROMOTED
+
+    def to_json(self) -> dict[str, Any]:
+        steps = {
+            name: {"artifact": record.output, "reused": record.reused, "wall_s": record.wall_s}
+            for name, record in self.run.records.items()
+        }
+        return {
+            "name": self.name,
+            "run_id": self.run.run_id,
+            "outcome": self.outcome,
+            "version": self.version,
+            "alias": self.alias,
+            "verdict": self.evaluated.verdict.model_dump(mode="json"),
+            "metrics": self.evaluated.metrics,
+            "report": str(self.report),
+            "steps": steps,
+        }
+
+    def to_text(self) -> str:
+        return "\n".join([*self._table(), "", *self._verdict(), "", *self._steps(), "", f"report: {self.report}"])
+
+    def _table(self) -> Iterator[str]:
+        metrics, trained = self.evaluated.metrics, self.evaluated.verdict.num_evaluations
+        yield f"{'model':<12}{'evaluations':>12}" + "".join(f"{title:>16}" for title in _COLUMNS.values())
+        for name in ("base", "incumbent", "tuned", "baseline"):
+            for count, row in sorted(metrics["models"].get(name, {}).items(), key=lambda item: int(item[0])):
+                mark = "*" if int(count) == trained and name != "baseline" else ""
+                yield f"{name:<12}{count + mark:>12}" + "".join(f"{row[key]:>16.3f}" for key in _COLUMNS)
+        yield f"{'real':<12}{'-':>12}" + "".join(f"{metrics['real'][key]:>16.3f}" for key in _COLUMNS)
+        yield "* the trained grid; baseline: flow matching of the same network; real: the floor of fd_judge"
+
+    def _verdict(self) -> Iterator[str]:
+        verdict = self.evaluated.verdict
+        for criterion in verdict.criteria:
+            mark = "passed" if criterion.passed else "FAILED"
+            figures = f"{criterion.figure:.4f} {criterion.relation} {criterion.threshold:.4f}"
+            yield f"{mark}  {criterion.name:<18}{figures:<24}{criterion.meaning}"
+        if self.version is None:
+            yield f"rejected against the {verdict.against} for {', '.join(verdict.failed)}; the rejection is recorded"
+        else:
+            yield f"{self.outcome} as {self.name}@{self.version}, which `{self.alias}` points to"
+
+    def _steps(self) -> Iterator[str]:
+        records = self.run.records.items()
+        yield "steps: " + ", ".join(f"{n} {'reused' if r.reused else f'{r.wall_s:.0f} s'}" for n, r in records)
+
+
+def summarise(name: str, run: LocalRun, root: Path) -> Summary:
+    """Read a finished run's outcome, and copy its report to `reports/` below the root."""
+    evaluation = run.records["evaluation"].output
+    evaluated = read_evaluated(run.store, evaluation)
+    pushed = artifact_prefix(run.records["registry_push"].output)
+    outcome = json.loads(run.store.get(f"{pushed}/outcome.json"))
+    report = root / "reports" / f"{name}-{evaluation[:12]}.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_bytes(evaluated.report)
+    return Summary(name=name, run=run, evaluated=evaluated, report=report, **outcome)
