@@ -81,7 +81,7 @@ class BaseTraining(Section):
 class RewardTraining(Section):
     """The Bradley-Terry preference model."""
 
-    updates: Count = 1200
+    updates: Count = 800
     batch_size: Annotated[int, Field(ge=2)] = 128
     learning_rate: Positive = 1e-3
     seed: Seed = 1

@@ -129,7 +129,7 @@ def main() -> None:
         click.echo(f"flowmap: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("flowmap: interrupted", err=True)
+        click.echo("flowmap: interrupted; nothing is half-written, and the same command goes on from here", err=True)
         sys.exit(130)
 
 

@@ -6,6 +6,7 @@ Below the root: `store/`, `logs/<run id>.log` with everything that steps and lib
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import shutil
 import sys
 import warnings
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +23,13 @@ from typing import TextIO
 
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.config import RunConfig
-from flowmap.errors import FlowmapError
+from flowmap.errors import FlowmapError, StoreError
 from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records
 from flowmap.progress import MARK_VARIABLE, TERMINAL_VARIABLE
 from flowmap.step import ERROR_VARIABLE, STEP_OF_A_LOCAL_RUN, STORE_VARIABLE
 
 _MARK = "\x1e"
+_LOCK = "lock"
 _LAST_LINES = 15
 
 
@@ -60,16 +63,36 @@ def run_locally(config: RunConfig, root: Path) -> LocalRun:
     """
     root = root.absolute()
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    scratch, log = root / "scratch" / run_id, root / "logs" / f"{run_id}.log"
+    log = root / "logs" / f"{run_id}.log"
     store = store_of(root)
-    for folder in (scratch / "tmp", log.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with _scratch(root, run_id) as scratch:
+        log.parent.mkdir(exist_ok=True)
         _set_environment(run_id, store, scratch)
         _run_pipeline(config, scratch, log)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return LocalRun(run_id, store, run_records(store, run_id))
+
+
+@contextlib.contextmanager
+def _scratch(root: Path, run_id: str) -> Iterator[Path]:
+    """A directory of this run's own, gone afterwards; those of runs that were killed go too.
+
+    A running run holds a lock in its directory, which the system releases however the run ends.
+    """
+    scratch = root / "scratch" / run_id
+    try:
+        (scratch / "tmp").mkdir(parents=True)
+    except OSError as error:
+        raise StoreError(f"--root {root}: {error.strerror} ({error.filename}); name a writable directory") from None
+    with (scratch / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in scratch.parent.glob(f"*/{_LOCK}"):
+            with contextlib.suppress(OSError), path.open() as other:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path.parent, ignore_errors=True)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:

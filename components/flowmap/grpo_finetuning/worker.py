@@ -139,12 +139,18 @@ class Trainer:
         return drawn[self.groups.start : self.groups.stop]
 
     def _draw(self, rollout: int, prompt: Tensor) -> Rollout:
-        shape = (self.num_transitions + 1, self.section.group_size, *self.facts.shape)
-        noise = [
-            torch.randn(shape, generator=torch.Generator().manual_seed(derived_seed(self.section.seed, rollout, group)))
-            for group in self.groups
-        ]
-        return roll_out(TwoTimeMap(self.network), self.kernel, prompt, self.section.grid, torch.cat(noise, 1))
+        noise = torch.cat([self._noise(rollout, group) for group in self.groups], 1)
+        return roll_out(TwoTimeMap(self.network), self.kernel, prompt, self.section.grid, noise)
+
+    def _noise(self, rollout: int, group: int) -> Tensor:
+        """Noise of one group, shape (K + 1, members, *data): one start for all, each its own in the transitions.
+
+        With a common start the members differ only by what the policy decided, so the advantage is a cleaner signal.
+        """
+        generator = torch.Generator().manual_seed(derived_seed(self.section.seed, "noise", rollout, group))
+        start = torch.randn(1, 1, *self.facts.shape, generator=generator)
+        shape = (self.num_transitions, self.section.group_size, *self.facts.shape)
+        return torch.cat([start.expand(1, *shape[1:]), torch.randn(shape, generator=generator)])
 
     def _shares(self, found: Advantages) -> Tensor:
         """Each sample's weight: the mean over the living groups of all processes, times their number.
