@@ -101,7 +101,7 @@ class GrpoFinetuning(Section):
     clip: Positive = 0.0256
     reward: Literal["saturating", "raw"] = "saturating"
     mmd_weight: NonNegative = 1.0
-    kl_target: Positive | None = 0.9
+    kl_target: Positive | None = 0.5
     kl_weight: NonNegative = 0.2
     ema: Decay = 0.95
     snapshots: Count = 6

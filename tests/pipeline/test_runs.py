@@ -1,0 +1,177 @@
+"""Whole DAGs: promoted, rejected, reused, changed, interrupted."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flowmap
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.registry import Registry
+from tests.cli import flowmap as cli
+from tests.pipeline.runs import Finished, kill_when, run
+
+TRAINING = {"data_prep", "base_training", "reward_training", "grpo_finetuning"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs") / "root"
+
+
+@pytest.fixture(scope="module")
+def first(root: Path) -> Finished:
+    return run(root)
+
+
+@pytest.fixture(scope="module")
+def better(root: Path, first: Finished) -> Finished:
+    """A candidate that is trained for longer, against the first as the incumbent."""
+    return run(root, "grpo_finetuning.rollouts=24")
+
+
+def registry(root: Path) -> Registry:
+    return Registry(LocalStore(root / "store"), "tiny")
+
+
+def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
+    assert first.status == 0, first.told
+    assert (first.outcome["outcome"], first.outcome["version"]) == ("published", 1)
+    assert first.outcome["verdict"]["against"] == "base"
+    assert set(first.outcome["steps"]) == TRAINING | {"evaluation", "registry_push"}
+    assert first.reused() == set()
+    assert Path(first.outcome["report"]).read_text().startswith("<!doctype html>")
+    assert registry(root).resolve("production").version == 1
+
+
+def test_the_same_run_again_is_reused_whole_and_already_promoted(root: Path, first: Finished) -> None:
+    again = run(root)
+    assert again.status == 0, again.told
+    assert (again.outcome["outcome"], again.outcome["version"]) == ("already promoted", 1)
+    assert again.reused() == TRAINING | {"evaluation"}
+    assert {name: again.digests()[name] for name in TRAINING} == {name: first.digests()[name] for name in TRAINING}
+
+
+def test_a_changed_setting_runs_only_what_depends_on_it(root: Path, first: Finished) -> None:
+    changed = run(root, "evaluation.resamples=400")
+    assert changed.status == 0, changed.told
+    assert changed.reused() == TRAINING
+
+
+def test_an_edit_of_the_report_leaves_training_reused(root: Path, first: Finished, tmp_path: Path) -> None:
+    source = Path(flowmap.__file__).parent
+    copy = tmp_path / "components" / "flowmap"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    report = copy / "evaluation" / "report.html"
+    report.write_text(report.read_text().replace("<h2>The gate</h2>", "<h2>The gate, edited</h2>"))
+    edited = run(root, environment={"PYTHONPATH": str(copy.parent)})
+    assert edited.status == 0, edited.told
+    assert edited.reused() == TRAINING
+    assert "The gate, edited" in Path(edited.outcome["report"]).read_text()
+
+
+def test_a_better_candidate_is_judged_against_the_incumbent(root: Path, first: Finished, better: Finished) -> None:
+    assert better.status == 0, better.told
+    assert better.outcome["verdict"]["against"] == "incumbent"
+    assert better.outcome["version"] == 2
+    assert {"base", "incumbent", "tuned", "raw", "baseline"} == set(better.outcome["metrics"]["models"])
+    versions = registry(root)
+    assert versions.resolve("production").version == 2
+    assert versions.resolve("2").incumbent == versions.resolve("1").manifest.digest
+
+
+def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
+    worse = run(root, "grpo_finetuning.rollouts=1", "grpo_finetuning.snapshots=1")
+    assert worse.status == 3, worse.told
+    assert worse.outcome["verdict"]["against"] == "incumbent"
+    failed = [c["name"] for c in worse.outcome["verdict"]["criteria"] if not c["passed"]]
+    assert "judge_difference" in failed
+    versions = registry(root)
+    assert versions.resolve("production").version == 2
+    assert len(versions.versions()) == 2
+    assert versions.rejections()[-1].candidate == worse.digests()["grpo_finetuning"]
+
+
+def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(root: Path, first: Finished) -> None:
+    hacked = run(
+        root,
+        "name=hacked",
+        "grpo_finetuning.reward=raw",
+        "grpo_finetuning.mmd_weight=0",
+        "grpo_finetuning.kl_weight=0",
+        "grpo_finetuning.learning_rate=1e-3",
+        "grpo_finetuning.rollouts=40",
+        "grpo_finetuning.ema=0.5",
+    )
+    assert hacked.status == 3, hacked.told
+    assert hacked.reused() == TRAINING - {"grpo_finetuning"}
+    assert hacked.outcome["metrics"]["difference"]["reward"]["low"] > 1
+    assert "rejected for fd_judge" in hacked.told
+
+
+def test_a_changed_byte_stops_the_run_and_names_the_file(root: Path, first: Finished, tmp_path: Path) -> None:
+    copy = tmp_path / "root"
+    shutil.copytree(root, copy)
+    weights = copy / "store" / "artifacts" / first.digests()["base_training"] / "map.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    stopped = run(copy)
+    assert stopped.status == 1
+    assert f"{first.digests()['base_training']}/map.safetensors was changed" in stopped.told
+    assert "Traceback" not in stopped.told
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_a_run_killed_in_mid_grpo_ends_with_the_same_weights(
+    root: Path, first: Finished, tmp_path: Path, zero_stage: int
+) -> None:
+    killed = tmp_path / "root"
+    shutil.copytree(root, killed)
+    changes = ("grpo_finetuning.seed=5", f"grpo_finetuning.zero_stage={zero_stage}")
+    undisturbed = run(root, *changes, "name=undisturbed")
+    kill_when(killed, "store/checkpoints/grpo_finetuning/*/00000004/manifest.json", *changes, "name=undisturbed")
+    assert not list(killed.glob("store/models/undisturbed/*"))
+    resumed = run(killed, *changes, "name=undisturbed")
+    assert "goes on after 4 rollouts" in resumed.told or "goes on after 6 rollouts" in resumed.told
+    assert resumed.digests()["grpo_finetuning"] == undisturbed.digests()["grpo_finetuning"]
+    assert not list(killed.glob("store/checkpoints/**/*.pt"))
+
+
+def test_samples_come_from_the_registry(root: Path, first: Finished, tmp_path: Path) -> None:
+    common = ["sample", "tiny@1", "--root", str(root), "--prompt", "3", "-n", "5", "--steps", "2"]
+    for name in ("a.npz", "b.npz", "c.png"):
+        assert cli(*common, "-o", str(tmp_path / name)).returncode == 0
+    first_draw, second_draw = (np.load(tmp_path / name)["samples"] for name in ("a.npz", "b.npz"))
+    assert first_draw.shape == (5, 1, 8, 8)
+    assert (first_draw == second_draw).all()
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt", "told"),
+    [
+        ("other", "3", "'other': no such model"),
+        ("tiny@77", "3", "tiny@77: unknown; there is 1"),
+        ("tiny@1", "seven", "prompt 'seven': tiny knows 0, 1, 2"),
+    ],
+)
+def test_an_unknown_model_or_prompt_is_named(
+    root: Path, first: Finished, tmp_path: Path, model: str, prompt: str, told: str
+) -> None:
+    done = cli("sample", model, "--root", str(root), "--prompt", prompt, "-o", str(tmp_path / "x.npz"))
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_lists_versions_and_aliases(root: Path, better: Finished) -> None:
+    found = json.loads(cli("models", "--root", str(root), "--json").stdout)
+    assert [version["version"] for version in found["tiny"]["versions"]] == [1, 2]
+    assert found["tiny"]["aliases"] == {"production": 2}
+    text = cli("models", "tiny", "--root", str(root)).stdout
+    assert "tiny@2" in text
+    assert "production" in text
