@@ -26,7 +26,14 @@ def frechet_distance(x: Array, y: Array) -> float:
 
 
 def kernel_distance(x: Array, y: Array) -> float:
-    """KID: unbiased squared MMD with the kernel (x.y / dims + 1)^3. Source: Binkowski et al. (arXiv 1801.01401)."""
+    """KID: unbiased squared MMD with the kernel (x.y / dims + 1)^3, at a scale where y has mean square 1.
+
+    The kernel is cubic, so without the scale a judge with large features would make it all noise.
+
+    Source: Binkowski et al. (arXiv 1801.01401).
+    """
+    size = np.sqrt(np.square(y).mean())
+    x, y = x / size, y / size
 
     def kernel(a: Array, b: Array) -> Array:
         cubed: Array = (a @ b.T / a.shape[1] + 1) ** 3

@@ -215,7 +215,7 @@ def _check(rollout: int, update: int, transition: Transition, loss: Tensor, metr
     where = f"rollout {rollout + 1}, update {update + 1}, t = {float(transition.t[0]):.3f}"
     if not bool(loss.isfinite()):
         raise InvariantError(
-            f"{where}: the loss is {float(loss)}; the KL is {float(metrics['kl']):.3g} nats. Lower "
+            f"{where}: the loss is {float(loss.detach())}; the KL is {float(metrics['kl']):.3g} nats. Lower "
             "grpo_finetuning.learning_rate, or hold the KL with grpo_finetuning.kl_target"
         )
     if update == 0 and float(metrics["drift"]) > _MAX_DRIFT:

@@ -1,0 +1,113 @@
+"""Distances that are known exactly, intervals that cover, a gate whose every criterion can turn it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flowmap.config import Evaluation
+from flowmap.data.pictures import contact_sheet, prompts_by_seed
+from flowmap.evaluation.charts import COLOURS, Line, line_chart
+from flowmap.evaluation.gate import decide
+from flowmap.evaluation.metrics import (
+    diversity,
+    frechet_distance,
+    kernel_distance,
+    paired_interval,
+    precision_recall,
+)
+
+GOOD = {"fd_judge": 10.0, "recall": 0.9, "diversity": 0.3}
+
+
+def normal(num: int, num_dims: int, seed: int, mean: float = 0.0, scale: float = 1.0) -> Any:
+    return np.random.default_rng(seed).normal(mean, scale, (num, num_dims))
+
+
+def test_the_frechet_distance_of_two_gaussians_is_the_closed_form() -> None:
+    x, y = normal(200_000, 3, 0), normal(200_000, 3, 1, mean=0.5, scale=2.0)
+    assert frechet_distance(x, y) == pytest.approx(3 * 0.25 + 3 * (2 - 1) ** 2, rel=0.01)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-8)
+
+
+def test_the_kernel_distance_is_zero_on_average_between_equal_distributions() -> None:
+    same = [kernel_distance(normal(100, 4, seed), normal(100, 4, 1000 + seed)) for seed in range(200)]
+    assert abs(np.mean(same)) < 4 * np.std(same) / math.sqrt(len(same))
+    assert kernel_distance(normal(500, 4, 0, mean=1.0), normal(500, 4, 1)) > 0.1
+
+
+def test_collapse_costs_recall_and_strangeness_costs_precision() -> None:
+    real = normal(300, 4, 0)
+    collapsed = precision_recall(real, normal(300, 4, 1, scale=0.05))
+    assert collapsed["precision"] > 0.95
+    assert collapsed["recall"] < 0.1
+    strange = precision_recall(real, normal(300, 4, 2, scale=5.0))
+    assert strange["precision"] < 0.3
+    assert diversity(normal(300, 4, 1, scale=0.05), np.arange(300) % 3) < 0.06
+
+
+def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
+    prompt, covered = np.repeat(np.arange(20), 30), 0
+    random = np.random.default_rng(0)
+    for trial in range(100):
+        by_prompt = random.normal(0.2, 0.1, 20)
+        values = by_prompt[prompt] + random.normal(0, 0.5, len(prompt))
+        found = paired_interval(values, prompt, 300, seed=trial)
+        covered += found["low"] <= 0.2 <= found["high"]
+    assert 85 <= covered <= 100
+
+
+def verdict_of(low: float, **figures: float) -> Any:
+    return decide(
+        Evaluation(),
+        against="base",
+        num_evaluations=4,
+        difference={"mean": low + 0.1, "low": low, "high": low + 0.2},
+        incumbent=GOOD,
+        candidate=GOOD | figures,
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "figures", "failed"),
+    [
+        (0.01, {}, []),
+        (0.0, {}, ["judge_difference"]),
+        (0.01, {"fd_judge": 10.9}, []),
+        (0.01, {"fd_judge": 11.1}, ["fd_judge"]),
+        (0.01, {"recall": 0.86}, ["recall"]),
+        (0.01, {"diversity": 0.26}, ["diversity"]),
+        (-1.0, {"fd_judge": math.nan}, ["judge_difference", "fd_judge"]),
+    ],
+)
+def test_the_gate_names_the_criterion_that_fails(low: float, figures: dict[str, float], failed: list[str]) -> None:
+    verdict = verdict_of(low, **figures)
+    assert verdict.failed == failed
+    assert verdict.verdict == ("reject" if failed else "promote")
+
+
+def test_equal_data_draw_equal_charts() -> None:
+    lines = [Line("one", [1, 2, 4], [3.0, 2.0, 1.0], COLOURS["base"])]
+    chart = line_chart("title", "x", lines, levels={"real": 0.5}, log_x=True)
+    assert chart == line_chart("title", "x", lines, levels={"real": 0.5}, log_x=True)
+    assert "currentColor" in chart
+    assert chart.startswith("<svg")
+
+
+def test_a_contact_sheet_has_a_cell_for_each_image() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    for channels, mode in ((1, "L"), (3, "RGB")):
+        sheet = Image.open(BytesIO(contact_sheet(torch.ones(5, channels, 4, 6), num_columns=3, scale=2)))
+        assert (sheet.mode, sheet.size) == (mode, (2 * (3 * 7 - 1), 2 * (2 * 5 - 1)))
+        assert sheet.convert("L").getpixel((0, 0)) == 255
+
+
+def test_the_same_seeds_are_chosen_for_each_prompt() -> None:
+    prompt = torch.tensor([0, 0, 0, 1, 1, 1])
+    chosen = prompts_by_seed(torch.arange(6.0).view(6, 1), prompt, num_seeds=2)
+    assert chosen[:, 0].tolist() == [0, 1, 3, 4]
