@@ -97,12 +97,12 @@ class GrpoFinetuning(Section):
     updates_per_rollout: Count = 2
     groups: Count = 16
     group_size: Annotated[int, Field(ge=2)] = 16
-    learning_rate: Positive = 1e-4
+    learning_rate: Positive = 5e-5
     clip: Positive = 0.0256
     reward: Literal["saturating", "raw"] = "saturating"
-    mmd_weight: NonNegative = 1.0
-    kl_target: Positive | None = 0.5
-    kl_weight: NonNegative = 0.2
+    mmd_weight: NonNegative = 3.0
+    kl_target: Positive | None = 0.25
+    kl_weight: NonNegative = 1.0
     ema: Decay = 0.95
     snapshots: Count = 6
     checkpoint_every: Count = 10
