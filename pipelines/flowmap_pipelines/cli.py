@@ -29,6 +29,13 @@ _ROOT = click.option(
     show_default=True,
     help="Where the local state lives: store, logs, checkpoints.",
 )
+_STORE = click.option(
+    "--store",
+    metavar="URL",
+    envvar="FLOWMAP_STORE",
+    help="The store, instead of the one below --root: a path, or s3://bucket/prefix?endpoint=http://host:port with the "
+    "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  [env: FLOWMAP_STORE]",
+)
 _CONFIG = click.argument("config", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
 _SET = click.option(
@@ -39,9 +46,10 @@ _SET = click.option(
 @cli.command()
 @_CONFIG
 @_ROOT
+@_STORE
 @_SET
 @_JSON
-def run(config: Path, root: Path, overrides: tuple[str, ...], as_json: bool) -> int:
+def run(config: Path, root: Path, store: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Run the whole pipeline of CONFIG on this machine.
 
     Steps whose settings, code and inputs have not changed are reused. An interrupted run goes on where it was when the
@@ -52,11 +60,11 @@ def run(config: Path, root: Path, overrides: tuple[str, ...], as_json: bool) -> 
         flowmap run examples/digits.yaml
         flowmap run examples/digits.yaml --set grpo_finetuning.rollouts=20 --set name=digits-short
     """
-    from flowmap_pipelines.local_run import run_locally
+    from flowmap_pipelines.local_run import run_locally, store_of
     from flowmap_pipelines.summary import summarise
 
     settings = load_config(config, overrides)
-    summary = summarise(settings.name, run_locally(settings, root), root)
+    summary = summarise(settings.name, run_locally(settings, root, store_of(root, store)), root)
     click.echo(json.dumps(summary.to_json(), sort_keys=True) if as_json else summary.to_text())
     return summary.exit_code
 
@@ -79,12 +87,15 @@ def compile(config: Path, overrides: tuple[str, ...], output: Path) -> None:
 @cli.command()
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 @_ROOT
+@_STORE
 @click.option("-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows.")
 @click.option("-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples.")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png")
-def sample(model: str, root: Path, prompt: str, num: int, steps: int | None, seed: int, output: Path) -> None:
+def sample(
+    model: str, root: Path, store: str | None, prompt: str, num: int, steps: int | None, seed: int, output: Path
+) -> None:
     """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
 
     A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1]; a .png file
@@ -98,9 +109,9 @@ def sample(model: str, root: Path, prompt: str, num: int, steps: int | None, see
     from flowmap_pipelines.generate import find_version, generate, save_samples
     from flowmap_pipelines.local_run import store_of
 
-    store = store_of(root)
-    version = find_version(store, model)
-    samples = generate(store, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
+    models_in = store_of(root, store)
+    version = find_version(models_in, model)
+    samples = generate(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
     save_samples(samples, output)
     click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
 
@@ -108,13 +119,14 @@ def sample(model: str, root: Path, prompt: str, num: int, steps: int | None, see
 @cli.command()
 @click.argument("name", required=False)
 @_ROOT
+@_STORE
 @_JSON
-def models(name: str | None, root: Path, as_json: bool) -> None:
+def models(name: str | None, root: Path, store: str | None, as_json: bool) -> None:
     """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates."""
     from flowmap_pipelines.listing import list_models, models_text
     from flowmap_pipelines.local_run import store_of
 
-    found = list_models(store_of(root), name)
+    found = list_models(store_of(root, store), name)
     click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
 
 

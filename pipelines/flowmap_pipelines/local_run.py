@@ -50,13 +50,13 @@ class LocalRun:
     records: dict[str, StepRecord]
 
 
-def store_of(root: Path) -> ObjectStore:
-    """The store of a local root."""
-    return open_store(str(root.absolute() / "store"))
+def store_of(root: Path, url: str | None = None) -> ObjectStore:
+    """The store at `url`, or the one inside a local root."""
+    return open_store(url or str(root.absolute() / "store"))
 
 
-def run_locally(config: RunConfig, root: Path) -> LocalRun:
-    """Run the whole DAG below `root`. kfp's settings are global to a process: one call each.
+def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:
+    """Run the whole DAG, with its logs below `root`. kfp's settings are global to a process: one call each.
 
     Raises:
         StepError: a step failed; the message is the step's own, or the end of what it printed.
@@ -64,7 +64,6 @@ def run_locally(config: RunConfig, root: Path) -> LocalRun:
     root = root.absolute()
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     log = root / "logs" / f"{run_id}.log"
-    store = store_of(root)
     with _scratch(root, run_id) as scratch:
         log.parent.mkdir(exist_ok=True)
         _set_environment(run_id, store, scratch)

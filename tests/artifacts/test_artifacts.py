@@ -2,6 +2,8 @@
 
 import errno
 import os
+import random
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,14 +12,18 @@ import pytest
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
-from flowmap.artifacts.store import open_store
+from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import artifact_prefix, fetch, publish, stored_manifest, verify
 from flowmap.errors import ConfigError, DataError, IntegrityError, StoreError
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+@pytest.fixture(params=["local", "minio"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """Every kind of store; each test gets an empty one."""
+    if request.param == "local":
+        return LocalStore(tmp_path / "store")
+    endpoint = request.getfixturevalue("minio").endpoint
+    return open_store(f"s3://flowmap/{uuid.uuid4().hex}?endpoint={endpoint}")
 
 
 def directory(path: Path, **files: bytes) -> Path:
@@ -27,13 +33,13 @@ def directory(path: Path, **files: bytes) -> Path:
     return path
 
 
-def published(store: LocalStore, path: Path) -> Manifest:
+def published(store: ObjectStore, path: Path) -> Manifest:
     manifest = build_manifest(directory(path / "made", a=b"alpha", b=b"beta" * 1000), step="test", step_digest="0")
     publish(store, path / "made", manifest)
     return manifest
 
 
-def test_what_was_put_is_what_is_read(store: LocalStore, tmp_path: Path) -> None:
+def test_what_was_put_is_what_is_read(store: ObjectStore, tmp_path: Path) -> None:
     store.put("x/y", b"1")
     store.put("x/y", b"22")
     store.put_file("x/z", directory(tmp_path, f=b"333") / "f")
@@ -46,14 +52,15 @@ def test_what_was_put_is_what_is_read(store: LocalStore, tmp_path: Path) -> None
         store.get("x/y")
 
 
-def test_of_many_writers_exactly_one_creates(store: LocalStore) -> None:
+def test_of_many_writers_exactly_one_creates(store: ObjectStore) -> None:
     with ThreadPoolExecutor(16) as pool:
         created = list(pool.map(lambda i: store.create("one", str(i).encode()), range(64)))
     assert created.count(True) == 1
     assert store.get("one") == str(created.index(True)).encode()
 
 
-def test_a_write_that_fails_leaves_what_was_there(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
     store.put("d/x", b"before")
 
     def full(descriptor: int) -> None:
@@ -63,21 +70,46 @@ def test_a_write_that_fails_leaves_what_was_there(store: LocalStore, monkeypatch
     with pytest.raises(StoreError, match="is full"):
         store.put("d/x", b"after")
     assert store.get("d/x") == b"before"
-    assert [path.name for path in (store.root / "d").iterdir()] == ["x"]
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["x"]
+
+
+def test_large_objects_go_in_parts_and_come_back_whole(store: ObjectStore, tmp_path: Path) -> None:
+    data = random.Random(0).randbytes(40 << 20)
+    store.put_file("large", directory(tmp_path, f=data) / "f")
+    assert b"".join(store.chunks("large")) == data
+
+
+def test_names_are_sorted_and_stop_at_the_prefix(store: ObjectStore) -> None:
+    for name in ("a/2", "a/10", "ab/1", "a/b/c"):
+        store.put(name, b"")
+    assert list(store.names("a")) == ["a/10", "a/2", "a/b/c"]
+    assert list(store.names("nothing")) == []
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../outside", "a/../../outside"])
-def test_a_name_outside_the_store_is_refused(store: LocalStore, name: str) -> None:
+def test_a_name_outside_the_store_is_refused(store: ObjectStore, name: str) -> None:
     with pytest.raises(StoreError, match="not a name inside"):
         store.put(name, b"")
 
 
-def test_an_unknown_scheme_is_named() -> None:
-    with pytest.raises(ConfigError, match="unknown scheme 'ftp'"):
-        open_store("ftp://host/path")
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("ftp://host/path", "unknown scheme 'ftp'"),
+        ("s3://bucket/x", "no endpoint"),
+        ("s3://bucket/x?endpoint=host:9000", "no endpoint"),
+        ("s3:///x?endpoint=http://host:9000", "no bucket"),
+        ("s3://key:secret@bucket/x?endpoint=http://host:9000", "credentials do not belong"),
+        ("s3://bucket/x?endpoint=http://host:9000&region=x", "unknown region"),
+    ],
+)
+def test_a_wrong_url_is_explained(url: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        open_store(url)
+    assert "secret@" not in str(caught.value)
 
 
-def test_an_artifact_comes_back_as_it_went_in(store: LocalStore, tmp_path: Path) -> None:
+def test_an_artifact_comes_back_as_it_went_in(store: ObjectStore, tmp_path: Path) -> None:
     manifest = published(store, tmp_path)
     fetch(store, manifest, tmp_path / "copy")
     assert (tmp_path / "copy" / "b").read_bytes() == b"beta" * 1000
@@ -96,7 +128,7 @@ def test_the_digest_is_that_of_the_files_and_not_of_their_maker(tmp_path: Path) 
     ("damage", "told"),
     [(b"alphb", "was changed"), (b"alph", "has 4 bytes instead of 5"), (None, "is missing")],
 )
-def test_a_damaged_file_is_named(store: LocalStore, tmp_path: Path, damage: bytes | None, told: str) -> None:
+def test_a_damaged_file_is_named(store: ObjectStore, tmp_path: Path, damage: bytes | None, told: str) -> None:
     manifest = published(store, tmp_path)
     name = f"{artifact_prefix(manifest.digest)}/a"
     if damage is None:
@@ -109,7 +141,7 @@ def test_a_damaged_file_is_named(store: LocalStore, tmp_path: Path, damage: byte
         assert name in str(caught.value)
 
 
-def test_a_changed_manifest_is_noticed(store: LocalStore, tmp_path: Path) -> None:
+def test_a_changed_manifest_is_noticed(store: ObjectStore, tmp_path: Path) -> None:
     manifest = published(store, tmp_path)
     data = manifest.to_bytes().replace(manifest.files[0].sha256[:8].encode(), b"00000000")
     with pytest.raises(IntegrityError, match="list of files was changed"):
@@ -125,7 +157,7 @@ def test_a_link_can_not_be_part_of_an_artifact(tmp_path: Path) -> None:
         build_manifest(tmp_path, step="test", step_digest="0")
 
 
-def test_the_newest_complete_checkpoint_is_restored(store: LocalStore, tmp_path: Path) -> None:
+def test_the_newest_complete_checkpoint_is_restored(store: ObjectStore, tmp_path: Path) -> None:
     checkpoints = Checkpoints(store, "checkpoints/step/abc")
     assert checkpoints.restore(tmp_path / "none") is None
     for done in (5, 10, 15):
@@ -137,7 +169,7 @@ def test_the_newest_complete_checkpoint_is_restored(store: LocalStore, tmp_path:
     assert list(store.names("checkpoints")) == []
 
 
-def test_old_checkpoints_are_thinned_out(store: LocalStore, tmp_path: Path) -> None:
+def test_old_checkpoints_are_thinned_out(store: ObjectStore, tmp_path: Path) -> None:
     checkpoints = Checkpoints(store, "c")
     for done in range(1, 6):
         checkpoints.save(done, directory(tmp_path / "state", state=b"x"))

@@ -15,10 +15,10 @@ CONFIG = """
 name: tiny
 base_training: {width: 64, depth: 2, updates: 300, batch_size: 128, max_gap: 1.0, max_speed_ratio: 4.0}
 reward_training: {updates: 200}
-grpo_finetuning: {rollouts: 8, groups: 8, group_size: 8, learning_rate: 3.0e-4, snapshots: 2, checkpoint_every: 2,
-  kl_target: null, kl_weight: 0.02, grid: [1, 0.5, 0.05, 0]}
+grpo_finetuning: {rollouts: 60, groups: 8, group_size: 8, learning_rate: 2.0e-4, mmd_weight: 1, snapshots: 2,
+  kl_target: null, kl_weight: 0.02, grid: [1, 0.5, 0.05, 0], checkpoint_every: 20}
 evaluation: {samples_per_prompt: 40, evaluations: [1, 3], baseline_evaluations: [3, 10], judge_updates: 300,
-  resamples: 500, frechet_tolerance: 0.5, recall_tolerance: 0.2, diversity_tolerance: 0.3}
+  resamples: 500, frechet_tolerance: 1.0, recall_tolerance: 0.2, diversity_tolerance: 0.3}
 """
 
 

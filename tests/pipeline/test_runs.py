@@ -1,6 +1,7 @@
 """Whole DAGs: promoted, rejected, reused, changed, interrupted."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def first(root: Path) -> Finished:
 @pytest.fixture(scope="module")
 def better(root: Path, first: Finished) -> Finished:
     """A candidate that is trained for longer, against the first as the incumbent."""
-    return run(root, "grpo_finetuning.rollouts=24")
+    return run(root, "grpo_finetuning.rollouts=300")
 
 
 def registry(root: Path) -> Registry:
@@ -101,8 +102,8 @@ def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(r
         "grpo_finetuning.reward=raw",
         "grpo_finetuning.mmd_weight=0",
         "grpo_finetuning.kl_weight=0",
-        "grpo_finetuning.learning_rate=1e-3",
-        "grpo_finetuning.rollouts=40",
+        "grpo_finetuning.learning_rate=2e-4",
+        "grpo_finetuning.rollouts=100",
         "grpo_finetuning.ema=0.5",
     )
     assert hacked.status == 3, hacked.told
@@ -124,20 +125,22 @@ def test_a_changed_byte_stops_the_run_and_names_the_file(root: Path, first: Fini
     assert "Traceback" not in stopped.told
 
 
-@pytest.mark.parametrize("zero_stage", [0, 2])
+@pytest.mark.parametrize(("processes", "zero_stage"), [(1, 0), (2, 2)])
 def test_a_run_killed_in_mid_grpo_ends_with_the_same_weights(
-    root: Path, first: Finished, tmp_path: Path, zero_stage: int
+    root: Path, first: Finished, tmp_path: Path, processes: int, zero_stage: int
 ) -> None:
     killed = tmp_path / "root"
     shutil.copytree(root, killed)
-    changes = ("grpo_finetuning.seed=5", f"grpo_finetuning.zero_stage={zero_stage}")
+    section = "grpo_finetuning"
+    changes = (f"{section}.seed=5", f"{section}.processes={processes}", f"{section}.zero_stage={zero_stage}")
     undisturbed = run(root, *changes, "name=undisturbed")
-    kill_when(killed, "store/checkpoints/grpo_finetuning/*/00000004/manifest.json", *changes, "name=undisturbed")
+    kill_when(killed, f"store/checkpoints/{section}/*/00000020/manifest.json", *changes, "name=undisturbed")
     assert not list(killed.glob("store/models/undisturbed/*"))
     resumed = run(killed, *changes, "name=undisturbed")
-    assert "goes on after 4 rollouts" in resumed.told or "goes on after 6 rollouts" in resumed.told
-    assert resumed.digests()["grpo_finetuning"] == undisturbed.digests()["grpo_finetuning"]
-    assert not list(killed.glob("store/checkpoints/**/*.pt"))
+    assert re.search(r"goes on after (20|40) rollouts", resumed.told)
+    assert resumed.digests()[section] == undisturbed.digests()[section]
+    assert not list(killed.glob(f"store/checkpoints/{section}/**/*"))
+    assert not list(killed.glob("scratch/*"))
 
 
 def test_samples_come_from_the_registry(root: Path, first: Finished, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The object store's protocol, and the way from a URL to a store.
 
-    store = open_store("/data/flowmap")            # or file:///data/flowmap
+    store = open_store("/data/flowmap")                                   # or file:///data/flowmap
+    store = open_store("s3://bucket/prefix?endpoint=http://host:9000")    # credentials from the environment
 
 Layout below the store's root:
     artifacts/<digest>/...              bytes of an artifact, and its manifest.json
@@ -56,13 +57,21 @@ class ObjectStore(Protocol):
 
 
 def open_store(url: str) -> ObjectStore:
-    """Open the store at `url`, a path or `file://PATH`. Raises ConfigError for any other scheme."""
+    """Open the store at `url`: a path, `file://PATH`, or `s3://bucket/prefix?endpoint=http://host:port`.
+
+    Raises:
+        ConfigError: unknown scheme, missing bucket or endpoint, or no credentials in the environment.
+    """
+    parsed = urlparse(url)
+    if parsed.scheme == "s3":
+        from flowmap.artifacts.s3_store import S3Store
+
+        return S3Store.from_url(url)
     from flowmap.artifacts.local_store import LocalStore
 
-    parsed = urlparse(url)
     path = unquote(parsed.path) if parsed.scheme else url
     if parsed.scheme not in ("", "file"):
-        raise ConfigError(f"store {url!r}: unknown scheme {parsed.scheme!r}; use a path or file:///some/folder")
+        raise ConfigError(f"store {url!r}: unknown scheme {parsed.scheme!r}; use a path, file:// or s3://")
     if not path:
         raise ConfigError(f"store {url!r}: no path; use a path or file:///some/folder")
     return LocalStore(Path(path))

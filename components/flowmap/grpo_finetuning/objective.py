@@ -19,6 +19,7 @@ _MAX_ADVANTAGE = 5.0
 _STD_FLOOR = 1e-4
 _EQUAL = 1e-6
 _MAX_SUM = 1e-3
+_MAX_LOG_RATIO = 20.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def transition_loss(
     Returns:
         The loss, and without a graph: `kl` in nats, `clipped` the share of clipped ratios, `drift` max |rho - 1|.
     """
-    ratio = log_ratio(new, transition).exp()
+    ratio = log_ratio(new, transition).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()  # exp overflows beyond 88
     bounded = advantage.clamp(-_MAX_ADVANTAGE, _MAX_ADVANTAGE)
     policy = torch.maximum(-bounded * ratio, -bounded * ratio.clamp(1 - clip, 1 + clip))
     kl = new.kl(reference)

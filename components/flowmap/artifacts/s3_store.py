@@ -1,0 +1,239 @@
+"""MinIO, or any other S3 endpoint, as an object store.
+
+    store = S3Store.from_url("s3://bucket/prefix?endpoint=http://127.0.0.1:9000")
+
+Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), or MINIO_ACCESS_KEY and
+MINIO_SECRET_KEY; never from the URL, which ends up in logs. A request that fails for a reason that may pass (no
+connection, 500, 503) is repeated with growing, jittered pauses, for about a minute; a download that breaks off goes on
+where it broke.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import urllib3
+from minio import Minio
+from minio.credentials.providers import ChainedProvider, EnvAWSProvider, EnvMinioProvider
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+
+from flowmap.errors import ConfigError, StoreError
+
+_CHUNK_BYTES = 1 << 20
+_PART_BYTES = 16 << 20
+_PARALLEL_PARTS = 4
+_READ_TRIES = 5
+_WRITE_TRIES = 3
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+_MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchVersion"}
+_EXPLAINED = {
+    "InvalidAccessKeyId": "it does not know the access key; look at AWS_ACCESS_KEY_ID or MINIO_ACCESS_KEY",
+    "SignatureDoesNotMatch": "the secret key is wrong; look at AWS_SECRET_ACCESS_KEY or MINIO_SECRET_KEY",
+    "AccessDenied": "the credentials do not allow it; ask for read and write on the bucket",
+    "NoSuchBucket": "the bucket does not exist; make it first (mc mb)",
+    "RequestTimeTooSkewed": "this machine's clock differs from the store's by more than a quarter of an hour",
+    "XMinioStorageFull": "its disk is full; make room and run again",
+}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request is repeated: up to `tries` times, with pauses that double from .2 s up to `longest_s`."""
+
+    tries: int = 16
+    longest_s: float = 5.0
+
+    def policy(self) -> urllib3.Retry:
+        return urllib3.Retry(
+            total=self.tries,
+            backoff_factor=0.2,
+            backoff_max=self.longest_s,
+            backoff_jitter=0.3,
+            status_forcelist=(500, 502, 503, 504),
+            allowed_methods=None,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+
+
+class S3Store:
+    """Objects below `prefix` in one bucket."""
+
+    def __init__(self, endpoint: str, bucket: str, prefix: str, patience: Patience | None = None) -> None:
+        parsed = urlparse(endpoint)
+        self.url = f"s3://{bucket}/{prefix}?endpoint={endpoint}"
+        self._where = f"the store at {endpoint}"
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        credentials = ChainedProvider([EnvAWSProvider(), EnvMinioProvider()])
+        try:
+            credentials.retrieve()
+        except ValueError:
+            raise ConfigError(
+                f"{self._where} needs credentials in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                "MINIO_ACCESS_KEY and MINIO_SECRET_KEY"
+            ) from None
+        self._http = urllib3.PoolManager(
+            timeout=_TIMEOUT,
+            maxsize=16,
+            retries=(patience or Patience()).policy(),
+            ca_certs=os.environ.get("SSL_CERT_FILE"),
+            cert_reqs="CERT_REQUIRED",
+        )
+        self._client = Minio(
+            endpoint=parsed.netloc,
+            secure=parsed.scheme == "https",
+            credentials=credentials,
+            region=os.environ.get("AWS_REGION", "us-east-1"),
+            http_client=self._http,
+        )
+
+    @classmethod
+    def from_url(cls, url: str, patience: Patience | None = None) -> S3Store:
+        """Open `s3://bucket/prefix?endpoint=http://host:port`. Raises ConfigError for anything else."""
+        parsed, example = urlparse(url), "s3://bucket/prefix?endpoint=http://host:9000"
+        if "@" in parsed.netloc:
+            raise ConfigError(f"credentials do not belong into the URL; write {example} and set AWS_... instead")
+        query = parse_qs(parsed.query)
+        endpoint = urlparse((query.pop("endpoint", None) or [""])[0])
+        if query:
+            raise ConfigError(f"store {url!r}: unknown {', '.join(query)}; write {example}")
+        if endpoint.scheme not in ("http", "https") or not endpoint.netloc or endpoint.path.strip("/"):
+            raise ConfigError(f"store {url!r}: no endpoint with http:// or https://; write {example}")
+        if not parsed.netloc:
+            raise ConfigError(f"store {url!r}: no bucket; write {example}")
+        return cls(f"{endpoint.scheme}://{endpoint.netloc}", parsed.netloc, parsed.path.strip("/"), patience)
+
+    def put_file(self, name: str, source: Path) -> None:
+        for left in reversed(range(_WRITE_TRIES)):
+            try:
+                with self._explained(name):
+                    self._client.fput_object(
+                        self._bucket,
+                        self._key(name),
+                        str(source),
+                        part_size=_PART_BYTES,
+                        num_parallel_uploads=_PARALLEL_PARTS,
+                    )
+                return
+            except _UploadLostError:
+                if not left:
+                    raise
+
+    def put(self, name: str, data: bytes) -> None:
+        with self._explained(name):
+            self._client.put_object(self._bucket, self._key(name), io.BytesIO(data), len(data))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """A presigned PUT with `If-None-Match: *`, which the client itself does not offer."""
+        with self._explained(name):
+            url = self._client.get_presigned_url("PUT", self._bucket, self._key(name), expires=timedelta(minutes=10))
+            answer = self._http.request("PUT", url, body=data, headers={"If-None-Match": "*"})
+            if answer.status == 200:
+                return True
+            if answer.status in (409, 412):
+                # A repeated request may meet the object that its first try wrote, when only the answer was lost.
+                repeated = answer.retries is not None and len(answer.retries.history) > 0
+                return repeated and self.get(name) == data
+            raise StoreError(f"{self._where} answered {answer.status} at {name}: {answer.data[:300]!r}")
+
+    def get(self, name: str) -> bytes:
+        return b"".join(self.chunks(name))
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        position, left = 0, _READ_TRIES
+        while True:
+            try:
+                with self._explained(name):
+                    for chunk in self._from(name, position):
+                        position += len(chunk)
+                        yield chunk
+                return
+            except _BrokenOffError as error:
+                left -= 1
+                if not left:
+                    raise StoreError(f"{self._where} broke off {_READ_TRIES} times at {name}: {error}") from error
+                time.sleep(0.2)
+
+    def exists(self, name: str) -> bool:
+        try:
+            with self._explained(name):
+                self._client.stat_object(self._bucket, self._key(name))
+        except KeyError:
+            return False
+        return True
+
+    def names(self, prefix: str) -> Iterator[str]:
+        with self._explained(prefix):
+            found = self._client.list_objects(self._bucket, f"{self._key(prefix)}/", recursive=True)
+            names = [str(entry.object_name)[len(self._prefix) :] for entry in found]
+        yield from sorted(names)
+
+    def delete(self, name: str) -> None:
+        with self._explained(name):
+            self._client.remove_object(self._bucket, self._key(name))
+
+    def _key(self, name: str) -> str:
+        parts = name.split("/")
+        if not name or name.startswith("/") or ".." in parts:
+            raise StoreError(f"{name!r} is not a name inside the store {self.url}")
+        return self._prefix + name
+
+    def _from(self, name: str, position: int) -> Iterator[bytes]:
+        """The object's bytes from a position on. Raises _BrokenOffError when the connection ends before they do."""
+        try:
+            answer = self._client.get_object(self._bucket, self._key(name), offset=position)
+        except S3Error as error:
+            if error.code == "InvalidRange":  # nothing is left: the break came after the last byte
+                return
+            raise
+        try:
+            yield from answer.stream(_CHUNK_BYTES)
+        except urllib3.exceptions.HTTPError as error:
+            raise _BrokenOffError(str(error)) from error
+        finally:
+            answer.close()
+            answer.release_conn()
+
+    @contextlib.contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """Turn the client's errors into ones that say what to do."""
+        try:
+            yield
+        except S3Error as error:
+            if error.code in _MISSING:
+                raise KeyError(name) from None
+            if error.code == "NoSuchUpload":
+                raise _UploadLostError(f"{self._where} lost an upload at {name}") from error
+            raise StoreError(f"{self._where}: {self._told(error)} (at {name})") from error
+        except (ServerError, InvalidResponseError) as error:
+            raise StoreError(f"{self._where} does not answer as an S3 store would, at {name}: {error}") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise StoreError(f"{self._where} can't be reached ({_reason(error)}); is it running?") from error
+        except MinioException as error:
+            raise StoreError(f"{self._where}: {error} (at {name})") from error
+
+    def _told(self, error: S3Error) -> str:
+        code = str(error.code)
+        return _EXPLAINED.get(code, f"{code}: {error.message}") + f" [bucket {self._bucket}]"
+
+
+class _UploadLostError(StoreError):
+    """A multipart upload vanished, such as when the store was restarted under it."""
+
+
+class _BrokenOffError(Exception):
+    """A download ended early."""
+
+
+def _reason(error: Any) -> str:
+    reason = getattr(error, "reason", None) or error
+    return str(reason).split(": ", 1)[-1][:200]

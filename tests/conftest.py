@@ -1,0 +1,22 @@
+"""Fixtures that several rooms share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A running MinIO with a bucket `flowmap`, its credentials in the environment."""
+    server = MinioServer(minio_binary(), tmp_path_factory.mktemp("minio"))
+    server.start()
+    try:
+        server.make_bucket("flowmap")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in CREDENTIALS.items():
+                patch.setenv(name, value)
+            yield server
+    finally:
+        server.stop()
