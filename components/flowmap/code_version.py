@@ -17,8 +17,13 @@ from flowmap.artifacts.manifest import canonical_json, sha256_of, sha256_of_file
 PACKAGE = "flowmap"
 ROOT = Path(flowmap.__file__).parent
 # The frame decides whether a step runs, not what it computes (its seeding does, and counts); the configuration's values
-# enter the step digest by themselves; progress is only shown; the package's own __init__ holds its version number.
-_WITHOUT_EFFECT = {PACKAGE, *(f"{PACKAGE}.{name}" for name in ("step", "config", "progress", "errors", "processes"))}
+# enter the step digest by themselves; stores move bytes that are checked by their digests; progress is only shown; the
+# package's own __init__ holds its version number.
+_WITHOUT_EFFECT = {
+    PACKAGE,
+    *(f"{PACKAGE}.{name}" for name in ("step", "config", "progress", "errors", "processes")),
+    *(f"{PACKAGE}.artifacts.{name}" for name in ("store", "local_store", "s3_store", "transfer", "checkpoints")),
+}
 _NOT_SOURCES = {".pyc", ".typed"}
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 
-METRICS, VERDICT, REPORT = "metrics.json", "verdict.json", "report.html"
+METRICS, VERDICT, REPORT, SAMPLES = "metrics.json", "verdict.json", "report.html", "samples.png"
 
 
 class Criterion(BaseModel):
@@ -54,11 +54,12 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Verdict, all figures (`metrics.json`), and the report's HTML."""
+    """Verdict, all figures (`metrics.json`), the report's HTML, and a picture of samples (PNG)."""
 
     verdict: Verdict
     metrics: dict[str, Any]
     report: bytes
+    samples: bytes
 
     def figures(self) -> dict[str, float]:
         """The candidate's figures on the grid it was trained on."""
@@ -81,6 +82,7 @@ def read_evaluated(store: ObjectStore, digest: str) -> Evaluated:
         verdict=Verdict.model_validate_json(store.get(f"{prefix}/{VERDICT}")),
         metrics=json.loads(store.get(f"{prefix}/{METRICS}")),
         report=store.get(f"{prefix}/{REPORT}"),
+        samples=store.get(f"{prefix}/{SAMPLES}"),
     )
 
 

@@ -91,7 +91,7 @@ class Summary:
 
 
 def summarise(name: str, run: LocalRun, root: Path) -> Summary:
-    """Read a finished run's outcome, and copy its report to `reports/` below the root."""
+    """Read a finished run's outcome, and copy its report and its picture of samples to `reports/` below the root."""
     evaluation = run.records["evaluation"].output
     evaluated = read_evaluated(run.store, evaluation)
     pushed = artifact_prefix(run.records["registry_push"].output)
@@ -99,4 +99,5 @@ def summarise(name: str, run: LocalRun, root: Path) -> Summary:
     report = root / "reports" / f"{name}-{evaluation[:12]}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_bytes(evaluated.report)
+    report.with_suffix(".png").write_bytes(evaluated.samples)
     return Summary(name=name, run=run, evaluated=evaluated, report=report, **outcome)

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, for people who were not there.
+"""The report: one HTML file that needs nothing else, for people who were not there, and a picture of samples.
 
 It carries no date, host or run id: the same evaluation gives the same bytes.
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 from flowmap.config import RunConfig
 from flowmap.data.dataset import DataFacts, Split
 from flowmap.data.pictures import contact_sheet, prompts_by_seed
-from flowmap.evaluated import REPORT, Verdict
-from flowmap.evaluation.charts import COLOURS, Line, line_chart
+from flowmap.evaluated import REPORT, SAMPLES, Verdict
+from flowmap.evaluation.charts import COLOURS, Line, labelled_rows, line_chart
 
 _TEMPLATE = Path(__file__).with_name(REPORT)
 _COLUMNS = {
@@ -37,6 +37,7 @@ _COLUMNS = {
 }
 _SHOWN = ("base", "incumbent", "tuned", "baseline")
 _MAX_PROMPTS = 20
+_MAX_PICTURED = 10
 _NUM_SEEDS = 8
 _SHEET_WIDTH_PX = 260
 
@@ -83,6 +84,23 @@ def write_report(directory: Path, report: Report) -> None:
         settings=yaml.safe_dump(report.config.model_dump(mode="json"), sort_keys=False),
     )
     (directory / REPORT).write_text(page)
+    (directory / SAMPLES).write_bytes(labelled_rows(_rows(report)))
+
+
+def _rows(report: Report) -> dict[str, Tensor]:
+    """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real images."""
+    chosen = report.prompt < _MAX_PICTURED
+    prompt, trained, rows = report.prompt[chosen], report.verdict.num_evaluations, {}
+    for count in sorted({min(report.samples["tuned"]), trained}):
+        for name in ("baseline", "base", "tuned"):
+            x = report.samples[name][count][chosen]
+            rows[f"{name}, {count} evaluation{'s' * (count > 1)}"] = prompts_by_seed(x, prompt, 2)
+    held = report.held_out
+    shown = held.prompts < _MAX_PICTURED
+    real = prompts_by_seed(held.images[shown], held.prompts[shown], 2)
+    if len(real) == len(next(iter(rows.values()))):  # a prompt may have fewer than two real images held out
+        rows["real"] = real
+    return rows
 
 
 def sentence(report: Report) -> str:
