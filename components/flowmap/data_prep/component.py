@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
 def data_prep(settings: str, data: dsl.Output[dsl.Dataset]):
     """Read, check and split the images."""
+    from flowmap.data.external import external_digests
     from flowmap.step import execute
 
-    execute("data_prep", settings, {}, data)
+    execute("data_prep", settings, {}, data, external=external_digests)

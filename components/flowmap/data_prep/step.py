@@ -6,57 +6,72 @@ the number of images, so an image stays in its split when others come.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from flowmap.data.dataset import DataFacts, write_dataset
+from flowmap.data_prep.images import named
+from flowmap.data_prep.sources import Images, read_source
 from flowmap.data_prep.splits import content_digest, split_of
 from flowmap.data_prep.validation import validate
+from flowmap.errors import DataError
 from flowmap.progress import say
 from flowmap.step import Context
 
 
 def run(context: Context) -> None:
-    images, labels = digits()
-    prompts = tuple(str(label) for label in sorted(set(labels.tolist())))
-    everything = describe(images, labels, prompts)
+    section = context.config.data_prep
+    images = read_source(section)
+    prompts = tuple(sorted(set(images.prompts)))
+    everything = describe(images, prompts)
     table = everything.drop_duplicates("digest")
-    kept = images[table.index.to_numpy()]
-    shares = context.config.data_prep.shares.model_dump()
+    kept = images.pixels[table.index.to_numpy()]
+    shares = section.shares.model_dump()
     table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(drop=True)
+    expectations = validate(table)
+    check_every_split_has_every_prompt(table, tuple(shares))
     facts = DataFacts(
         prompts=prompts,
         shape=kept.shape[1:],
         num_read=len(everything),
         num_duplicates=len(everything) - len(table),
         splits={name: int((table["split"] == name).sum()) for name in shares},
-        expectations=validate(table),
+        expectations=expectations,
     )
     write_dataset(context.out, table, kept, facts)
-    say(f"data_prep: {len(table)} images, {len(prompts)} prompts, {facts.num_duplicates} duplicates; {facts.splits}")
+    told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())
+    size = " x ".join(map(str, facts.shape))
+    say(f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} duplicates; {told}")
 
 
-def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """scikit-learn's 1,797 scanned digits, (N, 1, 8, 8) in [-1, 1], and their labels (N,)."""
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    return (source.images[:, None] / 8 - 1).astype(np.float32), source.target.astype(np.int64)
-
-
-def describe(images: NDArray[np.float32], labels: NDArray[np.int64], prompts: tuple[str, ...]) -> pd.DataFrame:
+def describe(images: Images, prompts: tuple[str, ...]) -> pd.DataFrame:
     """One row an image: what can be checked without looking at pixels again."""
-    flat = images.reshape(len(images), -1)
+    flat = images.pixels.reshape(len(images.pixels), -1)
+    index = {prompt: label for label, prompt in enumerate(prompts)}
     return pd.DataFrame(
         {
-            "id": [f"digits/{index:04d}" for index in range(len(images))],
-            "digest": [content_digest(image) for image in images],
-            "shape": ["x".join(map(str, image.shape)) for image in images],
-            "label": labels,
-            "prompt": [prompts[label] for label in labels],
+            "id": images.ids,
+            "digest": [content_digest(image) for image in images.pixels],
+            "shape": ["x".join(map(str, image.shape)) for image in images.pixels],
+            "label": [index[prompt] for prompt in images.prompts],
+            "prompt": images.prompts,
             "min": flat.min(1),
             "max": flat.max(1),
             "mean": flat.mean(1),
         }
     )
+
+
+def check_every_split_has_every_prompt(table: pd.DataFrame, splits: tuple[str, ...]) -> None:
+    """Raise DataError naming the prompts with too few images for all splits, and how many each has."""
+    counts = pd.crosstab(table["prompt"], table["split"]).reindex(columns=list(splits), fill_value=0)
+    short = counts[(counts == 0).any(axis=1)]
+    if len(short):
+        told = [f"{prompt!r} ({int(row.sum())} images, none in {_without(row)})" for prompt, row in short.iterrows()]
+        raise DataError(
+            f"{len(short)} of {len(counts)} prompts have too few images for the splits {', '.join(splits)}: "
+            f"{named(told)}; add images of them or leave them out"
+        )
+
+
+def _without(row: pd.Series) -> str:
+    return ", ".join(str(split) for split, num in row.items() if num == 0)

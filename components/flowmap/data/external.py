@@ -1,0 +1,50 @@
+"""Data that lie outside the store: what they are called, and the digest that decides whether they changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowmap.artifacts.manifest import canonical_json, sha256_of, sha256_of_file
+from flowmap.config import DataPrep, RunConfig
+from flowmap.errors import DataError
+
+BUILT_IN = ("digits", "mnist")
+METADATA = ("metadata.csv", "metadata.parquet")
+
+
+def external_digests(config: RunConfig) -> dict[str, str]:
+    """The digests of the user's own files, by the name of the setting; empty for a built-in source.
+
+    Raises:
+        DataError: a file or folder is not there.
+    """
+    section: DataPrep = config.data_prep
+    found = {}
+    if section.source not in BUILT_IN:
+        found["source"] = _digest(Path(section.source))
+    if section.preferences is not None:
+        found["preferences"] = _digest(Path(section.preferences))
+    return found
+
+
+def metadata_file(folder: Path) -> Path:
+    """The table of a folder of images. Raises DataError when the folder or the table is missing."""
+    if not folder.is_dir():
+        raise DataError(
+            f"data_prep.source: {folder} is neither a folder, nor a .npz file, nor one of {', '.join(BUILT_IN)}"
+        )
+    found = [folder / name for name in METADATA if (folder / name).is_file()]
+    if not found:
+        raise DataError(
+            f"{folder} has no metadata.csv or metadata.parquet: a table with the columns `file_name` and `prompt`, one "
+            "row an image"
+        )
+    return found[0]
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return sha256_of_file(path)
+    metadata_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return sha256_of(canonical_json({file.relative_to(path).as_posix(): sha256_of_file(file) for file in files}))
