@@ -71,15 +71,24 @@ class DataPrep(Section):
     preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
 
+    @model_validator(mode="after")
+    def _preferences_need_a_folder(self) -> Self:
+        if self.preferences is not None and (self.source in ("digits", "mnist") or self.source.endswith(".npz")):
+            raise ValueError(f"preferences name files of a folder, but source is {self.source!r}")
+        return self
+
 
 class BaseTraining(Section):
-    """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step baseline."""
+    """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step baseline.
 
-    width: Count = 256
+    `width`, `updates` and `batch_size` follow from the data's size where they are left open.
+    """
+
+    width: Count | None = None
     depth: Count = 4
     max_frequency: Positive = 3.0
-    updates: Count = 600
-    batch_size: Annotated[int, Field(ge=2)] = 256
+    updates: Count | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
     learning_rate: Positive = 1e-3
     equal_times: Fraction = 0.5
     ema: Decay = 0.995
@@ -131,9 +140,12 @@ class GrpoFinetuning(Section):
 
 
 class Evaluation(Section):
-    """How models are measured and what a candidate must reach to be promoted."""
+    """How models are measured and what a candidate must reach to be promoted.
 
-    samples_per_prompt: Annotated[int, Field(ge=8)] = 100
+    `samples_per_prompt` left open makes about 1,000 samples in all, at least 20 a prompt.
+    """
+
+    samples_per_prompt: Annotated[int, Field(ge=8)] | None = None
     evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 8), strict=False)
     baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
     judge_updates: Count = 1500

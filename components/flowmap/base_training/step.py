@@ -13,6 +13,7 @@ import json
 import torch
 
 from flowmap.base_training.health import map_health, unhealthy
+from flowmap.base_training.sizes import with_sizes
 from flowmap.config import BaseTraining
 from flowmap.data.dataset import Split, read_facts, read_split
 from flowmap.errors import InvariantError
@@ -26,7 +27,10 @@ _HEALTH_IMAGES = 256
 
 
 def run(context: Context) -> None:
-    section, facts = context.config.base_training, read_facts(context.inputs["data"])
+    facts, data = read_facts(context.inputs["data"]), read_split(context.inputs["data"], "base")
+    section = with_sizes(context.config.base_training, facts.shape, len(data))
+    say(f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} images")
+    assert section.width is not None
     model = ModelFacts(
         shape=facts.shape,
         prompts=facts.prompts,
@@ -35,14 +39,15 @@ def run(context: Context) -> None:
         max_frequency=section.max_frequency,
     )
     write_model_facts(context.out, model)
-    launch([_job(context, objective) for objective in ("map", "velocity")])
-    _check_health(context, section, read_split(context.inputs["data"], "base"))
+    settings = context.config.model_copy(update={"base_training": section}).to_json()
+    launch([_job(context, settings, objective) for objective in ("map", "velocity")])
+    _check_health(context, section, data)
 
 
-def _job(context: Context, objective: str) -> Job:
+def _job(context: Context, settings: str, objective: str) -> Job:
     return Job(
         module="flowmap.base_training.worker",
-        settings=context.config.to_json(),
+        settings=settings,
         inputs=dict(context.inputs),
         out=context.out,
         scratch=context.scratch / objective,

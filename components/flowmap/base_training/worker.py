@@ -29,6 +29,8 @@ def train(job: Job) -> None:
     section = RunConfig.model_validate_json(job.settings).base_training
     objective, data = job.arguments["objective"], read_split(job.inputs["data"], "base")
     is_map = objective == "map"
+    assert section.updates is not None  # the step has filled them in
+    assert section.batch_size is not None
     num_updates = section.updates * (1 if is_map else _BASELINE_UPDATES)
     torch.manual_seed(section.seed)
     network = read_model_facts(job.out).build()

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from safetensors.torch import save_file as save_torch
 from torch import Tensor
 
-TABLE, IMAGES, FACTS = "table.parquet", "images.safetensors", "data.json"
+TABLE, IMAGES, FACTS, PREFERENCES = "table.parquet", "images.safetensors", "data.json", "preferences.safetensors"
 
 
 class DataFacts(BaseModel):
@@ -32,6 +33,7 @@ class DataFacts(BaseModel):
         num_duplicates: images dropped because the same pixels had been read before.
         splits: number of images of each split.
         expectations: what was checked, as rows of name, column and figures.
+        num_preferences: pairs in the user's own preference table that may be used; None without one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +43,7 @@ class DataFacts(BaseModel):
     num_duplicates: int
     splits: dict[str, int]
     expectations: tuple[dict[str, Any], ...]
+    num_preferences: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,18 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Pairs of images of one prompt each: (N, channels, height, width) twice, and the index of the prompt, (N,)."""
+
+    chosen: Tensor
+    rejected: Tensor
+    prompts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.prompts)
 
 
 def write_dataset(directory: Path, table: pd.DataFrame, images: NDArray[np.float32], facts: DataFacts) -> None:
@@ -72,3 +87,15 @@ def read_split(directory: Path, split: str) -> Split:
     images = load_file(directory / IMAGES)["images"]
     labels = table["label"].to_numpy(dtype=np.int64)[chosen]
     return Split(images[torch.from_numpy(chosen)], torch.from_numpy(labels))
+
+
+def write_preferences(directory: Path, preferences: Preferences) -> None:
+    tensors = {"chosen": preferences.chosen, "rejected": preferences.rejected, "prompts": preferences.prompts}
+    save_torch(tensors, directory / PREFERENCES)
+
+
+def read_preferences(directory: Path) -> Preferences | None:
+    """The user's own pairs, when there are any."""
+    if not (directory / PREFERENCES).is_file():
+        return None
+    return Preferences(**load_file(directory / PREFERENCES))

@@ -80,13 +80,13 @@ def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
 
 
-def normalised(levels: Iterable[Pixels]) -> NDArray[np.float32]:
+def normalised(levels: Iterable[Pixels], num_channels: int | None = None) -> NDArray[np.float32]:
     """(height, width, channels) arrays of 0 to 255 as (N, channels, height, width) in [-1, 1].
 
-    Grey images among colour ones become colour.
+    Grey images among colour ones become colour, and all do when `num_channels` says so.
     """
     rows = list(levels)
-    channels = max(row.shape[2] for row in rows)
+    channels = num_channels or max(row.shape[2] for row in rows)
     stacked = np.stack([np.broadcast_to(row, (*row.shape[:2], channels)) for row in rows])
     return np.ascontiguousarray((stacked.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowmap.data.dataset import DataFacts, write_dataset
+from flowmap.data.dataset import DataFacts, write_dataset, write_preferences
 from flowmap.data_prep.images import named
+from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.sources import Images, read_source
 from flowmap.data_prep.splits import content_digest, split_of
 from flowmap.data_prep.validation import validate
@@ -29,6 +30,10 @@ def run(context: Context) -> None:
     table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(drop=True)
     expectations = validate(table)
     check_every_split_has_every_prompt(table, tuple(shares))
+    kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
+    preferences = read_preferences(section, prompts, kept_apart, kept.shape[1:])
+    if preferences is not None:
+        write_preferences(context.out, preferences)
     facts = DataFacts(
         prompts=prompts,
         shape=kept.shape[1:],
@@ -36,6 +41,7 @@ def run(context: Context) -> None:
         num_duplicates=len(everything) - len(table),
         splits={name: int((table["split"] == name).sum()) for name in shares},
         expectations=expectations,
+        num_preferences=None if preferences is None else len(preferences),
     )
     write_dataset(context.out, table, kept, facts)
     told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())

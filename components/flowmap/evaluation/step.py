@@ -32,6 +32,7 @@ from flowmap.rewards.preference import read_preference
 from flowmap.step import Context
 
 Samples = dict[str, dict[int, Tensor]]
+_SAMPLES, _FEWEST = 1000, 20
 _PAIRED = ("judge_log_probability", "reward")
 
 
@@ -44,7 +45,8 @@ def run(context: Context) -> None:
     judge = train_judge(judge_split, facts.shape, len(facts.prompts), section.judge_updates, section.seed)
     measurer = Measurer(judge, read_preference(inputs["reward"])[0], held_out)
 
-    prompt = torch.arange(len(facts.prompts)).repeat_interleave(section.samples_per_prompt)
+    num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(facts.prompts))
+    prompt = torch.arange(len(facts.prompts)).repeat_interleave(num_each)
     noise = torch.randn(len(prompt), *facts.shape, generator=torch.Generator().manual_seed(section.seed))
     counts = sorted({*section.evaluations, num_trained})
     samples = _draw(section, inputs, noise, prompt, counts)

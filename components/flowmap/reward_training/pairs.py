@@ -1,10 +1,49 @@
-"""What a preference model learns to tell from real images."""
+"""The pairs a preference model learns from: the user's own, or real images against what corruption makes of them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_JITTER = 0.2
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images of one prompt each, the better first. Without `worse`, the worse is the better one corrupted.
+
+    Attributes:
+        better, worse: shape (N, channels, height, width).
+        prompts: shape (N,).
+    """
+
+    better: Tensor
+    worse: Tensor | None
+    prompts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def split(self, num_first: int) -> tuple[Pairs, Pairs]:
+        """The first few, and the rest."""
+        worse = (None, None) if self.worse is None else (self.worse[:num_first], self.worse[num_first:])
+        return (
+            Pairs(self.better[:num_first], worse[0], self.prompts[:num_first]),
+            Pairs(self.better[num_first:], worse[1], self.prompts[num_first:]),
+        )
+
+    def draw(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch (better, worse, prompts) for training, with noise on the images so that they can't be memorised."""
+        chosen = torch.randint(len(self), (num,), generator=generator)
+        better = self.better[chosen]
+        better = better + _JITTER * torch.randn(better.shape, generator=generator)
+        if self.worse is None:
+            return better, corrupt(better, generator), self.prompts[chosen]
+        worse = self.worse[chosen]
+        return better, worse + _JITTER * torch.randn(worse.shape, generator=generator), self.prompts[chosen]
 
 
 def corrupt(x: Tensor, generator: torch.Generator) -> Tensor:

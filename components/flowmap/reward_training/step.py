@@ -1,7 +1,8 @@
-"""Reward training: Bradley-Terry on pairs of real against corrupted, and of right against wrong prompt.
+"""Reward training: Bradley-Terry on pairs of better and worse, and of right and wrong prompt.
 
-A fifth of the reward split is held out, for the pair accuracy and for the mean score of real data, where the reward
-saturates: on its own training data the score is too high. The images travel with the model, as the reference of the
+The pairs are the user's own where there are any, else real images of the reward split against corrupted ones. A fifth
+of them is held out for the pair accuracy, and a fifth of the split for the mean score of real data, where the reward
+saturates: on its own training data the score is too high. The split travels with the model, as the reference of the
 groupwise reward.
 """
 
@@ -12,69 +13,72 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from flowmap.data.dataset import Split, read_facts, read_split
+from flowmap.data.dataset import read_facts, read_preferences, read_split
 from flowmap.progress import Progress, say
-from flowmap.reward_training.pairs import corrupt, other_prompt
+from flowmap.reward_training.pairs import Pairs, corrupt, other_prompt
 from flowmap.rewards.preference import REFERENCE, PreferenceFacts, PreferenceNetwork, write_preference
 from flowmap.step import Context
 
-_JITTER = 0.2
 _WEIGHT_DECAY = 0.1
 _SIZE_PENALTY = 1e-3
+_HELD_OUT = 5
 _REPEATS = 10
 
 
 def run(context: Context) -> None:
     section, facts = context.config.reward_training, read_facts(context.inputs["data"])
-    everything, num_prompts = read_split(context.inputs["data"], "reward"), len(facts.prompts)
-    num_held_out = max(1, len(everything) // 5)
-    train = Split(everything.images[num_held_out:], everything.prompts[num_held_out:])
-    held_out = Split(everything.images[:num_held_out], everything.prompts[:num_held_out])
+    real, num_prompts = read_split(context.inputs["data"], "reward"), len(facts.prompts)
+    given = read_preferences(context.inputs["data"])
+    pairs = Pairs(real.images, None, real.prompts)
+    if given is not None:
+        pairs = Pairs(given.chosen, given.rejected, given.prompts)
+    held_out, train = pairs.split(max(1, len(pairs) // _HELD_OUT))
     generator = torch.Generator().manual_seed(section.seed)
     network = PreferenceNetwork(facts.shape, num_prompts)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
     with Progress("reward_training", section.updates) as progress:
         for _ in range(section.updates):
-            chosen = torch.randint(len(train), (section.batch_size,), generator=generator)
-            x = train.images[chosen]
-            x = x + _JITTER * torch.randn(x.shape, generator=generator)
-            loss = preference_loss(network, x, train.prompts[chosen], num_prompts, generator)
+            batch = train.draw(section.batch_size, generator)
+            loss = preference_loss(network, *batch, num_prompts, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             progress.update(loss=float(loss.detach()))
     network.eval()
-    accuracy = pair_accuracy(network, held_out, num_prompts, generator)
+    accuracy, num_pairs = pair_accuracy(network, held_out, num_prompts, generator)
+    num_unseen = max(1, len(real) // _HELD_OUT)
     with torch.no_grad():
-        real_score = float(network(held_out.images, held_out.prompts).mean())
-    write_preference(
-        context.out,
-        network,
-        PreferenceFacts(
-            shape=facts.shape,
-            num_prompts=num_prompts,
-            real_score=real_score,
-            pair_accuracy=accuracy,
-            num_pairs=_REPEATS * num_held_out,
-        ),
+        real_score = float(network(real.images[:num_unseen], real.prompts[:num_unseen]).mean())
+    told = PreferenceFacts(
+        shape=facts.shape,
+        num_prompts=num_prompts,
+        real_score=real_score,
+        pair_accuracy=accuracy,
+        num_pairs=num_pairs,
     )
-    save_file({"images": everything.images, "prompts": everything.prompts}, context.out / REFERENCE)
-    told = ", ".join(f"{kind} {share:.3f}" for kind, share in accuracy.items())
-    say(f"reward_training: held-out pairs in the right order: {told}; real data score {real_score:.2f}")
+    write_preference(context.out, network, told)
+    save_file({"images": real.images, "prompts": real.prompts}, context.out / REFERENCE)
+    shares = ", ".join(f"{kind} {share:.3f}" for kind, share in accuracy.items())
+    say(f"reward_training: held-out pairs in the right order: {shares}; real data score {real_score:.2f}")
 
 
 def preference_loss(
-    network: PreferenceNetwork, x: Tensor, prompt: Tensor, num_prompts: int, generator: torch.Generator
+    network: PreferenceNetwork,
+    better: Tensor,
+    worse: Tensor,
+    prompt: Tensor,
+    num_prompts: int,
+    generator: torch.Generator,
 ) -> Tensor:
-    """-log P(real over corrupted) - log P(right over wrong prompt), the latter for corrupted ones at half weight too.
+    """-log P(better over worse) - log P(right over wrong prompt), the latter for the worse ones at half weight too.
 
     A small penalty on the score's size fixes the scale, which pairs leave open.
     """
-    worse, wrong = corrupt(x, generator), other_prompt(prompt, num_prompts, generator)
-    score, score_worse = network(x, prompt), network(worse, prompt)
+    wrong = other_prompt(prompt, num_prompts, generator)
+    score, score_worse = network(better, prompt), network(worse, prompt)
     loss: Tensor = (
         -F.logsigmoid(score - score_worse).mean()
-        - F.logsigmoid(score - network(x, wrong)).mean()
+        - F.logsigmoid(score - network(better, wrong)).mean()
         - 0.5 * F.logsigmoid(score_worse - network(worse, wrong)).mean()
         + _SIZE_PENALTY * score.square().mean()
     )
@@ -83,14 +87,19 @@ def preference_loss(
 
 @torch.no_grad()
 def pair_accuracy(
-    network: PreferenceNetwork, held_out: Split, num_prompts: int, generator: torch.Generator
-) -> dict[str, float]:
-    """The share of held-out pairs in the right order, each image in ten pairs of each kind."""
-    images, prompts = held_out.images.repeat(_REPEATS, 1, 1, 1), held_out.prompts.repeat(_REPEATS)
-    real = network(images, prompts)
-    corrupted = network(corrupt(images, generator), prompts)
-    mistaken = network(images, other_prompt(prompts, num_prompts, generator))
+    network: PreferenceNetwork, held_out: Pairs, num_prompts: int, generator: torch.Generator
+) -> tuple[dict[str, float], int]:
+    """The share of held-out pairs in the right order, by kind, and the number of pairs of each kind.
+
+    Pairs that are drawn, not given, are drawn ten times for each image.
+    """
+    repeats = _REPEATS if held_out.worse is None else 1
+    better, prompts = held_out.better.repeat(repeats, 1, 1, 1), held_out.prompts.repeat(repeats)
+    worse = corrupt(better, generator) if held_out.worse is None else held_out.worse
+    score = network(better, prompts)
+    mistaken = network(better, other_prompt(prompts, num_prompts, generator))
+    kind = "against_corrupted" if held_out.worse is None else "against_rejected"
     return {
-        "against_corrupted": float((real > corrupted).float().mean()),
-        "against_wrong_prompt": float((real > mistaken).float().mean()),
-    }
+        kind: float((score > network(worse, prompts)).float().mean()),
+        "against_wrong_prompt": float((score > mistaken).float().mean()),
+    }, len(prompts)

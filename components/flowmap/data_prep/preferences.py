@@ -1,0 +1,76 @@
+"""The user's own preference table: `prompt`, `chosen`, `rejected`, the latter two as names of files in the folder.
+
+A pair that shows an image of the judge's or the holdout split is left out: what judges a model must not have taught it.
+Images that are in no split, such as rejected samples of an older model, may be used freely.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from flowmap.config import DataPrep
+from flowmap.data.dataset import Preferences
+from flowmap.data_prep.images import ImageReader, named, normalised
+from flowmap.data_prep.sources import read_table
+from flowmap.data_prep.splits import content_digest
+from flowmap.errors import DataError
+from flowmap.progress import say
+
+
+def read_preferences(
+    section: DataPrep, prompts: tuple[str, ...], kept_apart: set[str], shape: tuple[int, ...]
+) -> Preferences | None:
+    """The pairs that may be used, or None where the configuration names no table.
+
+    Args:
+        prompts: what a prompt's index means.
+        kept_apart: content digests of the images of the judge's and the holdout split.
+        shape: (channels, height, width) of the data.
+
+    Raises:
+        DataError: unknown files or prompts, unreadable images or images of another size, or no pair left.
+    """
+    if section.preferences is None:
+        return None
+    path, folder = Path(section.preferences), Path(section.source)
+    table = read_table(path, ("prompt", "chosen", "rejected"))
+    _check_names(path, folder, table, prompts)
+    images = _read(section, folder, table, shape)
+    table = table[table["chosen"].isin(images) & table["rejected"].isin(images)]
+    apart = {name for name, pixels in images.items() if content_digest(pixels) in kept_apart}
+    usable = table[~table["chosen"].isin(apart) & ~table["rejected"].isin(apart)]
+    if usable.empty:
+        raise DataError(f"{path}: none of the {len(table)} pairs is free of images kept for judging; add pairs")
+    say(f"data_prep: {len(usable)} preferences; {len(table) - len(usable)} left out, for they show images kept apart")
+    return Preferences(
+        chosen=torch.from_numpy(np.stack([images[name] for name in usable["chosen"]])),
+        rejected=torch.from_numpy(np.stack([images[name] for name in usable["rejected"]])),
+        prompts=torch.tensor([prompts.index(prompt) for prompt in usable["prompt"]]),
+    )
+
+
+def _check_names(path: Path, folder: Path, table: pd.DataFrame, prompts: tuple[str, ...]) -> None:
+    files = sorted({*table["chosen"], *table["rejected"]})
+    if unknown := [name for name in files if not (folder / name).is_file()]:
+        raise DataError(f"{path}: {len(unknown)} files are not in {folder}: {named(unknown)}")
+    if strange := sorted(set(table["prompt"]) - set(prompts)):
+        raise DataError(f"{path}: {len(strange)} prompts are not among the data's: {named(map(repr, strange))}")
+
+
+def _read(
+    section: DataPrep, folder: Path, table: pd.DataFrame, shape: tuple[int, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """Pixels of each readable image, by its name."""
+    reader = ImageReader(folder, section)
+    levels = {name: reader.read(name) for name in sorted({*table["chosen"], *table["rejected"]})}
+    reader.check()
+    images = {name: normalised([pixels], shape[0])[0] for name, pixels in levels.items() if pixels is not None}
+    if strange := [name for name, pixels in images.items() if pixels.shape != shape]:
+        size = " x ".join(map(str, shape))
+        raise DataError(f"{len(strange)} images of preferences are not of {size}, as the data are: {named(strange)}")
+    return images
