@@ -130,6 +130,43 @@ def models(name: str | None, root: Path, store: str | None, as_json: bool) -> No
     click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
 
 
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--preferences", type=click.Path(path_type=Path, exists=True), help="A table: prompt, chosen, rejected.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
+def init(source: Path, preferences: Path | None, output: Path) -> None:
+    """Look at your images and write a configuration for them, with comments.
+
+    SOURCE is a folder with a metadata.csv or metadata.parquet (file_name, prompt), or an .npz file with the arrays
+    images and prompts.
+
+    \b
+        flowmap init my-images -o my-images.yaml
+        flowmap run my-images.yaml
+    """
+    if output.exists():
+        raise ConfigError(f"{output} exists; name another file, or remove it first")
+    from flowmap_pipelines.initialise import write_configuration
+
+    seen = write_configuration(source, preferences, output)
+    click.echo(f"wrote {output}: {seen}. Next: flowmap run {output}")
+
+
+@cli.command()
+@_ROOT
+@_STORE
+def doctor(root: Path, store: str | None) -> int:
+    """Say what is installed, what a run would use, what is missing and how to get it; status 1 when something is."""
+    from flowmap_pipelines.doctor import examine
+
+    missing = 0
+    for finding in examine(root, store):
+        mark = {True: "ok     ", False: "MISSING", None: "       "}[finding.ok]
+        click.echo(f"{mark}  {finding.what:<20}{finding.told}")
+        missing += finding.ok is False
+    return 1 if missing else 0
+
+
 def main() -> None:
     """The console script: a user's mistake ends in one message and its exit status, never in a traceback."""
     try:

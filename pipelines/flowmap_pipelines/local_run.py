@@ -51,8 +51,10 @@ class LocalRun:
 
 
 def store_of(root: Path, url: str | None = None) -> ObjectStore:
-    """The store at `url`, or the one inside a local root."""
-    return open_store(url or str(root.absolute() / "store"))
+    """The store at `url`, or the one inside a local root. Raises StoreError at once when it can't be used."""
+    where = url or str(root.absolute() / "store")
+    open_store(where, patient=False).exists("models")
+    return open_store(where)
 
 
 def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:

@@ -99,6 +99,7 @@ def test_a_name_outside_the_store_is_refused(store: ObjectStore, name: str) -> N
         ("s3://bucket/x", "no endpoint"),
         ("s3://bucket/x?endpoint=host:9000", "no endpoint"),
         ("s3:///x?endpoint=http://host:9000", "no bucket"),
+        ("s3://b/x?endpoint=http://host:9000", "no bucket"),
         ("s3://key:secret@bucket/x?endpoint=http://host:9000", "credentials do not belong"),
         ("s3://bucket/x?endpoint=http://host:9000&region=x", "unknown region"),
     ],

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from PIL import Image
+
 from tests.cli import COMMAND, flowmap
 
 CONFIG = """
@@ -63,3 +67,24 @@ def kill_when(root: Path, glob: str, *overrides: str) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def write_shapes(folder: Path, num: int) -> None:
+    """Images of red disks and blue bars somewhere on grey, their table, and preferences for the bright ones."""
+    random = np.random.default_rng(0)
+    rows, pairs = [], []
+    folder.mkdir()
+    for index in range(num):
+        levels = random.integers(90, 120, (12, 12, 3))
+        y, x, light = *random.integers(3, 9, 2), int(random.integers(150, 255))
+        down, right = np.mgrid[:12, :12]
+        if index % 2:
+            levels[(down - y) ** 2 + (right - x) ** 2 <= 6] = (light, 30, 30)
+        else:
+            levels[abs(down - y) <= 1] = (30, 30, light)
+        Image.fromarray(levels.astype(np.uint8)).save(folder / f"{index:03d}.png")
+        rows.append((f"{index:03d}.png", "red disk" if index % 2 else "blue bar"))
+        if index >= 2:
+            pairs.append((rows[-1][1], rows[-1][0], rows[-3][0]))
+    pd.DataFrame(rows, columns=["file_name", "prompt"]).to_csv(folder / "metadata.csv", index=False)
+    pd.DataFrame(pairs, columns=["prompt", "chosen", "rejected"]).to_csv(folder / "pairs.csv", index=False)

@@ -25,6 +25,7 @@ import urllib3
 from minio import Minio
 from minio.credentials.providers import ChainedProvider, EnvAWSProvider, EnvMinioProvider
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.helpers import check_bucket_name
 
 from flowmap.errors import ConfigError, StoreError
 
@@ -108,8 +109,10 @@ class S3Store:
             raise ConfigError(f"store {url!r}: unknown {', '.join(query)}; write {example}")
         if endpoint.scheme not in ("http", "https") or not endpoint.netloc or endpoint.path.strip("/"):
             raise ConfigError(f"store {url!r}: no endpoint with http:// or https://; write {example}")
-        if not parsed.netloc:
-            raise ConfigError(f"store {url!r}: no bucket; write {example}")
+        try:
+            check_bucket_name(parsed.netloc)
+        except ValueError:
+            raise ConfigError(f"store {url!r}: no bucket of 3 to 63 characters; write {example}") from None
         return cls(f"{endpoint.scheme}://{endpoint.netloc}", parsed.netloc, parsed.path.strip("/"), patience)
 
     def put_file(self, name: str, source: Path) -> None:

@@ -56,17 +56,19 @@ class ObjectStore(Protocol):
         """Remove the object; nothing happens when there is none."""
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, patient: bool = True) -> ObjectStore:
     """Open the store at `url`: a path, `file://PATH`, or `s3://bucket/prefix?endpoint=http://host:port`.
+
+    A patient store repeats what fails for about a minute, an impatient one for about a second.
 
     Raises:
         ConfigError: unknown scheme, missing bucket or endpoint, or no credentials in the environment.
     """
     parsed = urlparse(url)
     if parsed.scheme == "s3":
-        from flowmap.artifacts.s3_store import S3Store
+        from flowmap.artifacts.s3_store import Patience, S3Store
 
-        return S3Store.from_url(url)
+        return S3Store.from_url(url, Patience() if patient else Patience(tries=2))
     from flowmap.artifacts.local_store import LocalStore
 
     path = unquote(parsed.path) if parsed.scheme else url
