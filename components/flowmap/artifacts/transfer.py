@@ -8,15 +8,16 @@ verify(store, manifest)                                              # the same 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
 
 _PARALLEL = 8
+_TRIES = 3
 
 
 def artifact_prefix(digest: str) -> str:
@@ -35,20 +36,20 @@ def publish(store: ObjectStore, directory: Path, manifest: Manifest, prefix: str
     store.put(f"{where}/{MANIFEST_NAME}", manifest.to_bytes())
 
 
-def fetch(
-    store: ObjectStore, manifest: Manifest, directory: Path, prefix: str | None = None, only: set[str] | None = None
-) -> None:
-    """Download the files of `manifest` (those in `only`, when given) and check each against its size and sha256."""
+def fetch(store: ObjectStore, manifest: Manifest, directory: Path, prefix: str | None = None) -> None:
+    """Download the files of `manifest` and check each against its size and sha256."""
     where = prefix or artifact_prefix(manifest.digest)
     directory.mkdir(parents=True, exist_ok=True)
 
     def download(entry: FileEntry) -> None:
-        if only is not None and entry.path not in only:
-            return
         target = directory / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            _check(store, manifest, entry, where, file.write)
+
+        def write(chunks: Iterable[bytes]) -> None:
+            with target.open("wb") as file:
+                file.writelines(chunks)
+
+        _read(store, manifest, entry, where, write)
 
     _for_each(manifest, download)
 
@@ -56,19 +57,12 @@ def fetch(
 def verify(store: ObjectStore, manifest: Manifest, prefix: str | None = None) -> None:
     """Read every file of an artifact in the store and compare it with its manifest."""
     where = prefix or artifact_prefix(manifest.digest)
-    _for_each(manifest, lambda entry: _check(store, manifest, entry, where, lambda chunk: None))
 
+    def drop(chunks: Iterable[bytes]) -> None:
+        for _ in chunks:
+            pass
 
-def stored_manifest(store: ObjectStore, digest: str) -> Manifest:
-    """The manifest of an artifact in the store. Raises IntegrityError when it is missing or does not fit its digest."""
-    name = f"{artifact_prefix(digest)}/{MANIFEST_NAME}"
-    try:
-        manifest = parse_manifest(store.get(name), where=name)
-    except KeyError:
-        raise IntegrityError(f"{name} is missing in {store.url}; delete steps/ there to compute it again") from None
-    if manifest.digest != digest:
-        raise IntegrityError(f"{name} belongs to another artifact, {manifest.digest}")
-    return manifest
+    _for_each(manifest, lambda entry: _read(store, manifest, entry, where, drop))
 
 
 def _for_each(manifest: Manifest, work: Callable[[FileEntry], object]) -> None:
@@ -76,20 +70,36 @@ def _for_each(manifest: Manifest, work: Callable[[FileEntry], object]) -> None:
         list(pool.map(work, manifest.files))
 
 
-def _check(
-    store: ObjectStore, manifest: Manifest, entry: FileEntry, where: str, write: Callable[[bytes], object]
+def _read(
+    store: ObjectStore,
+    manifest: Manifest,
+    entry: FileEntry,
+    where: str,
+    consume: Callable[[Iterable[bytes]], None],
 ) -> None:
-    name = f"{where}/{entry.path}"
-    advice = f"step {manifest.step} wrote it; delete steps/{manifest.step_digest}.json there to run that again"
-    digest, size = hashlib.sha256(), 0
-    try:
-        for chunk in store.chunks(name):
-            digest.update(chunk)
-            size += len(chunk)
-            write(chunk)
-    except KeyError:
-        raise IntegrityError(f"{name} is missing in {store.url}; {advice}") from None
-    if size != entry.size:
-        raise IntegrityError(f"{name} has {size} bytes instead of {entry.size}; {advice}")
-    if digest.hexdigest() != entry.sha256:
-        raise IntegrityError(f"{name} was changed after it was written (sha256 differs); {advice}")
+    """Read one file and compare it; what differs is read again, for the fault may lie on the way."""
+    name, problem = f"{where}/{entry.path}", ""
+    for _ in range(_TRIES):
+        digest, size = hashlib.sha256(), 0
+
+        def measured() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in store.chunks(name):
+                digest.update(chunk)  # noqa: B023 - consumed before the next try
+                size += len(chunk)
+                yield chunk
+
+        try:
+            consume(measured())
+        except KeyError:
+            problem = f"is missing in {store.url}"
+            break
+        if size == entry.size and digest.hexdigest() == entry.sha256:
+            return
+        problem = "was changed after it was written (sha256 differs)"
+        if size != entry.size:
+            problem = f"has {size} bytes instead of {entry.size}"
+    raise IntegrityError(
+        f"{name} {problem}; step {manifest.step} wrote it: delete steps/{manifest.step_digest}.json there to run "
+        "that step again"
+    )
