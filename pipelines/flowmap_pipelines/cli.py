@@ -131,6 +131,27 @@ def models(name: str | None, root: Path, store: str | None, as_json: bool) -> No
 
 
 @cli.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@_ROOT
+@_STORE
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens.")
+def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
+    """Open the report of a registered version in a browser, or write it out as one HTML file."""
+    from flowmap.evaluated import read_evaluated
+    from flowmap_pipelines.generate import find_version
+    from flowmap_pipelines.local_run import store_of
+
+    there = store_of(root, store)
+    version = find_version(there, model)
+    path = output or root / "reports" / f"{version.name}-{version.version}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(read_evaluated(there, version.evaluation).report)
+    click.echo(f"wrote the report of {version.name}@{version.version} to {path}")
+    if output is None:
+        click.launch(str(path))
+
+
+@cli.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--preferences", type=click.Path(path_type=Path, exists=True), help="A table: prompt, chosen, rejected.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
