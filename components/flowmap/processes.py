@@ -1,4 +1,7 @@
-"""Processes that do not outlive the one that started them."""
+"""Processes that do not outlive the run that started them, not even when it is killed with signal 9.
+
+Otherwise the training processes of a killed run would go on, beside those of the run that resumes it.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,32 @@ import signal
 import sys
 import threading
 
+RUN_PID_VARIABLE = "FLOWMAP_RUN_PID"
 _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent ends, even by kill -9; elsewhere nothing happens.
-
-    Otherwise the training processes of a killed run would go on, beside those of the run that resumes it.
-    """
+    """For a child between fork and exec: Linux kills it when its parent ends; elsewhere nothing happens."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def die_with(pid: int) -> None:
-    """Kill this process when another one ends, which need not be its parent: a shell may stand between them."""
-    if sys.platform != "linux":
+def die_with_run() -> None:
+    """Kill this process when the run that the environment names ends; without one, as in a pod, nothing happens.
+
+    The run need not be the parent: a shell and a launcher stand between them.
+    """
+    pid = os.environ.get(RUN_PID_VARIABLE)
+    if pid is None or sys.platform != "linux":
         return
     try:
-        other = os.pidfd_open(pid)
+        run = os.pidfd_open(int(pid))
     except ProcessLookupError:
         os.kill(os.getpid(), signal.SIGKILL)
         return
 
     def wait() -> None:
-        select.select([other], [], [])
+        select.select([run], [], [])
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=wait, name="die-with", daemon=True).start()
+    threading.Thread(target=wait, name="die-with-run", daemon=True).start()

@@ -28,14 +28,13 @@ from flowmap.code_version import code_version
 from flowmap.config import RunConfig
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.lineage.record import record_step
-from flowmap.processes import die_with
+from flowmap.processes import die_with_run
 from flowmap.progress import say
 from flowmap.registry import Registry
 from flowmap.seeding import seed_everything
 
 STORE_VARIABLE = "FLOWMAP_STORE"
 ERROR_VARIABLE = "FLOWMAP_ERROR_FILE"
-LOCAL_RUN_VARIABLE = "FLOWMAP_LOCAL_RUN_PID"
 
 
 class Carrier(Protocol):
@@ -98,8 +97,7 @@ def execute(
 
     What a person can mend ends the process with status 1 and one message, without a traceback.
     """
-    if run_pid := os.environ.get(LOCAL_RUN_VARIABLE):
-        die_with(int(run_pid))
+    die_with_run()
     try:
         return _execute(step, settings, inputs, output, function, reuse, with_incumbent, external)
     except FlowmapError as error:

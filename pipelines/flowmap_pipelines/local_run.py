@@ -25,8 +25,9 @@ from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.config import RunConfig
 from flowmap.errors import FlowmapError, StoreError
 from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records
+from flowmap.processes import RUN_PID_VARIABLE
 from flowmap.progress import MARK_VARIABLE, TERMINAL_VARIABLE
-from flowmap.step import ERROR_VARIABLE, LOCAL_RUN_VARIABLE, STORE_VARIABLE
+from flowmap.step import ERROR_VARIABLE, STORE_VARIABLE
 
 _MARK = "\x1e"
 _LOCK = "lock"
@@ -103,7 +104,7 @@ def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
         STORE_VARIABLE: store.url,
         ERROR_VARIABLE: str(scratch / "error.json"),
         MARK_VARIABLE: _MARK,
-        LOCAL_RUN_VARIABLE: str(os.getpid()),
+        RUN_PID_VARIABLE: str(os.getpid()),
         "TMPDIR": str(scratch / "tmp"),
         "PYTHONUNBUFFERED": "1",
     }

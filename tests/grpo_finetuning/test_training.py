@@ -106,7 +106,7 @@ def test_a_policy_that_differs_between_rollout_and_training_is_caught(job: Job) 
     trainer = Trainer(job)
     trainer.rewards = [(brightness, 1.0)]
     engine = trainer.engine
-    trainer.policy = TwoTimeMap(lambda x, t, r, prompt: engine(x + 1e-2, t, r, prompt) + 1e-3)
+    trainer.policy = TwoTimeMap(lambda x, t, r, prompt: engine(x, t, r, prompt) + 1e-4)
     with pytest.raises(InvariantError, match="before the first update the ratio is off 1 by"):
         trainer.train()
 

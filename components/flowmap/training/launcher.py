@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError, InvariantError
-from flowmap.processes import die_with_parent
+from flowmap.processes import die_with_parent, die_with_run
 
 _POLL_S = 0.1
 _GRACE_S = 10
@@ -87,7 +87,7 @@ def launch(jobs: Sequence[Job]) -> None:
 
 def run_worker(work: Callable[[Job], None]) -> None:
     """Read the job named on the command line and do it; what a person can mend goes to the job's error file."""
-    die_with_parent()
+    die_with_run()
     job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
     try:
         work(job)
