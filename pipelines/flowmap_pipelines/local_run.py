@@ -76,21 +76,26 @@ def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:
 
 @contextlib.contextmanager
 def _scratch(root: Path, run_id: str) -> Iterator[Path]:
-    """A directory of this run's own, gone afterwards; those of runs that were killed go too.
+    """A directory of this run's own, gone afterwards; what killed runs left there goes too.
 
-    A running run holds a lock in its directory, which the system releases however the run ends.
+    One run at a time works below a root: another waits. The system releases the lock however a run ends.
     """
-    scratch = root / "scratch" / run_id
+    everything = root / "scratch"
+    scratch = everything / run_id
     try:
-        (scratch / "tmp").mkdir(parents=True)
+        everything.mkdir(parents=True, exist_ok=True)
+        lock = (root / _LOCK).open("w")
     except OSError as error:
         raise StoreError(f"--root {root}: {error.strerror} ({error.filename}); name a writable directory") from None
-    with (scratch / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for path in scratch.parent.glob(f"*/{_LOCK}"):
-            with contextlib.suppress(OSError), path.open() as other:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path.parent, ignore_errors=True)
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"another run works below {root}; waiting for it to end", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in everything.iterdir():
+            shutil.rmtree(left, ignore_errors=True)
+        (scratch / "tmp").mkdir(parents=True)
         try:
             yield scratch
         finally:

@@ -13,7 +13,7 @@ from flowmap.config import DataPrep, RunConfig
 from flowmap.data.external import external_digests
 from flowmap.data_prep.sources import read_source
 from flowmap.data_prep.splits import split_of
-from flowmap.data_prep.step import check_every_split_has_every_prompt
+from flowmap.data_prep.step import images_of_each_prompt
 from flowmap.errors import DataError
 
 NUM = 12
@@ -175,4 +175,4 @@ def test_a_prompt_with_too_few_images_for_the_splits_is_named() -> None:
     table = pd.DataFrame({"prompt": ["many"] * 198 + ["rare"] * 2, "digest": digests})
     table["split"] = [split_of(digest, shares) for digest in digests]
     with pytest.raises(DataError, match=r"1 of 2 prompts have too few images .*'rare' \(2 images, none in"):
-        check_every_split_has_every_prompt(table, tuple(shares))
+        images_of_each_prompt(table, tuple(shares))

@@ -27,6 +27,7 @@ FIGURES = {
     "diversity": 0.3,
     "reward": 1.0,
 }
+SPLITS = {"base": 50, "reward": 20, "judge": 15, "holdout": 14}
 INTERVAL = {"mean": 0.1, "low": 0.05, "high": 0.2}
 
 
@@ -61,7 +62,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shape=(3, 8, 8),
         num_read=100,
         num_duplicates=1,
-        splits={"base": 50, "reward": 20, "judge": 15, "holdout": 14},
+        splits=SPLITS,
+        counts=dict.fromkeys(prompts, SPLITS),
         expectations=({"expectation": "x", "column": "y", "num_rows": 99},),
     )
     training = [{"rollout": r, "reward": -1.0 / r, "kl": 0.2, "clipped": 0.1} for r in range(1, 30)]

@@ -1,11 +1,12 @@
 """The trainer itself, in this process, on a tiny map: it climbs a reward, keeps its laws, and depends on no process."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowmap.config import RunConfig
@@ -19,7 +20,7 @@ from flowmap.rewards.preference import (
     PreferenceNetwork,
     write_preference,
 )
-from flowmap.training.launcher import Job
+from flowmap.training.launcher import Job, launch
 
 SHAPE = (1, 4, 4)
 SECTION: dict[str, Any] = {
@@ -130,3 +131,31 @@ def test_a_reward_that_does_not_vary_changes_nothing_but_the_count(job: Job) -> 
     decay = 1 - 2 * 2 * SECTION["learning_rate"] * 1e-4  # AdamW's weight decay alone, over four updates
     for name, value in trainer.network.state_dict().items():
         torch.testing.assert_close(value, before[name] * decay if name != "frequencies" else before[name])
+
+
+def test_processes_and_zero_stages_agree(job: Job, tmp_path: Path) -> None:
+    """The same samples, the same first loss, and the same weights after a few updates."""
+    curves, weights = {}, {}
+    for processes, stage in ((1, 0), (2, 0), (2, 1), (2, 2)):
+        section = SECTION | {"rollouts": 2, "updates_per_rollout": 1, "processes": processes, "zero_stage": stage}
+        name = f"{processes}-{stage}"
+        each = job_of(tmp_path, **section).model_copy(
+            update={
+                "module": "flowmap.grpo_finetuning.worker",
+                "num_processes": processes,
+                "out": tmp_path / name,
+                "scratch": tmp_path / f"{name}-scratch",
+                "checkpoints": f"checkpoints/{name}",
+            }
+        )
+        each.out.mkdir()
+        launch([each])
+        curves[name] = json.loads((each.out / "curve.json").read_text())
+        weights[name] = load_file(each.out / "raw.safetensors")
+    alone = curves["1-0"][0]
+    for name in ("2-0", "2-1", "2-2"):
+        first = curves[name][0]
+        assert first["reward"] == pytest.approx(alone["reward"], abs=1e-6), name
+        assert first["loss"] == pytest.approx(alone["loss"], abs=1e-6), name
+        for key, value in weights["1-0"].items():
+            torch.testing.assert_close(weights[name][key], value, atol=2e-4, rtol=1e-3, msg=f"{name} {key}")

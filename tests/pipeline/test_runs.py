@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,14 @@ def test_a_run_killed_in_mid_grpo_ends_with_the_same_weights(
     assert resumed.digests()[section] == undisturbed.digests()[section]
     assert not list(killed.glob(f"store/checkpoints/{section}/**/*.json"))
     assert not list(killed.glob("scratch/*"))
+
+
+def test_of_two_runs_below_one_root_the_second_waits(root: Path, first: Finished) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: run(root, "name=twice"), range(2)))
+    assert [one.status for one in both] == [0, 0], both[0].told + both[1].told
+    assert sorted(one.outcome["outcome"] for one in both) == ["already promoted", "published"]
+    assert sum("another run works below" in one.told for one in both) == 1
 
 
 def test_samples_come_from_the_registry(root: Path, first: Finished, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class DataFacts(BaseModel):
         num_read: images in the source.
         num_duplicates: images dropped because the same pixels had been read before.
         splits: number of images of each split.
+        counts: number of images of each prompt in each split.
         expectations: what was checked, as rows of name, column and figures.
         num_preferences: pairs in the user's own preference table that may be used; None without one.
     """
@@ -42,6 +43,7 @@ class DataFacts(BaseModel):
     num_read: int
     num_duplicates: int
     splits: dict[str, int]
+    counts: dict[str, dict[str, int]]
     expectations: tuple[dict[str, Any], ...]
     num_preferences: int | None = None
 

@@ -29,7 +29,7 @@ def run(context: Context) -> None:
     shares = section.shares.model_dump()
     table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(drop=True)
     expectations = validate(table)
-    check_every_split_has_every_prompt(table, tuple(shares))
+    counts = images_of_each_prompt(table, tuple(shares))
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
     preferences = read_preferences(section, prompts, kept_apart, kept.shape[1:])
     if preferences is not None:
@@ -39,7 +39,8 @@ def run(context: Context) -> None:
         shape=kept.shape[1:],
         num_read=len(everything),
         num_duplicates=len(everything) - len(table),
-        splits={name: int((table["split"] == name).sum()) for name in shares},
+        splits={name: sum(row[name] for row in counts.values()) for name in shares},
+        counts=counts,
         expectations=expectations,
         num_preferences=None if preferences is None else len(preferences),
     )
@@ -67,17 +68,22 @@ def describe(images: Images, prompts: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def check_every_split_has_every_prompt(table: pd.DataFrame, splits: tuple[str, ...]) -> None:
-    """Raise DataError naming the prompts with too few images for all splits, and how many each has."""
-    counts = pd.crosstab(table["prompt"], table["split"]).reindex(columns=list(splits), fill_value=0)
-    short = counts[(counts == 0).any(axis=1)]
-    if len(short):
-        told = [f"{prompt!r} ({int(row.sum())} images, none in {_without(row)})" for prompt, row in short.iterrows()]
+def images_of_each_prompt(table: pd.DataFrame, splits: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """How many images each prompt has in each split.
+
+    Raises:
+        DataError: naming the prompts with too few images for all splits, and how many each has.
+    """
+    found = pd.crosstab(table["prompt"], table["split"]).reindex(columns=list(splits), fill_value=0)
+    counts = {str(prompt): {split: int(row[split]) for split in splits} for prompt, row in found.iterrows()}
+    short = [
+        f"{prompt!r} ({sum(row.values())} images, none in {', '.join(split for split in splits if not row[split])})"
+        for prompt, row in counts.items()
+        if not all(row.values())
+    ]
+    if short:
         raise DataError(
             f"{len(short)} of {len(counts)} prompts have too few images for the splits {', '.join(splits)}: "
-            f"{named(told)}; add images of them or leave them out"
+            f"{named(short)}; add images of them or leave them out"
         )
-
-
-def _without(row: pd.Series) -> str:
-    return ", ".join(str(split) for split, num in row.items() if num == 0)
+    return counts
