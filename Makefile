@@ -9,7 +9,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
 .PHONY: help
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 .PHONY: setup
 setup: $(VENV)/.ready  ## Make the virtual environment from requirements.lock, every download checked by its hash
@@ -34,14 +34,18 @@ test: setup  ## Run the tests
 
 .PHONY: check
 check: setup  ## Lint and format (ruff), strict types (mypy)
-	@$(BIN)/ruff check components pipelines tests
-	@$(BIN)/ruff format --check components pipelines tests
+	@$(BIN)/ruff check components pipelines tests benchmarks
+	@$(BIN)/ruff format --check components pipelines tests benchmarks
 	@$(BIN)/mypy
 
 .PHONY: format
 format: setup  ## Let ruff mend what it can
-	@$(BIN)/ruff check --fix components pipelines tests
-	@$(BIN)/ruff format components pipelines tests
+	@$(BIN)/ruff check --fix components pipelines tests benchmarks
+	@$(BIN)/ruff format components pipelines tests benchmarks
+
+.PHONY: bench-engine
+bench-engine: setup  ## Seconds a GRPO rollout, DeepSpeed engine against a bare PyTorch loop, in turn in one run
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/engine.py
 
 .PHONY: lock
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock
