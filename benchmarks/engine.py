@@ -1,6 +1,5 @@
 """Seconds for one GRPO rollout with its updates, through the DeepSpeed engine against a bare PyTorch loop.
 
-
     make bench-engine
 
 Both train the same network from the same start on the same samples and rewards, in turn in one process: a machine that
