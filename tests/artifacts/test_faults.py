@@ -4,7 +4,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,8 @@ def faulty(minio: MinioServer) -> Iterator[tuple[ObjectStore, Faults]]:
         yield S3Store(endpoint, "flowmap", uuid.uuid4().hex, Patience(longest_s=0.3)), faults
 
 
-def first_times(fault: Fault, num: int, method: str) -> object:
+def first_times(fault: Fault, num: int, method: str) -> Callable[[str, str, int], Fault | None]:
+    """The fault for the first few requests of a method, each path counted by itself."""
     return lambda seen, path, earlier: fault if seen == method and earlier < num else None
 
 
@@ -36,7 +37,7 @@ def test_an_upload_is_repeated_until_it_passes(
 ) -> None:
     store, faults = faulty
     (tmp_path / "f").write_bytes(DATA)
-    faults.choose = first_times(fault, 3, "PUT")  # type: ignore[assignment]
+    faults.choose = first_times(fault, 3, "PUT")
     store.put_file("x", tmp_path / "f")
     store.put("y", b"small")
     assert max(faults.seen.values()) == 4
@@ -47,14 +48,14 @@ def test_an_upload_is_repeated_until_it_passes(
 def test_a_download_is_repeated_or_goes_on_where_it_broke(faulty: tuple[ObjectStore, Faults], fault: Fault) -> None:
     store, faults = faulty
     store.put("x", DATA)
-    faults.choose = first_times(fault, 3, "GET")  # type: ignore[assignment]
+    faults.choose = first_times(fault, 3, "GET")
     assert b"".join(store.chunks("x")) == DATA
     assert faults.seen.total() > 4
 
 
 def test_a_lost_answer_does_not_make_a_creation_fail(faulty: tuple[ObjectStore, Faults]) -> None:
     store, faults = faulty
-    faults.choose = first_times("lost answer", 1, "PUT")  # type: ignore[assignment]
+    faults.choose = first_times("lost answer", 1, "PUT")
     assert store.create("x", b"mine")
     faults.choose = lambda method, path, earlier: None
     assert not store.create("x", b"other")
@@ -69,7 +70,7 @@ def test_wrong_bytes_on_the_way_are_read_again_and_in_the_store_are_named(
     (tmp_path / "made" / "f").write_bytes(DATA)
     manifest = build_manifest(tmp_path / "made", step="test", step_digest="0")
     publish(store, tmp_path / "made", manifest)
-    faults.choose = first_times("garble", 2, "GET")  # type: ignore[assignment]
+    faults.choose = first_times("garble", 2, "GET")
     fetch(store, manifest, tmp_path / "copy")
     assert (tmp_path / "copy" / "f").read_bytes() == DATA
     faults.choose = lambda method, path, earlier: "garble" if method == "GET" else None
