@@ -77,6 +77,14 @@ class DataPrep(Section):
             raise ValueError(f"preferences name files of a folder, but source is {self.source!r}")
         return self
 
+    @model_validator(mode="after")
+    def _built_in_sources_are_what_they_are(self) -> Self:
+        if self.source == "digits" and self.resize is not None:
+            raise ValueError("digits are 8x8 and take no resize")
+        if self.source in ("digits", "mnist") and self.color != "auto":
+            raise ValueError(f"{self.source} is grey and takes no color")
+        return self
+
 
 class BaseTraining(Section):
     """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step baseline.

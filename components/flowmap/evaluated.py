@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.errors import IntegrityError
 
 METRICS, VERDICT, REPORT, SAMPLES = "metrics.json", "verdict.json", "report.html", "samples.png"
 
@@ -22,7 +23,7 @@ METRICS, VERDICT, REPORT, SAMPLES = "metrics.json", "verdict.json", "report.html
 class Criterion(BaseModel):
     """One condition of the gate: `figure relation threshold`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
     name: str
     meaning: str
     figure: float
@@ -76,14 +77,26 @@ class _Page(Protocol):
 
 
 def read_evaluated(store: ObjectStore, digest: str) -> Evaluated:
-    """Read an evaluation's artifact; the frame has verified its bytes."""
-    prefix = artifact_prefix(digest)
+    """Read an evaluation's artifact; the frame has verified its bytes. Raises IntegrityError for a missing file."""
     return Evaluated(
-        verdict=Verdict.model_validate_json(store.get(f"{prefix}/{VERDICT}")),
-        metrics=json.loads(store.get(f"{prefix}/{METRICS}")),
-        report=store.get(f"{prefix}/{REPORT}"),
-        samples=store.get(f"{prefix}/{SAMPLES}"),
+        verdict=Verdict.model_validate_json(_read(store, digest, VERDICT)),
+        metrics=json.loads(_read(store, digest, METRICS)),
+        report=read_report(store, digest),
+        samples=_read(store, digest, SAMPLES),
     )
+
+
+def read_report(store: ObjectStore, digest: str) -> bytes:
+    """The report's HTML alone. Raises IntegrityError when it is not in the store."""
+    return _read(store, digest, REPORT)
+
+
+def _read(store: ObjectStore, digest: str, name: str) -> bytes:
+    where = f"{artifact_prefix(digest)}/{name}"
+    try:
+        return store.get(where)
+    except KeyError:
+        raise IntegrityError(f"{where} is missing in {store.url}: the evaluation was deleted or is cut") from None
 
 
 def show(evaluated: Evaluated, metrics: _Metrics, page: _Page) -> str:

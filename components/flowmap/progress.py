@@ -57,7 +57,7 @@ class Progress:
         self.done += 1
         tail = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if self._terminal is not None:
-            self._draw(tail)
+            self._draw(self._terminal, tail)
             return
         now_s = time.monotonic()
         if now_s - self._shown_s < _LINE_EVERY_S and self.done < self.total:
@@ -67,11 +67,11 @@ class Progress:
         left_s = (self.total - self.done) / rate
         say(f"{self.label}  {self.done}/{self.total}  {rate:.1f}/s  {left_s:.0f} s left  {tail}".rstrip())
 
-    def _draw(self, figures: str) -> None:
+    def _draw(self, terminal: TextIO, figures: str) -> None:
         """Draw on the terminal, unless a process beside this one is drawing there: then wait until it has finished."""
         if self._bar is None:
             try:
-                fcntl.flock(self._terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
+                fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return
             self._bar = self._make_bar()

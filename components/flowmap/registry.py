@@ -30,41 +30,36 @@ class UnknownModelError(ConfigError):
     """No such model, version or alias; the message lists what there is."""
 
 
-class Version(BaseModel):
-    """One published version.
+class Judged(BaseModel):
+    """A candidate and what the gate said of it.
 
     Attributes:
-        manifest: the published files; its digest is the model's.
-        candidate: digest of the artifact they were taken from, which is what the gate judged.
+        candidate: digest of the artifact that the gate judged.
         evaluation: digest of the evaluation's artifact, with the figures and the report.
         incumbent: digest of the model it was judged against; None where that was its own base.
         verdict: the gate's criteria, figures and thresholds.
         figures: the figures at the trained grid, for listings.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
     schema_version: int = 1
     name: str
+    candidate: str
+    evaluation: str
+    incumbent: str | None
+    verdict: dict[str, Any]
+    figures: dict[str, float]
+
+
+class Version(Judged):
+    """One published version; the manifest is that of the published files, and its digest the model's."""
+
     version: int
     manifest: Manifest
-    candidate: str
-    evaluation: str
-    incumbent: str | None
-    verdict: dict[str, Any]
-    figures: dict[str, float]
 
 
-class Rejection(BaseModel):
-    """A candidate that the gate turned down, and why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: int = 1
-    name: str
-    candidate: str
-    evaluation: str
-    incumbent: str | None
-    verdict: dict[str, Any]
-    figures: dict[str, float]
+class Rejection(Judged):
+    """A candidate that the gate turned down."""
 
 
 @dataclass(frozen=True)

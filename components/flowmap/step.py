@@ -95,7 +95,7 @@ def execute(
         with_incumbent: add the version that the alias points to, when there is one, as the input `incumbent`.
         external: digests of what the step reads from outside the store, by name; they decide about reuse too.
 
-    What a person can mend ends the process with status 1 and one message, without a traceback.
+    What a person can mend ends the process with one message and its exit status, without a traceback.
     """
     die_with_run()
     try:

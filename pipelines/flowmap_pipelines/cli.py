@@ -137,7 +137,7 @@ def models(name: str | None, root: Path, store: str | None, as_json: bool) -> No
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens.")
 def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
     """Open the report of a registered version in a browser, or write it out as one HTML file."""
-    from flowmap.evaluated import read_evaluated
+    from flowmap.evaluated import read_report
     from flowmap_pipelines.generate import find_version
     from flowmap_pipelines.local_run import store_of
 
@@ -145,7 +145,7 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
     version = find_version(there, model)
     path = output or root / "reports" / f"{version.name}-{version.version}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(read_evaluated(there, version.evaluation).report)
+    path.write_bytes(read_report(there, version.evaluation))
     click.echo(f"wrote the report of {version.name}@{version.version} to {path}")
     if output is None:
         click.launch(str(path))

@@ -8,9 +8,13 @@ import pytest
 import torch
 
 from flowmap.config import Evaluation
+from flowmap.data.dataset import Split
 from flowmap.data.pictures import contact_sheet, prompts_by_seed
+from flowmap.evaluated import Verdict
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.gate import decide
+from flowmap.evaluation.judge import Judge
+from flowmap.evaluation.measure import FIGURES, Measurer
 from flowmap.evaluation.metrics import (
     diversity,
     frechet_distance,
@@ -18,6 +22,8 @@ from flowmap.evaluation.metrics import (
     paired_interval,
     precision_recall,
 )
+from flowmap.registry import Rejection
+from flowmap.rewards.preference import PreferenceNetwork
 
 GOOD = {"fd_judge": 10.0, "recall": 0.9, "diversity": 0.3}
 
@@ -111,3 +117,21 @@ def test_the_same_seeds_are_chosen_for_each_prompt() -> None:
     prompt = torch.tensor([0, 0, 0, 1, 1, 1])
     chosen = prompts_by_seed(torch.arange(6.0).view(6, 1), prompt, num_seeds=2)
     assert chosen[:, 0].tolist() == [0, 1, 3, 4]
+
+
+def test_samples_that_are_not_finite_are_rejected_and_the_verdict_can_be_read_again() -> None:
+    judge, reward = Judge((1, 4, 4), 2).eval(), PreferenceNetwork((1, 4, 4), 2).eval()
+    prompt = torch.arange(20) % 2
+    measurer = Measurer(judge, reward, Split(torch.randn(20, 1, 4, 4), prompt))
+    assert set(measurer.measure(torch.randn(20, 1, 4, 4), prompt)) == set(FIGURES)
+    x = torch.randn(20, 1, 4, 4)
+    x[3, 0, 1, 1] = math.inf
+    figures = measurer.measure(x, prompt)
+    assert all(math.isnan(value) for value in figures.values())
+    verdict = verdict_of(math.nan, **figures)
+    assert verdict.failed == ["judge_difference", "fd_judge", "recall", "diversity"]
+    again = Verdict.model_validate_json(verdict.model_dump_json())
+    assert math.isnan(again.criteria[1].figure)
+    facts = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": figures}
+    rejection = Rejection(name="x", candidate="c", **facts)
+    assert math.isnan(Rejection.model_validate_json(rejection.model_dump_json()).figures["recall"])

@@ -1,4 +1,7 @@
-"""The report in a real browser: it needs no network, logs no error, and fits a telephone."""
+"""The report in a real browser: it needs no network, logs no error, and fits a telephone.
+
+A machine without Chromium skips this and says so; with CI=true that is a failure.
+"""
 
 import os
 import shutil

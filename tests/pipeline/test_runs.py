@@ -164,6 +164,21 @@ def test_samples_come_from_the_registry(root: Path, first: Finished, tmp_path: P
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_report_of_a_version_is_written_out_and_a_missing_one_is_named(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
+    done = cli("report", "tiny@1", "--root", str(root), "-o", str(tmp_path / "report.html"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").read_text() == Path(first.outcome["report"]).read_text()
+    evaluation = first.digests()["evaluation"]
+    shutil.copytree(root / "store", tmp_path / "root" / "store")
+    (tmp_path / "root" / "store" / "artifacts" / evaluation / "report.html").unlink()
+    done = cli("report", "tiny@1", "--root", str(tmp_path / "root"), "-o", str(tmp_path / "again.html"))
+    assert done.returncode == 1
+    assert f"{evaluation}/report.html is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("model", "prompt", "told"),
     [

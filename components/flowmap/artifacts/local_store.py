@@ -81,9 +81,9 @@ class LocalStore:
                     file.flush()
                     os.fsync(file.fileno())
                 if replace:
-                    os.replace(temporary, target)  # noqa: PTH105 - beside os.link, which pathlib spells backwards
+                    Path(temporary).replace(target)
                 else:
-                    os.link(temporary, target)
+                    target.hardlink_to(temporary)  # the name `target`, for the bytes of `temporary`
             except FileExistsError:
                 return False
             except OSError as error:

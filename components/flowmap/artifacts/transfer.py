@@ -80,26 +80,32 @@ def _read(
     """Read one file and compare it; what differs is read again, for the fault may lie on the way."""
     name, problem = f"{where}/{entry.path}", ""
     for _ in range(_TRIES):
-        digest, size = hashlib.sha256(), 0
-
-        def measured() -> Iterator[bytes]:
-            nonlocal size
-            for chunk in store.chunks(name):
-                digest.update(chunk)  # noqa: B023 - consumed before the next try
-                size += len(chunk)
-                yield chunk
-
+        read = _Measured(store.chunks(name))
         try:
-            consume(measured())
+            consume(read)
         except KeyError:
             problem = f"is missing in {store.url}"
             break
-        if size == entry.size and digest.hexdigest() == entry.sha256:
+        if read.size != entry.size:
+            problem = f"has {read.size} bytes instead of {entry.size}"
+        elif read.digest.hexdigest() != entry.sha256:
+            problem = "was changed after it was written (sha256 differs)"
+        else:
             return
-        problem = "was changed after it was written (sha256 differs)"
-        if size != entry.size:
-            problem = f"has {size} bytes instead of {entry.size}"
     raise IntegrityError(
         f"{name} {problem}; step {manifest.step} wrote it: delete steps/{manifest.step_digest}.json there to run "
         "that step again"
     )
+
+
+class _Measured:
+    """Passes chunks on and keeps their size and sha256."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.size, self.digest, self._chunks = 0, hashlib.sha256(), chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.digest.update(chunk)
+            self.size += len(chunk)
+            yield chunk

@@ -91,6 +91,11 @@ def normalised(levels: Iterable[Pixels], num_channels: int | None = None) -> NDA
     return np.ascontiguousarray((stacked.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2))
 
 
+def outside_names(names: Iterable[str]) -> list[str]:
+    """File names that lead out of their folder, and so out of the digest that says whether the data changed."""
+    return [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+
+
 def named(offenders: Iterable[str]) -> str:
     """The first ten, and that there are more."""
     rows = list(offenders)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flowmap.config import DataPrep
 from flowmap.data.dataset import Preferences
-from flowmap.data_prep.images import ImageReader, named, normalised
+from flowmap.data_prep.images import ImageReader, named, normalised, outside_names
 from flowmap.data_prep.sources import read_table
 from flowmap.data_prep.splits import content_digest
 from flowmap.errors import DataError
@@ -56,6 +56,8 @@ def read_preferences(
 
 def _check_names(path: Path, folder: Path, table: pd.DataFrame, prompts: tuple[str, ...]) -> None:
     files = sorted({*table["chosen"], *table["rejected"]})
+    if outside := outside_names(files):
+        raise DataError(f"{path}: {len(outside)} file names lead out of {folder}: {named(outside)}")
     if unknown := [name for name in files if not (folder / name).is_file()]:
         raise DataError(f"{path}: {len(unknown)} files are not in {folder}: {named(unknown)}")
     if strange := sorted(set(table["prompt"]) - set(prompts)):

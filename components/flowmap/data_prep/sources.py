@@ -21,7 +21,7 @@ from PIL import Image
 
 from flowmap.config import DataPrep
 from flowmap.data.external import METADATA, metadata_file
-from flowmap.data_prep.images import ImageReader, Pixels, first_line, named, normalised, resized
+from flowmap.data_prep.images import ImageReader, Pixels, first_line, named, normalised, outside_names, resized
 from flowmap.errors import DataError
 from flowmap.progress import Progress
 
@@ -96,8 +96,7 @@ def _check_files(folder: Path, table: pd.DataFrame, section: DataPrep) -> None:
     if table.empty:
         raise DataError(f"{metadata_file(folder)} has no rows")
     names = table["file_name"]
-    outside = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
-    if outside:
+    if outside := outside_names(names):
         raise DataError(f"{folder}: {len(outside)} file names lead out of the folder: {named(outside)}")
     twice = names[names.duplicated()].unique().tolist()
     if twice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,19 @@ from flowmap.data.dataset import Split
 from flowmap.evaluation.judge import Judge
 from flowmap.evaluation.metrics import Array, diversity, frechet_distance, kernel_distance, precision_recall
 from flowmap.rewards.preference import PreferenceNetwork
+
+FIGURES = (
+    "judge_accuracy",
+    "judge_log_probability",
+    "reward",
+    "fd_judge",
+    "kid_judge",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "diversity",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,12 @@ class Measurer:
 
     @torch.no_grad()
     def measure(self, x: Tensor, prompt: Tensor) -> dict[str, float]:
-        """Every figure of samples x (batch, *data) for prompts (batch,)."""
+        """Every figure of samples x (batch, *data) for prompts (batch,); all NaN when a sample is not finite.
+
+        NaN passes no criterion of the gate, so a model that has diverged is rejected and not a crash.
+        """
+        if not bool(x.isfinite().all()):
+            return dict.fromkeys(FIGURES, math.nan)
         real, fake = self._features(self.held_out.images), self._features(x)
         log_probability = self.log_probability(x, prompt)
         return {

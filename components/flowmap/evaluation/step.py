@@ -130,7 +130,10 @@ def _differences(
 
 
 def _real(measurer: Measurer, real: Split, held_out: Split) -> dict[str, float]:
-    """Real against real: what perfect samples would get. Its Frechet distance is the floor of all others."""
+    """Real against real: what perfect samples would get. The Frechet distance is the floor of all others.
+
+    Distances and recall are those of the base split; accuracy and log-probability those of the held-out images.
+    """
     measured = measurer.measure(real.images, real.prompts)
     with torch.no_grad():
         right = measurer.judge(held_out.images).argmax(1) == held_out.prompts

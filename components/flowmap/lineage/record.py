@@ -65,7 +65,7 @@ def record_step(
         output=output,
         reused=reused,
         wall_s=round(wall_s, 2),
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         host=socket.gethostname(),
         python=platform.python_version(),
         libraries=dict(_library_versions()),

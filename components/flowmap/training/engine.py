@@ -63,8 +63,12 @@ def make_engine(
 
 
 def save_engine(engine: Any, directory: Path, state: dict[str, Any]) -> None:
-    """Write parameters and optimizer, each process its part, and `state` (tensors and plain values) with them."""
+    """Write parameters and optimizer, each process its part, and `state` (tensors and plain values) with them.
+
+    When it returns, the parts of all processes are there: DeepSpeed itself does not wait for them.
+    """
     engine.save_checkpoint(str(directory), tag=_TAG, client_state=state, save_latest=False)
+    torch.distributed.barrier()
 
 
 def load_engine(engine: Any, directory: Path) -> dict[str, Any]:
