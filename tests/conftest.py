@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Page
 
+from tests.browser import open_page
 from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
 
 
@@ -20,3 +22,9 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
             yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def page() -> Iterator[Page]:
+    """An empty page of a real browser."""
+    yield from open_page()

@@ -36,6 +36,7 @@ def test_imports_are_followed_at_any_depth() -> None:
         ("asfmc/kernels.py", {"grpo_finetuning"}),
         ("training/ema.py", {"base_training", "grpo_finetuning"}),
         ("networks/modulated_mlp.py", {"base_training", "reward_training", "grpo_finetuning", "evaluation"}),
+        ("page.css", {"evaluation"}),
         ("progress.py", set()),
         ("artifacts/s3_store.py", set()),
         ("seeding.py", set(STEPS)),

@@ -40,9 +40,14 @@ def sources(step: str) -> dict[str, Path]:
     waiting = [path for path in files if path.suffix == ".py"] + [_file_of(f"{PACKAGE}.seeding")]
     while waiting:
         path = waiting.pop()
-        files.add(path)
+        files |= {path, *_beside(path)}
         waiting.extend(_imported(path) - files - set(waiting))
     return {path.relative_to(ROOT.parent).as_posix(): path for path in sorted(files)}
+
+
+def _beside(path: Path) -> set[Path]:
+    """Files that a module reads and that are named like it, such as a template or a style sheet."""
+    return {other for other in path.parent.glob(f"{path.stem}.*") if other.suffix not in {".py", *_NOT_SOURCES}}
 
 
 def _imported(path: Path) -> set[Path]:

@@ -120,13 +120,26 @@ def sample(
 @click.argument("name", required=False)
 @_ROOT
 @_STORE
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file.")
 @_JSON
-def models(name: str | None, root: Path, store: str | None, as_json: bool) -> None:
-    """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates."""
+def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
+    """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
+
+    \b
+        flowmap models --html models.html
+    """
     from flowmap_pipelines.listing import list_models, models_text
     from flowmap_pipelines.local_run import store_of
 
-    found = list_models(store_of(root, store), name)
+    there = store_of(root, store)
+    found = list_models(there, name)
+    if html is not None:
+        from flowmap_pipelines.registry_page import write_registry_page
+
+        write_registry_page(there, found, html)
+        click.echo(f"wrote {html}", err=as_json)
+        if not as_json:
+            return
     click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
 
 
@@ -140,12 +153,13 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
     from flowmap.evaluated import read_report
     from flowmap_pipelines.generate import find_version
     from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.run_section import report_of
 
     there = store_of(root, store)
     version = find_version(there, model)
     path = output or root / "reports" / f"{version.name}-{version.version}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(read_report(there, version.evaluation))
+    path.write_bytes(report_of(there, read_report(there, version.evaluation), version.evaluation))
     click.echo(f"wrote the report of {version.name}@{version.version} to {path}")
     if output is None:
         click.launch(str(path))

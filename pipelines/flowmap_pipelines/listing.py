@@ -7,7 +7,7 @@ from typing import Any
 from flowmap.artifacts.store import ObjectStore
 from flowmap.registry import Registry, UnknownModelError, model_names
 
-_FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
+FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
 
 
 def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[str, Any]]:
@@ -40,5 +40,5 @@ def models_text(found: dict[str, dict[str, Any]]) -> str:
 
 
 def _line(what: str, digest: str, entry: dict[str, Any], notes: list[str]) -> str:
-    figures = "  ".join(f"{key} {entry['figures'][key]:.3f}" for key in _FIGURES)
+    figures = "  ".join(f"{key} {entry['figures'][key]:.3f}" for key in FIGURES)
     return f"{what:<24}{digest[:12]}  {figures}  {' '.join(notes)}".rstrip()

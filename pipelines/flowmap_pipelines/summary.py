@@ -11,6 +11,7 @@ from typing import Any
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.evaluated import Evaluated, read_evaluated
 from flowmap_pipelines.local_run import LocalRun
+from flowmap_pipelines.run_section import with_run
 
 PROMOTED, REJECTED = 0, 3
 _COLUMNS = {
@@ -98,6 +99,6 @@ def summarise(name: str, run: LocalRun, root: Path) -> Summary:
     outcome = json.loads(run.store.get(f"{pushed}/outcome.json"))
     report = root / "reports" / f"{name}-{evaluation[:12]}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_bytes(evaluated.report)
+    report.write_bytes(with_run(evaluated.report, run.store, run.records))
     report.with_suffix(".png").write_bytes(evaluated.samples)
     return Summary(name=name, run=run, evaluated=evaluated, report=report, **outcome)

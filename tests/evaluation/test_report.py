@@ -1,22 +1,17 @@
-"""The report in a real browser: it needs no network, logs no error, and fits a telephone.
+"""The report in a real browser."""
 
-A machine without Chromium skips this and says so; with CI=true that is a failure.
-"""
-
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from flowmap.config import Evaluation, RunConfig
 from flowmap.data.dataset import DataFacts, Split
 from flowmap.evaluation.gate import decide
 from flowmap.evaluation.report import Report, write_report
+from tests.browser import stands_alone_and_fits
 
 FIGURES = {
     "judge_accuracy": 0.9,
@@ -80,37 +75,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        told = "no chromium; Debian's package of that name brings it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 1200])
 def test_the_report_stands_alone_and_fits(report: Path, page: Page, width: int, scheme: Any) -> None:
-    errors, requests = [], []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(report.as_uri())
-    assert errors == []
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("img:not([alt])").count() == 0
+    stands_alone_and_fits(page, report, width, scheme)
     assert page.locator("h1").inner_text().upper() == "REJECTED"
     assert "recall" in page.locator("h1 + p").inner_text()
-    assert page.locator("th:not([scope])").count() == 0
 
 
 def test_what_comes_from_outside_is_text_and_no_markup(report: Path) -> None:

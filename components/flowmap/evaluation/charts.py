@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -61,7 +62,19 @@ def line_chart(
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().replace(_INK, "currentColor")
-    return text[text.index("<svg") :]
+    told = escape(_in_words(title, x_label, lines, levels or {}), {'"': "&quot;"})
+    return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{told}"', 1)
+
+
+def _in_words(title: str, x_label: str, lines: Sequence[Line], levels: Mapping[str, float]) -> str:
+    """What a chart shows, for those who can't see it."""
+    told = [
+        f"{line.label} from {line.y[0]:.3g} at {line.x[0]:g} to {line.y[-1]:.3g} at {line.x[-1]:g}"
+        for line in lines
+        if len(line.x)
+    ]
+    told += [f"{label} {value:.3g}" for label, value in levels.items()]
+    return f"{title} over {x_label}: {', '.join(told)}"
 
 
 def labelled_rows(rows: Mapping[str, Tensor]) -> bytes:

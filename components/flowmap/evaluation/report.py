@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from flowmap.data.dataset import DataFacts, Split
 from flowmap.data.pictures import contact_sheet, prompts_by_seed
 from flowmap.evaluated import REPORT, SAMPLES, Verdict
 from flowmap.evaluation.charts import COLOURS, Line, labelled_rows, line_chart
+from flowmap.page import END_OF_REPORT, render
 
 _TEMPLATE = Path(__file__).with_name(REPORT)
 _COLUMNS = {
@@ -67,9 +67,8 @@ class Report:
 
 
 def write_report(directory: Path, report: Report) -> None:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["dictsort_by_count"] = lambda rows: sorted(rows.items(), key=lambda item: int(item[0]))
-    page = environment.from_string(_TEMPLATE.read_text()).render(
+    page = render(
+        _TEMPLATE,
         config=report.config,
         facts=report.facts,
         metrics=report.metrics,
@@ -81,6 +80,7 @@ def write_report(directory: Path, report: Report) -> None:
         quality=_quality_charts(report),
         training=_training_charts(report),
         columns=_COLUMNS,
+        end_of_report=END_OF_REPORT,
         settings=yaml.safe_dump(report.config.model_dump(mode="json"), sort_keys=False),
     )
     (directory / REPORT).write_text(page)

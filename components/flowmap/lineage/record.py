@@ -82,6 +82,31 @@ def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
     return {record.step: record for record in sorted(records, key=lambda record: record.finished_at)}
 
 
+def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:
+    """The record of the run that did the work which `record` reused; `record` itself when it did, or when none is left.
+
+    Newest runs are looked at first: their ids begin with their time.
+    """
+    if not record.reused:
+        return record
+    for name in sorted(store.names("runs"), reverse=True):
+        if name.endswith(f"/{record.step}.json"):
+            other = StepRecord.model_validate_json(store.get(name))
+            if other.step_digest == record.step_digest and not other.reused:
+                return other
+    return record
+
+
+def find_run(store: ObjectStore, step: str, output: str) -> str | None:
+    """The id of the newest run in which `step` came to the artifact `output`; None when no record of one is left."""
+    for name in sorted(store.names("runs"), reverse=True):
+        if name.endswith(f"/{step}.json"):
+            record = StepRecord.model_validate_json(store.get(name))
+            if record.output == output:
+                return record.run_id
+    return None
+
+
 def _library_versions() -> Iterator[tuple[str, str]]:
     for name in _LIBRARIES:
         try:

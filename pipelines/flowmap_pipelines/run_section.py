@@ -1,0 +1,87 @@
+"""What a stored report can't say, for its bytes are the same whenever it is made: which run it comes from, how long
+each step took, what was reused, with which versions of what. It goes into the copy that people look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowmap.artifacts.store import ObjectStore
+from flowmap.lineage.record import StepRecord, find_run, original_of, run_records
+from flowmap.page import END_OF_REPORT, render
+
+_TEMPLATE = Path(__file__).with_name("run_section.html")
+_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150, 46, 40, 18
+
+
+@dataclass(frozen=True)
+class Box:
+    """A step in the picture of the DAG; x and y are its upper left corner."""
+
+    name: str
+    note: str
+    reused: bool
+    x: int
+    y: int
+
+
+def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord]) -> bytes:
+    """A report with the run's section at its end."""
+    originals = {name: original_of(store, record) for name, record in records.items()}
+    boxes, arrows = draw_dag(records)
+    section = render(
+        _TEMPLATE,
+        records=records,
+        originals=originals,
+        last=max(records.values(), key=lambda record: record.finished_at),
+        boxes=boxes,
+        arrows=arrows,
+        box=(_BOX_WIDTH, _BOX_HEIGHT),
+        size=(max(box.x for box in boxes) + _BOX_WIDTH + 2, max(box.y for box in boxes) + _BOX_HEIGHT + 2),
+    )
+    return report.replace(END_OF_REPORT.encode(), section.encode())
+
+
+def report_of(store: ObjectStore, report: bytes, evaluation: str) -> bytes:
+    """The report of an evaluation with the newest run that came to it; as stored when no record of one is left."""
+    run_id = find_run(store, "evaluation", evaluation)
+    return report if run_id is None else with_run(report, store, run_records(store, run_id))
+
+
+def draw_dag(records: Mapping[str, StepRecord]) -> tuple[list[Box], list[tuple[int, int, int, int]]]:
+    """Boxes in columns, each right of all that it reads from, and the arrows between them as x1, y1, x2, y2.
+
+    Which step reads what another made is told by the digests in the records.
+    """
+    made_by = {record.output: name for name, record in records.items()}
+    reads = {
+        name: [made_by[digest] for digest in record.inputs.values() if made_by.get(digest, name) != name]
+        for name, record in records.items()
+    }
+    column: dict[str, int] = {}
+    for name in records:  # in the order they finished, so all that a step reads is there already
+        column[name] = max((column[source] + 1 for source in reads[name]), default=0)
+    boxes: dict[str, Box] = {}
+    for name, record in records.items():
+        row = sum(column[other] == column[name] for other in boxes)
+        x, y = 1 + column[name] * (_BOX_WIDTH + _GAP_X), 1 + row * (_BOX_HEIGHT + _GAP_Y)
+        boxes[name] = Box(name, "reused" if record.reused else seconds_text(record.wall_s), record.reused, x, y)
+    arrows = [
+        (boxes[source].x + _BOX_WIDTH, boxes[source].y + _BOX_HEIGHT // 2, box.x, box.y + _BOX_HEIGHT // 2)
+        for name, box in boxes.items()
+        for source in sorted(set(reads[name]))
+        if column[name] == column[source] + 1  # longer ones would run through boxes; the table below has them all
+    ]
+    return list(boxes.values()), arrows
+
+
+def seconds_text(seconds: float) -> str:
+    """`7 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
