@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= examples/digits.yaml
+EXAMPLE ?= mnist
+SEEDS ?= 5
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
@@ -44,8 +46,16 @@ format: setup  ## Let ruff mend what it can
 	@$(BIN)/ruff format components pipelines tests benchmarks
 
 .PHONY: bench-engine
-bench-engine: setup  ## Seconds a GRPO rollout, DeepSpeed engine against a bare PyTorch loop, in turn in one run
+bench-engine: setup  ## Seconds and memory of GRPO, DeepSpeed engine against a bare PyTorch loop, in turn in one run
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/engine.py
+
+.PHONY: bench-run
+bench-run: setup  ## Where a run's seconds go, the first time and reused (CONFIG=FILE for another than digits)
+	@$(BIN)/python benchmarks/run.py $(CONFIG)
+
+.PHONY: bench-seeds
+bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits or mnist, SEEDS=5); about 40 minutes
+	@$(BIN)/python benchmarks/seeds.py examples/$(EXAMPLE).yaml --seeds $(SEEDS) --plot docs/$(EXAMPLE)-seeds.png
 
 .PHONY: lock
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock
@@ -53,4 +63,4 @@ lock: setup  ## Resolve pyproject.toml anew into requirements.lock
 
 .PHONY: clean
 clean:  ## Remove local state (.flowmap) and caches, not the environment
-	@rm -rf .flowmap .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .flowmap .flowmap-seeds .mypy_cache .ruff_cache .pytest_cache

@@ -1,25 +1,30 @@
-"""Seconds for one GRPO rollout with its updates, through the DeepSpeed engine against a bare PyTorch loop.
+"""Seconds and memory of GRPO's rollouts with their updates: the DeepSpeed engine against a bare PyTorch loop.
 
     make bench-engine
 
 Both train the same network from the same start on the same samples and rewards, in turn in one process: a machine that
-is noisy is so for both. The figure is the ratio of the medians.
+is noisy is so for both. The figure is the ratio of the medians. Memory is the largest resident set of a process that
+does one of both, and of the bare one's never imports DeepSpeed.
 """
 
 from __future__ import annotations
 
+import argparse
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from flowmap.config import RunConfig
-from flowmap.grpo_finetuning.worker import Trainer
+from flowmap.grpo_finetuning import worker
 from flowmap.maps import TwoTimeMap
 from flowmap.networks import ModelFacts, save_weights, write_model_facts
 from flowmap.rewards.preference import REFERENCE, PreferenceFacts, PreferenceNetwork, write_preference
@@ -75,10 +80,46 @@ def make_job(folder: Path) -> Job:
     )
 
 
+def peak_mib(name: str) -> float:
+    """The largest resident set of a process of its own that trains in one of both ways."""
+    command = [sys.executable, __file__, "--peak-of", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
+def measure_peak(name: str) -> float:
+    """MiB of this process after a few rollouts."""
+    if name == "bare":
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+
+        def bare_engine(network: nn.Module, optimizer: torch.optim.Optimizer, **options: Any) -> BareEngine:
+            return BareEngine(network, optimizer.param_groups[0]["lr"], options["accumulation"])
+
+        worker.make_engine = bare_engine
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = worker.Trainer(make_job(Path(folder)))
+        for rollout in range(WARM_UP):
+            trainer._rollout(rollout)
+    assert ("deepspeed" in sys.modules) == (name == "engine")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peak-of", choices=["engine", "bare"], help="only the memory of one of both, in MiB")
+    if name := parser.parse_args().peak_of:
+        print(measure_peak(name))
+        return
+    compare_seconds()
+    peaks = {name: peak_mib(name) for name in ("engine", "bare")}
+    print(f"memory   engine {peaks['engine']:.0f} MiB, bare {peaks['bare']:.0f} MiB")
+    print(f"ratio {peaks['engine'] / peaks['bare']:.3f} (aim: at most 1.20)")
+
+
+def compare_seconds() -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = make_job(Path(folder))
-        through_engine, bare = Trainer(job), Trainer(job)
+        through_engine, bare = worker.Trainer(job), worker.Trainer(job)
         engine = BareEngine(bare.network, bare.section.learning_rate, bare.num_transitions)
         bare.engine, bare.policy = engine, TwoTimeMap(engine)
         seconds: dict[str, list[float]] = {"engine": [], "bare": []}

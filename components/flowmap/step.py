@@ -153,7 +153,7 @@ def _execute(
     code = code_version(step)
     digest = step_digest(step, function, code, section, input_digests)
     finished = _finished(store, digest) if reuse else None
-    manifest = finished or _run(step, function, digest, config, store, inputs)
+    manifest, work_s = (finished, 0.0) if finished else _run(step, function, digest, config, store, inputs)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
     output.metadata["digest"] = manifest.digest
@@ -168,6 +168,7 @@ def _execute(
         output=manifest.digest,
         reused=finished is not None,
         wall_s=wall_s,
+        work_s=work_s,
     )
     done = "reused" if finished else f"done in {wall_s:.1f} s"
     say(f"{step}: {done}, artifact {manifest.digest[:12]}")
@@ -189,7 +190,8 @@ def _finished(store: ObjectStore, digest: str) -> Manifest | None:
 
 def _run(
     step: str, function: str, digest: str, config: RunConfig, store: ObjectStore, inputs: Mapping[str, _Input]
-) -> Manifest:
+) -> tuple[Manifest, float]:
+    """Do the step's work; returns what it published, and the seconds its own function took."""
     say(f"{step}: starting")
     with tempfile.TemporaryDirectory(prefix=f"flowmap-{step}-") as folder:
         scratch = Path(folder)
@@ -208,9 +210,11 @@ def _run(
         context.out.mkdir()
         work = getattr(importlib.import_module(f"flowmap.{step}.step"), function)
         seed_everything(getattr(getattr(config, step), "seed", 0))
+        began_s = time.monotonic()
         work(context)
+        work_s = time.monotonic() - began_s
         manifest = build_manifest(context.out, step=step, step_digest=digest)
         publish(store, context.out, manifest)
         store.put(f"steps/{digest}.json", manifest.to_bytes())
         context.checkpoints.clear()
-    return manifest
+    return manifest, work_s

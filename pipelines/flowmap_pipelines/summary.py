@@ -47,7 +47,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         steps = {
-            name: {"artifact": record.output, "reused": record.reused, "wall_s": record.wall_s}
+            name: {"artifact": record.output, "reused": record.reused, "wall_s": record.wall_s, "work_s": record.work_s}
             for name, record in self.run.records.items()
         }
         return {

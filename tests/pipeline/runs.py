@@ -57,9 +57,7 @@ def run(root: Path, *overrides: str, environment: Mapping[str, str] | None = Non
 
 def kill_when(root: Path, glob: str, *overrides: str) -> None:
     """Start a run and kill it with signal 9 as soon as a file below the root matches."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments(root, *overrides)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = _start(root, *overrides)
     limit_s = time.monotonic() + 300
     while not list(root.glob(glob)):
         assert process.poll() is None, "the run ended before it could be killed"
@@ -67,6 +65,23 @@ def kill_when(root: Path, glob: str, *overrides: str) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def killed_after(root: Path, seconds: float) -> bool:
+    """Start a run and kill it with signal 9 when so many seconds are over; False when it ended before."""
+    process = _start(root)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def _start(root: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, *arguments(root, *overrides)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def write_shapes(folder: Path, num: int) -> None:

@@ -39,6 +39,7 @@ def record_run(store: LocalStore, run_id: str, monkeypatch: pytest.MonkeyPatch, 
             output=f"artifact of {step}",
             reused=step in reused,
             wall_s=1.0 if step in reused else 100.0,
+            work_s=0.0 if step in reused else 99.0,
         )
 
 

@@ -1,8 +1,10 @@
 """Whole DAGs: promoted, rejected, reused, changed, interrupted."""
 
 import json
+import random
 import re
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.registry import Registry
 from tests.cli import flowmap as cli
 from tests.minio_server import MinioServer
-from tests.pipeline.runs import Finished, kill_when, run, write_shapes
+from tests.pipeline.runs import Finished, kill_when, killed_after, run, write_shapes
 
 TRAINING = {"data_prep", "base_training", "reward_training", "grpo_finetuning"}
 
@@ -127,18 +129,35 @@ def test_a_changed_byte_stops_the_run_and_names_the_file(root: Path, first: Fini
     assert "Traceback" not in stopped.told
 
 
-@pytest.mark.parametrize(("processes", "zero_stage"), [(1, 0), (2, 2)])
-def test_a_run_killed_in_mid_grpo_ends_with_the_same_weights(
-    root: Path, first: Finished, tmp_path: Path, processes: int, zero_stage: int
+def test_a_run_killed_again_and_again_ends_with_the_same_model(root: Path, first: Finished, tmp_path: Path) -> None:
+    """At random moments first, in every way a step can be cut; then in mid-GRPO, where it has to go on and not anew."""
+    killed, moments = tmp_path / "root", random.Random(time.time_ns())
+    seconds = [round(moments.uniform(1, 12), 1) for _ in range(3)]
+    print(f"killed after {seconds} seconds")  # shown when the test fails
+    for each in seconds:
+        assert killed_after(killed, each)
+    tuned = len(list(killed.glob("store/steps/*.json"))) == len(TRAINING)  # on a machine many times as fast
+    if not tuned:
+        kill_when(killed, "store/checkpoints/grpo_finetuning/*/000000?0/manifest.json")
+    resumed = run(killed)
+    assert tuned or re.search(r"goes on after (20|40) rollouts", resumed.told)
+    assert resumed.digests() == first.digests()
+    version = "store/models/tiny/1/version.json"
+    assert (killed / version).read_bytes() == (root / version).read_bytes()
+    assert not list(killed.glob("store/checkpoints/**/*.json"))
+    assert not list(killed.glob("scratch/*"))
+
+
+def test_two_processes_killed_in_mid_grpo_end_with_the_same_weights(
+    root: Path, first: Finished, tmp_path: Path
 ) -> None:
     killed = tmp_path / "root"
     shutil.copytree(root, killed)
     section = "grpo_finetuning"
-    changes = (f"{section}.seed=5", f"{section}.processes={processes}", f"{section}.zero_stage={zero_stage}")
-    changes = (*changes, f"name=processes{processes}")
+    changes = (f"{section}.seed=5", f"{section}.processes=2", f"{section}.zero_stage=2", "name=processes2")
     undisturbed = run(root, *changes)
     kill_when(killed, f"store/checkpoints/{section}/*/00000020/manifest.json", *changes)
-    assert not (killed / "store" / "models" / f"processes{processes}").exists()
+    assert not (killed / "store" / "models" / "processes2").exists()
     resumed = run(killed, *changes)
     assert re.search(r"goes on after (20|40) rollouts", resumed.told)
     assert resumed.digests()[section] == undisturbed.digests()[section]

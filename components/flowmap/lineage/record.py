@@ -23,7 +23,12 @@ _LIBRARIES = ("flowmap", "torch", "deepspeed", "numpy", "kfp", "great-expectatio
 
 
 class StepRecord(BaseModel):
-    """What one step of one run did. Inputs and output are artifact digests."""
+    """What one step of one run did. Inputs and output are artifact digests.
+
+    Attributes:
+        wall_s: seconds from the frame's start to the record.
+        work_s: those of them in the step's own function; 0 where its result was reused.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int = 1
@@ -36,6 +41,7 @@ class StepRecord(BaseModel):
     output: str
     reused: bool
     wall_s: float
+    work_s: float
     finished_at: str
     host: str
     python: str
@@ -53,6 +59,7 @@ def record_step(
     output: str,
     reused: bool,
     wall_s: float,
+    work_s: float,
 ) -> StepRecord:
     """Write the record under its digest, and under the run's id for those who look for a run."""
     record = StepRecord(
@@ -65,6 +72,7 @@ def record_step(
         output=output,
         reused=reused,
         wall_s=round(wall_s, 2),
+        work_s=round(work_s, 2),
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         host=socket.gethostname(),
         python=platform.python_version(),
