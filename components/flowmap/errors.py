@@ -6,6 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_FULL_BELOW_BYTES = 1 << 20
+
 
 class FlowmapError(Exception):
     """A run can't go on, for a reason the user can act on."""
@@ -33,3 +42,22 @@ class IntegrityError(FlowmapError):
 
 class InvariantError(FlowmapError):
     """The training broke a law it must keep (ratio 1 before the first update, a map without holes, finite losses)."""
+
+
+@contextlib.contextmanager
+def full_disk_told() -> Iterator[None]:
+    """Turn whatever a full disk makes of libraries into one StoreError.
+
+    Not all of them say so: some only report that a write failed. Then the room that is left decides.
+    """
+    try:
+        yield
+    except FlowmapError:
+        raise
+    except Exception as error:
+        folder = tempfile.gettempdir()
+        told = isinstance(error, OSError) and error.errno in _NO_ROOM
+        if told or "No space left" in str(error) or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
+            where = getattr(error, "filename", None) or folder
+            raise StoreError(f"no space is left for {where}; make room and run the same command again") from error
+        raise

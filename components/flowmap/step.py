@@ -9,6 +9,7 @@ comes from the environment (`FLOWMAP_STORE`), never from a setting, so it enters
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -26,7 +27,7 @@ from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import artifact_prefix, fetch, publish, verify
 from flowmap.code_version import code_version
 from flowmap.config import RunConfig
-from flowmap.errors import ConfigError, FlowmapError, IntegrityError
+from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_told
 from flowmap.lineage.record import record_step
 from flowmap.processes import die_with_run
 from flowmap.progress import say
@@ -99,11 +100,13 @@ def execute(
     """
     die_with_run()
     try:
-        return _execute(step, settings, inputs, output, function, reuse, with_incumbent, external)
+        with full_disk_told():
+            return _execute(step, settings, inputs, output, function, reuse, with_incumbent, external)
     except FlowmapError as error:
         message = f"{step}: {error}"
         if target := os.environ.get(ERROR_VARIABLE):
-            Path(target).write_text(json.dumps({"message": message, "exit_code": error.exit_code}))
+            with contextlib.suppress(OSError):
+                Path(target).write_text(json.dumps({"message": message, "exit_code": error.exit_code}))
         say(message)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from typing import TextIO
 
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.config import RunConfig
-from flowmap.errors import FlowmapError, StoreError
+from flowmap.errors import FlowmapError, StoreError, full_disk_told
 from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records
 from flowmap.processes import RUN_PID_VARIABLE
 from flowmap.progress import MARK_VARIABLE, TERMINAL_VARIABLE
@@ -70,7 +70,8 @@ def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:
     with _scratch(root, run_id) as scratch:
         log.parent.mkdir(exist_ok=True)
         _set_environment(run_id, store, scratch)
-        _run_pipeline(config, scratch, log)
+        with full_disk_told():
+            _run_pipeline(config, scratch, log)
     return LocalRun(run_id, store, run_records(store, run_id))
 
 
@@ -159,11 +160,16 @@ class _MarkedLines(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            self._log.write(line.replace(_MARK, "") + "\n")
+            self._keep(line.replace(_MARK, "") + "\n")
             _, mark, said = line.partition(_MARK)
             if mark:
                 print(said, file=self._terminal, flush=True)
             elif line.strip():
                 self.last.append(line.rstrip())
-        self._log.flush()
         return len(text)
+
+    def _keep(self, line: str) -> None:
+        """A log that can't be written, on a disk that is full, must not end the run: the step says what is wrong."""
+        with contextlib.suppress(OSError):
+            self._log.write(line)
+            self._log.flush()

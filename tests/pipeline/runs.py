@@ -43,7 +43,7 @@ class Finished:
 
 def arguments(root: Path, *overrides: str) -> list[str]:
     """Of the command that runs the tiny configuration."""
-    config = root.parent / "tiny.yaml"
+    config = root.parent.parent / "tiny.yaml"
     config.write_text(CONFIG)
     sets = [word for override in overrides for word in ("--set", override)]
     return ["run", str(config), "--root", str(root), "--json", *sets]

@@ -9,6 +9,7 @@ side and share the machine's cores.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.store import open_store
-from flowmap.errors import FlowmapError, InvariantError
+from flowmap.errors import FlowmapError, InvariantError, StoreError, full_disk_told
 from flowmap.processes import die_with_parent, die_with_run
 
 _POLL_S = 0.1
@@ -66,6 +67,7 @@ def launch(jobs: Sequence[Job]) -> None:
 
     Raises:
         InvariantError: with the worker's own message, when it left one.
+        StoreError: there was no room even for the message.
     """
     num_processes = sum(job.num_processes for job in jobs)
     threads = max(1, (os.cpu_count() or 1) // num_processes)
@@ -79,7 +81,9 @@ def launch(jobs: Sequence[Job]) -> None:
         _stop(processes)
     for job, process in zip(jobs, processes, strict=True):
         if process.returncode and job.error_file.is_file():
-            raise InvariantError(job.error_file.read_text())
+            if told := job.error_file.read_text():
+                raise InvariantError(told)
+            raise StoreError(f"no space is left for {job.scratch}; make room and run the same command again")
     for job, process in zip(jobs, processes, strict=True):
         if process.returncode:
             raise InvariantError(f"{job.module} ended with status {process.returncode}; its output says more")
@@ -90,9 +94,11 @@ def run_worker(work: Callable[[Job], None]) -> None:
     die_with_run()
     job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
     try:
-        work(job)
+        with full_disk_told():
+            work(job)
     except FlowmapError as error:
-        job.error_file.write_text(str(error))
+        with contextlib.suppress(OSError):
+            job.error_file.write_text(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,0 +1,72 @@
+"""A real full disk and a real read-only one: a small file system in memory, where the system lets us mount it."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.errors import StoreError, full_disk_told
+from tests.pipeline.runs import run
+
+
+def mount(*options: str) -> bool:
+    program = shutil.which("mount")
+    return program is not None and subprocess.run([program, *options], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)):
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_what_was_there_and_is_told(small_disk: Path, tmp_path: Path) -> None:
+    store, large = LocalStore(small_disk / "store"), tmp_path / "large"
+    large.write_bytes(b"x" * (2 << 20))
+    store.put("kept", b"old")
+    for name in ("kept", "new"):
+        with pytest.raises(StoreError, match=rf"is full \(\d+ MB left\) at {name}; make room and run again"):
+            store.put_file(name, large)
+    assert store.get("kept") == b"old"
+    assert [path.name for path in small_disk.rglob("*") if path.is_file()] == ["kept"]
+    assert mount("-o", "remount,size=4m", str(small_disk))
+    store.put_file("new", large)
+    assert len(store.get("new")) == 2 << 20
+
+
+def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+    store = LocalStore(small_disk / "store")
+    store.put("kept", b"old")
+    assert mount("-o", "remount,ro", str(small_disk))
+    for change in (lambda: store.put("kept", b"new"), lambda: store.create("new", b"new")):
+        with pytest.raises(StoreError, match="does not allow it"):
+            change()
+    assert store.get("kept") == b"old"
+
+
+def test_a_run_on_a_full_disk_ends_with_one_message(small_disk: Path) -> None:
+    stopped = run(small_disk / "root")
+    assert stopped.status == 1
+    last = stopped.told.rstrip().splitlines()[-1]
+    assert last.startswith("flowmap: data_prep: ")
+    assert last.endswith(("make room and run again", "make room and run the same command again"))
+    assert "Traceback" not in stopped.told
+    assert not list((small_disk / "root" / "store").glob("steps/*"))
+
+
+def test_what_libraries_make_of_a_full_disk_becomes_one_message() -> None:
+    """/dev/full answers every write as a full disk does."""
+    with pytest.raises(StoreError, match=r"no space is left for .*; make room"), full_disk_told():
+        Path("/dev/full").write_bytes(b"x")
+    with pytest.raises(StoreError, match="no space is left"), full_disk_told():
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(ValueError, match="another defect"), full_disk_told():
+        raise ValueError("another defect")
