@@ -32,6 +32,7 @@ def write(folder: Path, text: str) -> Path:
         ("name: a\ndata_prep: {resize: [14, 14]}", "digits are 8x8 and take no resize"),
         ("name: a\ndata_prep: {source: mnist, color: rgb}", "mnist is grey and takes no color"),
         ("name: a\ndata_prep: {preferences: x.csv}", "preferences name files of a folder"),
+        ("name: a\ndata_prep: {source: 'pictures/{{x}}'}", "a value holds {{, which Kubeflow would expand"),
         ("name: Digits\n", "name: use small letters"),
         ("data_prep: {}\n", "name: missing"),
         ("- 1\n", "expected `name:` and sections, got list"),

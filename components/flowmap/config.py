@@ -181,6 +181,14 @@ class RunConfig(Section):
     evaluation: Evaluation = Evaluation()
     registry_push: RegistryPush = RegistryPush()
 
+    @model_validator(mode="after")
+    def _travels(self) -> Self:
+        """Kubeflow expands these in a parameter, or refuses them."""
+        found = [mark for mark in ("{{", "$(") if mark in self.to_json()]
+        if found:
+            raise ValueError(f"a value holds {' and '.join(found)}, which Kubeflow would expand; rename it")
+        return self
+
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
