@@ -9,7 +9,6 @@ step and what follows it again, and no other.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -21,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
+from flowmap.explained import explain, written_as
 
 Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=4, le=256)]
@@ -29,7 +29,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+_NAME = "use small letters, digits, dot, dash and underscore, at most 63 of them"
+Name = Annotated[str, written_as(r"[a-z0-9][a-z0-9._-]{0,62}", _NAME)]
 
 SPLITS = ("base", "reward", "judge", "holdout")
 
@@ -221,8 +222,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        lines = "".join(f"\n  {_explain(dict(entry))}" for entry in error.errors())
-        raise ConfigError(f"{path} is not a valid configuration:{lines}") from None
+        told = explain(error, RunConfig, "configuration")
+        raise ConfigError(f"{path} is not a valid configuration:{told}") from None
 
 
 def _apply(raw: dict[Any, Any], override: str) -> None:
@@ -241,23 +242,3 @@ def _apply(raw: dict[Any, Any], override: str) -> None:
         here[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
-
-
-def _explain(error: dict[str, Any]) -> str:
-    """One line for one of pydantic's errors: the key, what is wrong, the value, and the nearest key where one fits."""
-    where = ".".join(str(part) for part in error["loc"]) or "configuration"
-    if error["type"] == "extra_forbidden":
-        section: Any = RunConfig
-        for part in error["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        near = difflib.get_close_matches(str(error["loc"][-1]), section.model_fields, n=1, cutoff=0.5)
-        known = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(section.model_fields)}"
-        return f"{where}: unknown key; {known}"
-    if error["type"] == "missing":
-        return f"{where}: missing; it is required"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{where}: {message}"
-    if error["type"] == "string_pattern_mismatch":
-        message = "use small letters, digits, dot, dash and underscore, at most 63 of them"
-    return f"{where}: {message[0].lower()}{message[1:]} (got {error['input']!r})"

@@ -72,15 +72,33 @@ def run(config: Path, root: Path, store: str | None, overrides: tuple[str, ...],
 @cli.command()
 @_CONFIG
 @_SET
+@click.option(
+    "--profile",
+    default="cluster-cpu",
+    show_default=True,
+    help="What each step's pod gets: cluster-cpu, cluster-gpu, or a YAML file like those.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("images/images.lock"),
+    show_default=True,
+    help="The images by digest: a YAML file with `cpu:` and `train:`.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
-def compile(config: Path, overrides: tuple[str, ...], output: Path) -> None:
+def compile(config: Path, overrides: tuple[str, ...], profile: str, images: Path, output: Path) -> None:
     """Write the pipeline of CONFIG as Kubeflow's IR YAML, the same bytes every time.
 
     CONFIG becomes the default of the pipeline's one parameter, `settings`, so that a run can be given another.
+
+    \b
+        flowmap compile examples/digits.yaml --profile cluster-gpu -o pipeline.yaml
     """
     from flowmap_pipelines.compiling import compile_pipeline
+    from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.profile import load_profile
 
-    compile_pipeline(load_config(config, overrides), output)
+    compile_pipeline(load_config(config, overrides), load_profile(profile), load_images(images), output)
     click.echo(f"wrote {output}")
 
 

@@ -1,17 +1,65 @@
-"""The pipeline as Kubeflow's IR YAML."""
+"""The pipeline as Kubeflow's IR YAML, with what a profile gives each step's pod."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from flowmap.config import RunConfig
+from flowmap.lineage.record import RUN_VARIABLE
+from flowmap.step import STORE_VARIABLE
+from flowmap_pipelines.images import Images
+from flowmap_pipelines.profile import Profile, StepProfile
+from flowmap_pipelines.training_pipeline import make_pipeline
+
+_SCRATCH = "/scratch"
+_SECRET_KEYS = {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"}
+_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
-def compile_pipeline(config: RunConfig, output: Path) -> None:
+def compile_pipeline(config: RunConfig, profile: Profile, images: Images, output: Path) -> None:
     """Write the pipeline with `config` as the default of its parameter `settings`; equal input, equal bytes."""
     from kfp import compiler
 
-    from flowmap_pipelines.training_pipeline import training_pipeline
-
+    pipeline = make_pipeline(lambda section, task: apply_profile(task, section, profile, images))
     output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(training_pipeline, str(output), pipeline_parameters={"settings": config.to_json()})
+    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters={"settings": config.to_json()})
+
+
+def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> None:
+    """Give a step's task all that the profile says; nothing else in this project touches a task."""
+    from kfp import kubernetes
+
+    step = profile.step(section)
+    task.set_container_image(images.of(step.image))
+    _set_resources(task, step)
+    retries = step.retries
+    task.set_retry(retries.attempts, retries.backoff, retries.factor, retries.longest)
+    kubernetes.set_timeout(task, step.timeout_s)
+    user = step.run_as_user
+    kubernetes.set_security_context(task, run_as_user=user, run_as_group=user, run_as_non_root=True)
+    kubernetes.set_image_pull_policy(task, profile.image_pull_policy)
+    if profile.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(profile.image_pull_secrets))
+    for key, value in step.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in step.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+    labels = {"app.kubernetes.io/part-of": "flowmap", "flowmap/step": section, **step.labels}
+    for key, value in labels.items() if step.queue is None else {**labels, _QUEUE_LABEL: step.queue}.items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=step.shared_memory)
+    kubernetes.empty_dir_mount(task, "scratch", _SCRATCH, size_limit=step.scratch)
+    # The image's root may be read-only: all that libraries write goes to the scratch directory.
+    for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
+        task.set_env_variable(variable, _SCRATCH)
+    kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
+    kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": STORE_VARIABLE})
+    kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)
+
+
+def _set_resources(task: Any, step: StepProfile) -> None:
+    task.set_cpu_request(step.requests.cpu).set_cpu_limit(step.limits.cpu)
+    task.set_memory_request(step.requests.memory).set_memory_limit(step.limits.memory)
+    if step.gpu is not None:
+        task.set_accelerator_type(step.gpu.type).set_accelerator_limit(step.gpu.count)

@@ -124,7 +124,7 @@ def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
 def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:
     from kfp import local
 
-    from flowmap_pipelines.training_pipeline import training_pipeline
+    from flowmap_pipelines.training_pipeline import make_pipeline
 
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
@@ -137,7 +137,7 @@ def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:
             with contextlib.redirect_stdout(tee), warnings.catch_warnings():
                 # The steps' image is not what runs here: their code is this very environment's.
                 warnings.filterwarnings("ignore", message=".*non-Python base image.*")
-                training_pipeline(settings=config.to_json())
+                make_pipeline()(settings=config.to_json())
         except RuntimeError as error:
             raise _explained(error, scratch / "error.json", tee, log) from error
 

@@ -1,4 +1,7 @@
-"""The DAG: wiring only."""
+"""The DAG: wiring only. What each step's pod gets is a profile's matter."""
+
+from collections.abc import Callable
+from typing import Any
 
 from kfp import dsl
 
@@ -9,18 +12,32 @@ from flowmap.grpo_finetuning.component import grpo_finetuning
 from flowmap.registry_push.component import record_rejection, registry_push
 from flowmap.reward_training.component import reward_training
 
+Configure = Callable[[str, dsl.PipelineTask], None]
 
-@dsl.pipeline(name="flowmap", description="Train a few-step generator with reinforcement learning")
-def training_pipeline(settings: str):
-    """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
-    data = data_prep(settings=settings).set_caching_options(False).outputs["data"]
-    base = base_training(settings=settings, data=data).set_caching_options(False).outputs["base"]
-    reward = reward_training(settings=settings, data=data).set_caching_options(False).outputs["reward"]
-    tuned = grpo_finetuning(settings=settings, base=base, reward=reward).set_caching_options(False).outputs["tuned"]
-    judged = evaluation(settings=settings, data=data, base=base, reward=reward, tuned=tuned)
-    judged.set_caching_options(False)
-    evaluated = judged.outputs["evaluated"]
-    with dsl.If(judged.outputs["verdict"] == "promote"):
-        registry_push(settings=settings, tuned=tuned, evaluated=evaluated).set_caching_options(False)
-    with dsl.Else():
-        record_rejection(settings=settings, tuned=tuned, evaluated=evaluated).set_caching_options(False)
+
+def make_pipeline(configure: Configure | None = None) -> Any:
+    """The pipeline; `configure` is called with the name of the section and the task of each step."""
+
+    def step(section: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
+        task.set_caching_options(False)
+        if configure is not None:
+            configure(section, task)
+        return task
+
+    @dsl.pipeline(name="flowmap", description="Train a few-step generator with reinforcement learning")
+    def training_pipeline(settings: str):
+        data = step("data_prep", data_prep(settings=settings)).outputs["data"]
+        base = step("base_training", base_training(settings=settings, data=data)).outputs["base"]
+        reward = step("reward_training", reward_training(settings=settings, data=data)).outputs["reward"]
+        tuning = grpo_finetuning(settings=settings, base=base, reward=reward)
+        tuned = step("grpo_finetuning", tuning).outputs["tuned"]
+        judging = evaluation(settings=settings, data=data, base=base, reward=reward, tuned=tuned)
+        judged = step("evaluation", judging).outputs
+        pushed = {"settings": settings, "tuned": tuned, "evaluated": judged["evaluated"]}
+        with dsl.If(judged["verdict"] == "promote"):
+            step("registry_push", registry_push(**pushed))
+        with dsl.Else():
+            step("registry_push", record_rejection(**pushed))
+
+    return training_pipeline

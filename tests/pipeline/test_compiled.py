@@ -1,5 +1,6 @@
 """The compiled pipeline, as Kubeflow gets it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,22 @@ import pytest
 import yaml
 
 from flowmap.config import RunConfig
+from flowmap.errors import ConfigError
 from flowmap_pipelines.compiling import compile_pipeline
+from flowmap_pipelines.images import Images, load_images
+from flowmap_pipelines.profile import load_profile, shipped_profiles
+from tests.cli import flowmap as cli
 
+GOLDEN = Path(__file__).with_name("golden")
+IMAGES = Images(cpu=f"r.example.com/cpu@sha256:{'c' * 64}", train=f"r.example.com/train@sha256:{'7' * 64}")
 STEPS = {"data-prep", "base-training", "reward-training", "grpo-finetuning", "evaluation"}
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    compile_pipeline(RunConfig(name="digits"), path)
-    return yaml.safe_load(path.read_text())
+    compile_pipeline(RunConfig(name="digits"), load_profile("cluster-cpu"), IMAGES, path)
+    return next(yaml.safe_load_all(path.read_text()))
 
 
 def tasks_of(compiled: Any) -> dict[str, Any]:
@@ -29,8 +36,8 @@ def tasks_of(compiled: Any) -> dict[str, Any]:
 
 def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    compile_pipeline(RunConfig(name="digits"), first)
-    compile_pipeline(RunConfig(name="digits"), second)
+    for path in (first, second):
+        compile_pipeline(RunConfig(name="digits"), load_profile("cluster-gpu"), IMAGES, path)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -70,3 +77,125 @@ def test_the_settings_are_the_only_parameter(compiled: Any) -> None:
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
     assert list(parameters) == ["settings"]
     assert RunConfig.model_validate_json(parameters["settings"]["defaultValue"]) == RunConfig(name="digits")
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Path) -> None:
+    """What the pods of every step get; FLOWMAP_UPDATE_GOLDEN=1 writes the files anew, for a look at the difference."""
+    path, golden = tmp_path / "pipeline.yaml", GOLDEN / f"{name}.yaml"
+    compile_pipeline(RunConfig(name="digits"), load_profile(name), IMAGES, path)
+    pipeline, platform = yaml.safe_load_all(path.read_text())
+    executors = {}
+    for executor, found in pipeline["deploymentSpec"]["executors"].items():
+        container = {key: value for key, value in found["container"].items() if key not in ("command", "args")}
+        pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][executor]
+        executors[executor] = {"container": container, "pod": pod}
+    if os.environ.get("FLOWMAP_UPDATE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(yaml.safe_dump(executors))
+    assert executors == yaml.safe_load(golden.read_text())
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_every_pod_is_pinned_bounded_and_unprivileged(name: str) -> None:
+    for executor, found in yaml.safe_load((GOLDEN / f"{name}.yaml").read_text()).items():
+        container, pod = found["container"], found["pod"]
+        assert "@sha256:" in container["image"], executor
+        assert {"cpuLimit", "memoryLimit", "cpuRequest", "memoryRequest"} <= set(container["resources"]), executor
+        assert pod["securityContext"]["runAsNonRoot"] is True, executor
+        assert int(pod["activeDeadlineSeconds"]) > 0, executor
+        secrets = {secret["secretName"] for secret in pod["secretAsEnv"]}
+        publishes = executor in ("exec-registry-push", "exec-record-rejection")
+        assert secrets == {"flowmap-registry" if publishes else "flowmap-store"}, executor
+
+
+PROFILE = {
+    "description": "mine",
+    "defaults": {
+        "image": "cpu",
+        "requests": {"cpu": 1, "memory": "1Gi"},
+        "limits": {"cpu": "1500m", "memory": "2Gi"},
+        "timeout_s": 60,
+    },
+}
+
+
+def of_evaluation(**settings: Any) -> dict[str, Any]:
+    return {"steps": {"evaluation": settings}}
+
+
+def test_a_profile_of_ones_own_reaches_the_pods(tmp_path: Path) -> None:
+    own = {
+        "gpu": {"type": "amd.com/gpu", "count": 2},
+        "node_selector": {"pool": "fast"},
+        "tolerations": [{"key": "reserved", "operator": "Equal", "value": "us", "effect": "NoExecute"}],
+        "queue": "night",
+        "limits": {"memory": "8Gi"},
+    }
+    mine, path = tmp_path / "mine.yaml", tmp_path / "pipeline.yaml"
+    mine.write_text(yaml.safe_dump({**PROFILE, "steps": {"grpo_finetuning": own}, "image_pull_secrets": ["pull"]}))
+    compile_pipeline(RunConfig(name="digits"), load_profile(str(mine)), IMAGES, path)
+    pipeline, platform = yaml.safe_load_all(path.read_text())
+    resources = pipeline["deploymentSpec"]["executors"]["exec-grpo-finetuning"]["container"]["resources"]
+    assert resources["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert resources["accelerator"]["resourceCount"] == "2"
+    assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("1500m", "8Gi")
+    pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-grpo-finetuning"]
+    assert pod["nodeSelector"]["labels"] == {"pool": "fast"}
+    assert pod["tolerations"] == [{"key": "reserved", "operator": "Equal", "value": "us", "effect": "NoExecute"}]
+    assert pod["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
+    assert pod["imagePullSecret"][0]["secretName"] == "pull"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"defaults": {**PROFILE["defaults"], "image": "gpu"}}, "defaults.image: input should be 'cpu' or 'train'"),
+        ({"steps": {"grpo": {}}}, "steps.grpo: no such step; there is data_prep,"),
+        (of_evaluation(gpus={}), "steps.evaluation.gpus: unknown key; did you mean `gpu`?"),
+        (of_evaluation(gpu={"type": "H 100"}), "steps.evaluation.gpu.type: a label's key"),
+        (of_evaluation(requests={"memory": "2Gb"}), "a quantity is such as 500m, 2 or 4Gi (got '2Gb')"),
+        (of_evaluation(requests={"cpu": 8}), "requests.cpu (8) is more than limits.cpu (1500m)"),
+        (of_evaluation(shared_memory="2Gi"), "shared_memory (2Gi) counts as memory"),
+        (of_evaluation(tolerations=[{"key": "a", "value": "b"}]), "exactly when its operator is Equal"),
+        ({"description": None}, "description: input should be a valid string"),
+        ({"defaults": {}}, "defaults.image: missing; it is required"),
+        ({"steps": ["x"]}, "`defaults` and `steps` hold settings by name"),
+    ],
+)
+def test_a_wrong_profile_is_told_with_its_key(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump({**PROFILE, **change}))
+    with pytest.raises(ConfigError) as stopped:
+        load_profile(str(mine))
+    assert told in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cpu: r.example.com/cpu:latest\ntrain: x", "cpu: an image is named by its digest"),
+        (f"cpu: r.example.com/cpu@sha256:{'c' * 64}", "train: missing; it is required"),
+        ("- 1", "expected `cpu: repository@sha256:...`"),
+        ("cpu: [", "can't be read"),
+        (None, "make images images-lock"),
+    ],
+)
+def test_a_lock_without_digests_is_refused(tmp_path: Path, text: str | None, told: str) -> None:
+    path = tmp_path / "images.lock"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as stopped:
+        load_images(path)
+    assert told in str(stopped.value)
+
+
+def test_the_command_names_an_unknown_profile_and_writes_a_pipeline(tmp_path: Path) -> None:
+    lock, path = tmp_path / "images.lock", tmp_path / "new" / "pipeline.yaml"
+    lock.write_text(yaml.safe_dump(IMAGES.model_dump()))
+    common = ["compile", "examples/digits.yaml", "--images", str(lock), "-o", str(path)]
+    wrong = cli(*common, "--profile", "cluster-tpu")
+    assert wrong.returncode == 2
+    assert "the known profiles are cluster-cpu, cluster-gpu" in wrong.stderr
+    assert cli(*common, "--profile", "cluster-gpu").returncode == 0
+    assert path.is_file()

@@ -1,0 +1,53 @@
+"""The lock of images: which digest the pods of each step run.
+
+cpu: registry.example.com/flowmap-cpu@sha256:...
+train: registry.example.com/flowmap-train@sha256:...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import ValidationError
+
+from flowmap.config import Section
+from flowmap.errors import ConfigError
+from flowmap.explained import explain, written_as
+
+_PINNED = r"[a-z0-9][a-z0-9._:/-]*[a-z0-9]@sha256:[0-9a-f]{64}"
+Pinned = Annotated[
+    str, written_as(_PINNED, "an image is named by its digest, repository@sha256:<64 hex digits>, never by a tag")
+]
+
+
+class Images(Section):
+    """`cpu` has what every step needs; `train` has GPU libraries and DeepSpeed on top."""
+
+    cpu: Pinned
+    train: Pinned
+
+    def of(self, which: str) -> str:
+        """The reference of one of them."""
+        found: str = getattr(self, which)
+        return found
+
+
+def load_images(path: Path) -> Images:
+    """Read the lock. Raises ConfigError, which says how to make one."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; `make images images-lock REPOSITORY=registry.example.com/flowmap` builds the "
+            "images, pushes them to your registry and writes their digests there; --images names another lock"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: can't be read: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected `cpu: repository@sha256:...` and `train: ...`, got {raw!r}")
+    try:
+        return Images.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path} is not a lock of images:{explain(error, Images, 'lock')}") from None

@@ -1,0 +1,193 @@
+"""Where and how a pipeline runs: what each step's pod gets. A profile changes no result, so it enters no step digest.
+
+profile = load_profile("cluster-gpu")          # one that comes with flowmap, or a YAML file of one's own
+profile.step("grpo_finetuning").gpu.count      # a step's own settings over the profile's `defaults`
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
+
+from flowmap.config import RunConfig, Section
+from flowmap.errors import ConfigError
+from flowmap.explained import Place, explain, written_as
+
+STEPS = tuple(name for name in RunConfig.model_fields if name != "name")
+_QUANTITY = r"([0-9]+(?:\.[0-9]+)?)(m|[kMGTP]i?|)"
+_SCALE = {"": 1.0, "m": 1e-3} | {
+    f"{prefix}{binary}": float((1024 if binary else 1000) ** power)
+    for power, prefix in enumerate("kMGTP", start=1)
+    for binary in ("", "i")
+}
+_WORD = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+
+
+def _as_written(value: object) -> object:
+    """`cpu: 2` is a quantity too, although YAML makes a number of it."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Quantity = Annotated[str, BeforeValidator(_as_written), written_as(_QUANTITY, "a quantity is such as 500m, 2 or 4Gi")]
+Label = Annotated[str, written_as(_WORD, "a label's value has letters, digits, `.`, `_`, `-`, at most 63 of them")]
+LabelKey = Annotated[str, written_as(rf"([a-z0-9.-]+/)?{_WORD}", "a label's key is such as example.com/pool")]
+ResourceName = Annotated[str, written_as(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name in Kubernetes' lower case")]
+Duration = Annotated[str, written_as(r"[1-9][0-9]*[smh]", "a duration such as '30s', '10m' or '1h'")]
+
+
+def amount(quantity: str) -> float:
+    """What a Kubernetes quantity such as `500m` or `4Gi` stands for."""
+    found = re.fullmatch(_QUANTITY, quantity)
+    assert found is not None
+    return float(found[1]) * _SCALE[found[2]]
+
+
+class Resources(Section):
+    """What the scheduler reserves, or the most a container may use."""
+
+    cpu: Quantity
+    memory: Quantity
+
+
+class Gpu(Section):
+    """Whole accelerators, as the device plugin of a node calls them."""
+
+    type: LabelKey = "nvidia.com/gpu"
+    count: PositiveInt = 1
+
+
+class Toleration(Section):
+    """Lets a pod onto nodes with that taint."""
+
+    key: LabelKey | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: Label | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        if (self.value is not None) != (self.operator == "Equal"):
+            raise ValueError("a toleration has a `value` exactly when its operator is Equal")
+        return self
+
+
+class Retries(Section):
+    """How often a pod that was lost is started again. A step that fails by itself is not: see docs/cluster.md."""
+
+    attempts: Annotated[int, Field(ge=0, le=10)] = 2
+    backoff: Duration = "30s"
+    factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    longest: Duration = "3600s"
+
+
+class StepProfile(Section):
+    """What a step's pod gets.
+
+    Attributes:
+        image: which of the lock's images it runs.
+        timeout_s: from the pod's start, the image's pull included.
+        shared_memory: size of /dev/shm, in memory, which counts as the pod's; torch's processes talk through it.
+        scratch: size of the directory for what need not survive.
+        store_secret: a Secret of the namespace with `access-key` and `secret-key` for the store.
+        labels: of the pod.
+        queue: the Kueue LocalQueue it waits in.
+    """
+
+    image: Literal["cpu", "train"]
+    requests: Resources
+    limits: Resources
+    gpu: Gpu | None = None
+    node_selector: dict[LabelKey, Label] = Field(default_factory=dict)
+    tolerations: Annotated[tuple[Toleration, ...], Field(strict=False)] = ()
+    retries: Retries = Retries()
+    timeout_s: PositiveInt
+    shared_memory: Quantity = "64Mi"
+    scratch: Quantity = "4Gi"
+    run_as_user: PositiveInt = 65532
+    store_secret: ResourceName = "flowmap-store"
+    labels: dict[LabelKey, Label] = Field(default_factory=dict)
+    queue: Label | None = None
+
+    @model_validator(mode="after")
+    def _limits_cover(self) -> Self:
+        for name in ("cpu", "memory"):
+            requested, limit = getattr(self.requests, name), getattr(self.limits, name)
+            if amount(requested) > amount(limit):
+                raise ValueError(f"requests.{name} ({requested}) is more than limits.{name} ({limit})")
+        if amount(self.shared_memory) >= amount(self.limits.memory):
+            raise ValueError(f"shared_memory ({self.shared_memory}) counts as memory and fills limits.memory")
+        return self
+
+
+class Profile(Section):
+    """A whole profile; `steps` holds what differs from `defaults`, by the step's name.
+
+    Attributes:
+        store_config_map: a ConfigMap of the namespace; its key `url` is the store's URL.
+    """
+
+    description: str
+    store_config_map: ResourceName = "flowmap-store"
+    image_pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: Annotated[tuple[ResourceName, ...], Field(strict=False)] = ()
+    steps: dict[str, StepProfile]
+
+    def step(self, name: str) -> StepProfile:
+        return self.steps[name]
+
+
+def shipped_profiles() -> dict[str, Path]:
+    """The profiles that come with flowmap, by name."""
+    return {path.stem: path for path in sorted(Path(__file__).with_name("profiles").glob("*.yaml"))}
+
+
+def load_profile(which: str) -> Profile:
+    """Read a profile by its name or file. Raises ConfigError with one line for each mistake."""
+    shipped = shipped_profiles()
+    path = shipped.get(which, Path(which))
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"--profile {which}: no such file, and the known profiles are {', '.join(shipped)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--profile {which}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--profile {which}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"--profile {which}: expected `description`, `defaults` and `steps`, got {raw!r}")
+    defaults, own = raw.pop("defaults", None) or {}, raw.get("steps") or {}
+    if not isinstance(defaults, dict) or not isinstance(own, dict):
+        raise ConfigError(f"--profile {which}: `defaults` and `steps` hold settings by name")
+    if unknown := sorted(set(own) - set(STEPS)):
+        raise ConfigError(f"--profile {which}: steps.{unknown[0]}: no such step; there is {', '.join(STEPS)}")
+    raw["steps"] = {name: _over(defaults, own.get(name)) for name in STEPS}
+
+    def written_at(place: Place) -> Place:
+        """A step's setting that is not its own is that of the defaults."""
+        if place[0] != "steps" or len(place) < 3:
+            return place
+        here: Any = own.get(place[1])
+        for part in place[2:]:
+            if isinstance(here, list):
+                return place
+            if not isinstance(here, dict) or part not in here:
+                return "defaults", *place[2:]
+            here = here[part]
+        return place
+
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        told = explain(error, Profile, "profile", written_at)
+        raise ConfigError(f"--profile {which} is not a valid profile:{told}") from None
+
+
+def _over(defaults: Any, own: Any) -> Any:
+    """`own` over `defaults`, key by key at any depth."""
+    if isinstance(defaults, dict) and isinstance(own, dict):
+        return {key: _over(defaults.get(key), own[key]) if key in own else defaults[key] for key in {**defaults, **own}}
+    return defaults if own is None else own
