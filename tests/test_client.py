@@ -1,0 +1,67 @@
+"""The client without torch: installed into an empty environment, as a CI runner has it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.test_compiled import IMAGES
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a virtual environment that has `flowmap[client]` and nothing else."""
+    folder = tmp_path_factory.mktemp("client")
+    source, environment = folder / "source", folder / "venv"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    for name in ("components", "pipelines"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, environment], check=True)
+    command = [uv, "pip", "install", "--quiet", "--python", environment / "bin" / "python", f"{source}[client]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = f"the package index can't be reached: {done.stderr[-300:]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(told)
+        pytest.skip(told)
+    return environment / "bin"
+
+
+def call(client: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([client / "flowmap", *arguments], capture_output=True, text=True, check=False, cwd=client)
+
+
+def test_the_client_is_small(client: Path) -> None:
+    packages = next((client.parent / "lib").glob("python3.*/site-packages"))
+    assert not [name for name in ("torch", "pandas", "matplotlib", "deepspeed") if (packages / name).exists()]
+    assert sum(path.stat().st_size for path in packages.rglob("*") if path.is_file()) < 200e6
+
+
+def test_the_client_compiles(client: Path, tmp_path: Path) -> None:
+    lock, output = tmp_path / "images.lock", tmp_path / "pipeline.yaml"
+    lock.write_text(f"cpu: {IMAGES.cpu}\ntrain: {IMAGES.train}\n")
+    example = str(ROOT / "examples" / "digits.yaml")
+    done = call(client, "compile", example, "--profile", "cluster-gpu", "--images", str(lock), "-o", str(output))
+    assert done.returncode == 0, done.stderr
+    assert output.read_text().startswith("# PIPELINE DEFINITION")
+
+
+def test_the_client_lists_models(client: Path, tmp_path: Path) -> None:
+    done = call(client, "models", "--root", str(tmp_path), "--html", str(tmp_path / "models.html"))
+    assert done.returncode == 0, done.stderr
+    assert "No models yet" in (tmp_path / "models.html").read_text()
+
+
+def test_what_needs_more_says_what_to_install(client: Path, tmp_path: Path) -> None:
+    done = call(client, "init", str(tmp_path), "-o", str(tmp_path / "c.yaml"))
+    assert done.returncode == 1
+    assert "is not installed; pip install 'flowmap[local]' brings it" in done.stderr
+    assert "Traceback" not in done.stderr
