@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flowmap.code_version import code_version
+from flowmap_pipelines.profile import STEPS
 from tests.pipeline.test_compiled import IMAGES
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,14 @@ def test_the_client_is_small(client: Path) -> None:
     packages = next((client.parent / "lib").glob("python3.*/site-packages"))
     assert not [name for name in ("torch", "pandas", "matplotlib", "deepspeed") if (packages / name).exists()]
     assert sum(path.stat().st_size for path in packages.rglob("*") if path.is_file()) < 200e6
+
+
+def test_what_is_installed_has_the_code_version_of_its_sources(client: Path) -> None:
+    """So a result that an image made is reused by a checkout of the same sources, and the other way round."""
+    program = "import sys; from flowmap.code_version import code_version; print(*map(code_version, sys.argv[1:]))"
+    command = [client / "python", "-c", program, *STEPS]
+    installed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=client)
+    assert installed.stdout.split() == [code_version(step) for step in STEPS]
 
 
 def test_the_client_compiles(client: Path, tmp_path: Path) -> None:
