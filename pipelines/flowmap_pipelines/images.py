@@ -40,8 +40,8 @@ def load_images(path: Path) -> Images:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file; `make images images-lock REPOSITORY=registry.example.com/flowmap` builds the "
-            "images, pushes them to your registry and writes their digests there; --images names another lock"
+            f"{path}: no such file; it names the images that pods run, by digest: a line `cpu: repository@sha256:...` "
+            "and a line `train: ...`; --images names another lock"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: can't be read: {' '.join(str(error).split())}") from None

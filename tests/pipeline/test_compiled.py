@@ -178,7 +178,7 @@ def test_a_wrong_profile_is_told_with_its_key(tmp_path: Path, change: dict[str, 
         (f"cpu: r.example.com/cpu@sha256:{'c' * 64}", "train: missing; it is required"),
         ("- 1", "expected `cpu: repository@sha256:...`"),
         ("cpu: [", "can't be read"),
-        (None, "make images images-lock"),
+        (None, "it names the images that pods run, by digest"),
     ],
 )
 def test_a_lock_without_digests_is_refused(tmp_path: Path, text: str | None, told: str) -> None:
