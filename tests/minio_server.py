@@ -1,24 +1,16 @@
-"""A real MinIO, built from source once and kept in a cache folder, started for the tests that need it.
-
-Where it can't be built the tests are skipped with the reason; with CI=true they fail instead.
-"""
+"""A real MinIO, started for the tests that need it."""
 
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.go_programs import go_program
 
-VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "flowmap-tests", "AWS_SECRET_ACCESS_KEY": "flowmap-tests-secret"}
-_BUILD_S = 1500
 
 
 class MinioServer:
@@ -73,32 +65,4 @@ class MinioServer:
 
 
 def minio_binary() -> Path:
-    """The cached binary, built with the Go toolchain of this environment when it is missing."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowmap" / "bin"
-    binary = cache / f"minio-{VERSION}"
-    if binary.is_file():
-        return binary
-    go = Path(sys.executable).with_name("go")
-    if not go.is_file():
-        _absent(f"{go.name} is missing beside {sys.executable}; `make setup` brings it")
-    building = cache / f"building-{os.getpid()}"
-    building.mkdir(parents=True)
-    command = [str(go), "install", f"github.com/minio/minio@{VERSION}"]
-    print(f"building MinIO once, about 3 minutes: {' '.join(command)}", file=sys.stderr, flush=True)
-    environment = {**os.environ, "GOBIN": str(building), "GOTOOLCHAIN": "local"}
-    try:
-        done = subprocess.run(
-            command, env=environment, cwd=building, capture_output=True, text=True, check=False, timeout=_BUILD_S
-        )
-        if done.returncode:
-            _absent(f"`{' '.join(command)}` failed: {done.stderr[-500:]}")
-        (building / "minio").replace(binary)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return binary
-
-
-def _absent(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"no MinIO: {reason}")
-    pytest.skip(f"no MinIO: {reason}")
+    return go_program("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")

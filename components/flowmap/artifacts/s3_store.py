@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -146,7 +147,9 @@ class S3Store:
                 # A repeated request may meet the object that its first try wrote, when only the answer was lost.
                 repeated = answer.retries is not None and len(answer.retries.history) > 0
                 return repeated and self.get(name) == data
-            raise StoreError(f"{self._where} answered {answer.status} at {name}: {answer.data[:300]!r}")
+            code = re.search(rb"<Code>(\w+)</Code>", answer.data)
+            told = self._told(code[1].decode() if code else str(answer.status), repr(answer.data[:300]))
+            raise StoreError(f"{self._where}: {told} (at {name})")
 
     def get(self, name: str) -> bytes:
         return b"".join(self.chunks(name))
@@ -216,7 +219,7 @@ class S3Store:
                 raise KeyError(name) from None
             if error.code == "NoSuchUpload":
                 raise _UploadLostError(f"{self._where} lost an upload at {name}") from error
-            raise StoreError(f"{self._where}: {self._told(error)} (at {name})") from error
+            raise StoreError(f"{self._where}: {self._told(str(error.code), str(error.message))} (at {name})") from error
         except (ServerError, InvalidResponseError) as error:
             raise StoreError(f"{self._where} does not answer as an S3 store would, at {name}: {error}") from error
         except urllib3.exceptions.HTTPError as error:
@@ -224,9 +227,8 @@ class S3Store:
         except MinioException as error:
             raise StoreError(f"{self._where}: {error} (at {name})") from error
 
-    def _told(self, error: S3Error) -> str:
-        code = str(error.code)
-        return _EXPLAINED.get(code, f"{code}: {error.message}") + f" [bucket {self._bucket}]"
+    def _told(self, code: str, message: str) -> str:
+        return _EXPLAINED.get(code, f"{code}: {message}") + f" [bucket {self._bucket}]"
 
 
 class _UploadLostError(StoreError):

@@ -1,0 +1,108 @@
+"""The bucket policies, applied to a real MinIO and tried to break."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+
+from flowmap.artifacts.checkpoints import Checkpoints
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.artifacts.transfer import fetch, publish, verify
+from flowmap.errors import StoreError
+from flowmap.registry import Registry
+from tests.minio_server import CREDENTIALS, MinioServer
+
+POLICIES = Path(__file__).parents[2] / "charts" / "flowmap" / "policies"
+BUCKET, KEY = "roles", "a-secret-for-tests"
+As = Callable[[str], ObjectStore]
+
+
+@pytest.fixture(scope="module")
+def as_role(minio: MinioServer) -> As:
+    """A store opened with the credentials of a role: one user each, with its policy for this bucket."""
+    host = minio.endpoint.removeprefix("http://")
+    admin = MinioAdmin(endpoint=host, credentials=StaticProvider(*CREDENTIALS.values()), secure=False)
+    minio.make_bucket(BUCKET)
+    for path in POLICIES.glob("*.json"):
+        admin.policy_add(path.stem, policy=json.loads(path.read_text().replace("BUCKET", BUCKET)))
+        admin.user_add(f"role-{path.stem}", KEY)
+        admin.attach_policy([path.stem], user=f"role-{path.stem}")
+
+    def opened(role: str) -> ObjectStore:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ACCESS_KEY_ID", f"role-{role}")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+            return open_store(f"s3://{BUCKET}?endpoint={minio.endpoint}", patient=False)
+
+    return opened
+
+
+def artifact(folder: Path, size: int = 100) -> Path:
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(b"w" * size)
+    return folder
+
+
+def test_training_does_all_it_has_to(as_role: As, tmp_path: Path) -> None:
+    store, made = as_role("train"), artifact(tmp_path / "made", 12 << 20)  # large enough to go in parts
+    manifest = build_manifest(made, step="x", step_digest="d")
+    publish(store, made, manifest)
+    verify(store, manifest)
+    fetch(store, manifest, tmp_path / "copy")
+    store.put("steps/d.json", manifest.to_bytes())
+    store.create("lineage/l.json", b"{}")
+    store.put("runs/r/x.json", b"{}")
+    checkpoints = Checkpoints(store, "checkpoints/x/d")
+    checkpoints.save(10, made)
+    assert checkpoints.restore(tmp_path / "restored") == 10
+    checkpoints.clear()
+    assert checkpoints.restore(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("name", ["models/m/1/version.json", "models/m/aliases/production", "elsewhere/x"])
+def test_training_can_not_write_models(as_role: As, name: str) -> None:
+    for write in (as_role("train").put, as_role("train").create):
+        with pytest.raises(StoreError, match="the credentials do not allow it"):
+            write(name, b"forged")
+    assert not as_role("read").exists(name)
+
+
+@pytest.mark.parametrize("role", ["train", "registry"])
+@pytest.mark.parametrize("name", ["artifacts/d/x", "steps/d.json", "lineage/l.json", "models/m/1/version.json"])
+def test_nobody_deletes_what_is_meant_to_stay(as_role: As, minio: MinioServer, role: str, name: str) -> None:
+    owner = open_store(f"s3://{BUCKET}?endpoint={minio.endpoint}", patient=False)
+    owner.put(name, b"kept")
+    with pytest.raises(StoreError):
+        as_role(role).delete(name)
+    assert owner.get(name) == b"kept"
+
+
+def test_the_registry_publishes(as_role: As, tmp_path: Path) -> None:
+    made = artifact(tmp_path / "made")
+    manifest = build_manifest(made, step="x", step_digest="d")
+    facts = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": {}}
+    registry = Registry(as_role("registry"), "digits")
+    version, new = registry.publish(made, ["weights.safetensors"], manifest, **facts)
+    registry.move_alias("production", version)
+    assert new
+    reader = Registry(as_role("read"), "digits")
+    assert reader.resolve("production") == version
+    reader.download(version, tmp_path / "downloaded")
+
+
+@pytest.mark.parametrize("name", ["artifacts/d/x", "models/m/1/version.json", "checkpoints/x", "doctor/x"])
+def test_readers_write_nothing(as_role: As, name: str) -> None:
+    reader = as_role("read")
+    for change in (lambda: reader.put(name, b"x"), lambda: reader.create(name, b"x"), lambda: reader.delete(name)):
+        with pytest.raises(StoreError):
+            change()
+
+
+def test_the_policies_name_one_bucket_only() -> None:
+    for path in POLICIES.glob("*.json"):
+        for statement in json.loads(path.read_text())["Statement"]:
+            assert all(resource.startswith("arn:aws:s3:::BUCKET") for resource in statement["Resource"])

@@ -1,0 +1,113 @@
+"""The chart: lints strictly, renders what its golden files say, refuses wrong values, holds no secret."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flowmap_pipelines.profile import load_profile, shipped_profiles
+from tests.go_programs import go_program
+
+CHART = Path(__file__).parents[2] / "charts" / "flowmap"
+GOLDEN = Path(__file__).with_name("golden")
+IMAGE = f"r.example.com/cpu@sha256:{'c' * 64}"
+ENDPOINT = {"endpoint": "http://minio.storage:9000"}
+SMALLEST: dict[str, Any] = {"store": ENDPOINT, "image": IMAGE}
+EVERYTHING: dict[str, Any] = {
+    "store": {
+        "endpoint": "https://s3.example.com",
+        "bucket": "models",
+        "prefix": "team/flowmap",
+        "secrets": {"existing": "train", "registry": "publish"},
+    },
+    "image": IMAGE,
+    "serviceAccount": {"name": "trainer", "annotations": {"example.com/role": "train"}},
+    "networkPolicy": {"store": {"cidr": "10.1.2.3/32", "ports": [9000]}, "apiServer": {"cidr": "10.0.0.1/32"}},
+    "kfpLauncher": {"enabled": True},
+    "resourceQuota": {"enabled": True},
+    "localQueue": {"enabled": True, "clusterQueue": "gpus"},
+}
+RENDERINGS = {"smallest": SMALLEST, "everything": EVERYTHING}
+# A helm that was built by itself takes the cluster for an old Kubernetes.
+KUBERNETES = ("--kube-version", "1.34.2")
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    return go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
+
+
+def call(helm: Path, folder: Path, values: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+    words = [str(helm), *command, str(CHART), "--values", str(path), *KUBERNETES]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def render(helm: Path, folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+    done = call(helm, folder, values, "template", "release", "--namespace", "ml")
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_it_lints_and_renders_as_its_golden_file(helm: Path, tmp_path: Path, name: str) -> None:
+    """FLOWMAP_UPDATE_GOLDEN=1 writes the files anew, for a look at the difference."""
+    linted = call(helm, tmp_path, RENDERINGS[name], "lint", "--strict")
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    found, golden = render(helm, tmp_path, RENDERINGS[name]), GOLDEN / f"{name}.yaml"
+    if os.environ.get("FLOWMAP_UPDATE_GOLDEN"):
+        golden.write_text(yaml.safe_dump_all(found))
+    assert found == list(yaml.safe_load_all(golden.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"store": {"endpoint": "minio:9000"}}, "store.endpoint"),
+        ({"store": {"endpoint": 9000}}, "store.endpoint"),
+        ({"store": {}}, "store.endpoint"),
+        ({"store": {**ENDPOINT, "bucket": "Upper"}}, "store.bucket"),
+        ({"store": {**ENDPOINT, "accessKey": "x"}}, "accessKey"),
+        ({"image": "r.example.com/cpu:latest"}, "image"),
+        ({"image": ""}, "image"),
+        ({"localQueue": {"enabled": True}}, "localQueue.clusterQueue"),
+        ({"networkPolicy": {"store": {"ports": [0]}}}, "networkPolicy.store.ports"),
+        ({"resourcequota": {}}, "resourcequota"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(helm: Path, tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    done = call(helm, tmp_path, {**SMALLEST, **change}, "template", "release")
+    assert done.returncode != 0
+    assert told in re.sub(r"\bat '/([^']*)'", lambda found: found[1].replace("/", "."), done.stderr)
+
+
+def test_no_object_holds_a_secret(helm: Path, tmp_path: Path) -> None:
+    assert "Secret" not in {each["kind"] for each in render(helm, tmp_path, EVERYTHING)}
+
+
+def test_profiles_name_what_the_chart_makes(helm: Path, tmp_path: Path) -> None:
+    rendered = render(helm, tmp_path, SMALLEST)
+    made = {(each["kind"], each["metadata"]["name"]) for each in rendered}
+    keys = {each["metadata"]["name"]: each["data"] for each in rendered if each["kind"] == "ConfigMap"}
+    secrets = yaml.safe_load((CHART / "values.yaml").read_text())["store"]["secrets"].values()
+    for name in shipped_profiles():
+        profile = load_profile(name)
+        assert ("ConfigMap", profile.store_config_map) in made
+        assert keys[profile.store_config_map]["url"].startswith("s3://flowmap?endpoint=http://minio.storage:9000")
+        assert {step.store_secret for step in profile.steps.values()} == set(secrets)
+
+
+def test_test_pods_are_unprivileged(helm: Path, tmp_path: Path) -> None:
+    pods = [each["spec"] for each in render(helm, tmp_path, EVERYTHING) if each["kind"] == "Pod"]
+    assert len(pods) == 2
+    for pod in pods:
+        context = pod["containers"][0]["securityContext"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert context["readOnlyRootFilesystem"]
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert not context["allowPrivilegeEscalation"]
