@@ -22,7 +22,7 @@ EVERYTHING: dict[str, Any] = {
         "endpoint": "https://s3.example.com",
         "bucket": "models",
         "prefix": "team/flowmap",
-        "secrets": {"existing": "train", "registry": "publish"},
+        "secrets": {"steps": "train", "registry": "publish"},
     },
     "image": IMAGE,
     "serviceAccount": {"name": "trainer", "annotations": {"example.com/role": "train"}},
