@@ -111,3 +111,14 @@ def test_test_pods_are_unprivileged(helm: Path, tmp_path: Path) -> None:
         assert context["readOnlyRootFilesystem"]
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert not context["allowPrivilegeEscalation"]
+
+
+def test_the_account_may_read_one_secret_and_no_more(helm: Path, tmp_path: Path) -> None:
+    """The registry's credentials reach its step as environment; no step's account can read them by itself."""
+    (role,) = [each for each in render(helm, tmp_path, EVERYTHING) if each["kind"] == "Role"]
+    allowed = {(rule["resources"][0], *rule["verbs"]): rule.get("resourceNames") for rule in role["rules"]}
+    assert allowed == {
+        ("workflowtaskresults", "create", "patch"): None,
+        ("configmaps", "get"): ["kfp-launcher"],
+        ("secrets", "get"): ["train"],
+    }
