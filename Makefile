@@ -57,9 +57,21 @@ bench-run: setup  ## Where a run's seconds go, the first time and reused (CONFIG
 bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits or mnist, SEEDS=5); about 40 minutes
 	@$(BIN)/python benchmarks/seeds.py examples/$(EXAMPLE).yaml --seeds $(SEEDS) --plot docs/$(EXAMPLE)-seeds.png
 
+.PHONY: images
+images:  ## Build the images with docker, podman or buildah and look inside each (BASE, CERTIFICATES: see images/build)
+	@images/build
+
+.PHONY: images-lock
+images-lock:  ## Push them and write their digests to images/images.lock (REPOSITORY=registry.example.com/flowmap)
+	@images/build --lock $(REPOSITORY)
+
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml
+
 .PHONY: lock
-lock: setup  ## Resolve pyproject.toml anew into requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
+lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the images' locks from it
+	@$(COMPILE) --universal --all-extras -o requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps -o images/cpu/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train -o images/train/requirements.lock
 
 .PHONY: clean
 clean:  ## Remove local state (.flowmap) and caches, not the environment

