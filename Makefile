@@ -34,6 +34,10 @@ run: setup  ## Run the whole pipeline on examples/digits.yaml (CONFIG=FILE for a
 test: setup  ## Run the tests
 	@$(BIN)/python -m pytest
 
+.PHONY: test-cluster
+test-cluster: setup  ## Run the tests that need a Kubernetes, on the one KUBECONFIG points to (tests/cluster/conftest.py)
+	@$(BIN)/python -m pytest tests/cluster
+
 .PHONY: check
 check: setup  ## Lint and format (ruff), strict types (mypy)
 	@$(BIN)/ruff check components pipelines tests benchmarks

@@ -16,19 +16,19 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "flowmap-tests", "AWS_SECRET_ACCESS_KEY": "f
 class MinioServer:
     """A server on a port of its own that can be stopped and come back with the same data."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
-        self._binary, self._folder = binary, folder
+    def __init__(self, binary: Path, folder: Path, host: str = "127.0.0.1") -> None:
+        self._binary, self._folder, self._host = binary, folder, host
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             self._port = probe.getsockname()[1]
-        self.endpoint = f"http://127.0.0.1:{self._port}"
+        self.endpoint = f"http://{host}:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         user = {"MINIO_ROOT_USER": CREDENTIALS["AWS_ACCESS_KEY_ID"]}
         user["MINIO_ROOT_PASSWORD"] = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
         self._process = subprocess.Popen(
-            [str(self._binary), "server", "--quiet", "--address", f"127.0.0.1:{self._port}", str(self._folder)],
+            [str(self._binary), "server", "--quiet", "--address", f"{self._host}:{self._port}", str(self._folder)],
             env={**os.environ, **user, "MINIO_BROWSER": "off", "MINIO_UPDATE": "off"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
