@@ -45,7 +45,7 @@ def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord
 
 
 def report_of(store: ObjectStore, report: bytes, evaluation: str) -> bytes:
-    """The report of an evaluation with the newest run that came to it; as stored when no record of one is left."""
+    """The report of an evaluation with the run that made it; as stored when no record of one is left."""
     run_id = find_run(store, "evaluation", evaluation)
     return report if run_id is None else with_run(report, store, run_records(store, run_id))
 

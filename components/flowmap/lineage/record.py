@@ -106,13 +106,16 @@ def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:
 
 
 def find_run(store: ObjectStore, step: str, output: str) -> str | None:
-    """The id of the newest run in which `step` came to the artifact `output`; None when no record of one is left."""
+    """The id of the newest run in which `step` made the artifact `output`, or else reused it; None without a record."""
+    reused_in = None
     for name in sorted(store.names("runs"), reverse=True):
         if name.endswith(f"/{step}.json"):
             record = StepRecord.model_validate_json(store.get(name))
-            if record.output == output:
+            if record.output == output and not record.reused:
                 return record.run_id
-    return None
+            if record.output == output:
+                reused_in = reused_in or record.run_id
+    return reused_in
 
 
 def _library_versions() -> Iterator[tuple[str, str]]:
