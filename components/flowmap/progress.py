@@ -5,27 +5,37 @@
 
 A step's own output is a pipe that the pipeline's runner reads line by line; the name of the terminal, in the
 environment, lets the bar be drawn past it. `say` prints a line for people; a runner that wants to tell those from what
-libraries print asks for a mark in front of them.
+libraries print asks for a mark in front of them, and a cluster, whose logs programs read, for JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 TERMINAL_VARIABLE = "FLOWMAP_TERMINAL"
 MARK_VARIABLE = "FLOWMAP_LINE_MARK"
+FORMAT_VARIABLE = "FLOWMAP_LOG_FORMAT"
+# What a line in JSON says beside its text: the environment variables that hold it.
+LINE_FIELDS = {"run": "FLOWMAP_RUN_ID", "step": "FLOWMAP_STEP", "step_digest": "FLOWMAP_STEP_DIGEST"}
 _LINE_EVERY_S = 5.0
 
 
 def say(text: str) -> None:
-    """Print one line for the person who watches the run."""
+    """Print one line for the person who watches the run, or for the program that collects logs."""
+    if os.environ.get(FORMAT_VARIABLE) == "json":
+        fields = {name: os.environ[variable] for name, variable in LINE_FIELDS.items() if variable in os.environ}
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields, "message": text}
+        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+        return
     print(os.environ.get(MARK_VARIABLE, "") + text, file=sys.stderr, flush=True)
 
 

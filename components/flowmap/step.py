@@ -30,7 +30,7 @@ from flowmap.config import RunConfig
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_told
 from flowmap.lineage.record import record_step
 from flowmap.processes import die_with_run
-from flowmap.progress import say
+from flowmap.progress import LINE_FIELDS, say
 from flowmap.registry import Registry
 from flowmap.seeding import seed_everything
 
@@ -155,6 +155,7 @@ def _execute(
         input_digests |= external(config)
     code = code_version(step)
     digest = step_digest(step, function, code, section, input_digests)
+    os.environ |= {LINE_FIELDS["step"]: step, LINE_FIELDS["step_digest"]: digest}
     finished = _finished(store, digest) if reuse else None
     manifest, work_s = (finished, 0.0) if finished else _run(step, function, digest, config, store, inputs)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)

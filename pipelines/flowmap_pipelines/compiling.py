@@ -7,6 +7,7 @@ from typing import Any
 
 from flowmap.config import RunConfig
 from flowmap.lineage.record import RUN_VARIABLE
+from flowmap.progress import FORMAT_VARIABLE
 from flowmap.step import STORE_VARIABLE
 from flowmap_pipelines.images import Images
 from flowmap_pipelines.profile import Profile, StepProfile
@@ -53,6 +54,7 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     # The image's root may be read-only: all that libraries write goes to the scratch directory.
     for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
         task.set_env_variable(variable, _SCRATCH)
+    task.set_env_variable(FORMAT_VARIABLE, "json")
     kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
     kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": STORE_VARIABLE})
     kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)

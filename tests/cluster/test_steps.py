@@ -70,6 +70,7 @@ def pod_of(step: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
     environment += [{"name": name, "value": "/scratch"} for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")]
     url = {"configMapKeyRef": {"name": "flowmap-store", "key": "url"}}
     environment += [{"name": "FLOWMAP_STORE", "valueFrom": url}, {"name": "FLOWMAP_RUN_ID", "value": RUN}]
+    environment += [{"name": "FLOWMAP_LOG_FORMAT", "value": "json"}]
     environment += [{"name": "TOLD", "value": json.dumps(told)}, {"name": "OMP_NUM_THREADS", "value": "1"}]
     container = {
         "name": "step",
@@ -126,6 +127,8 @@ def manifests(
         core.create_namespaced_pod(namespace, pod_of(step, image, told))
         phase, log = wait_for_pod(core, namespace, step.replace("_", "-"))
         assert phase == "Succeeded", log
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"time"')]
+        assert {(line["run"], line["step"]) for line in lines if "step" in line} == {(RUN, step)}, log
         prefix = artifact_prefix(run_records(store, RUN)[step].output)
         made[step] = parse_manifest(store.get(f"{prefix}/manifest.json"), where=step)
     return made
