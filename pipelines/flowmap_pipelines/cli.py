@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -48,8 +49,11 @@ _SET = click.option(
 @_ROOT
 @_STORE
 @_SET
+@click.option("--github-summary", is_flag=True, help="Add the outcome to the page of this GitHub Actions job.")
 @_JSON
-def run(config: Path, root: Path, store: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
+def run(
+    config: Path, root: Path, store: str | None, overrides: tuple[str, ...], github_summary: bool, as_json: bool
+) -> int:
     """Run the whole pipeline of CONFIG on this machine.
 
     Steps whose settings, code and inputs have not changed are reused. An interrupted run goes on where it was when the
@@ -63,9 +67,15 @@ def run(config: Path, root: Path, store: str | None, overrides: tuple[str, ...],
     from flowmap_pipelines.local_run import run_locally, store_of
     from flowmap_pipelines.summary import summarise
 
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if github_summary and not page:
+        raise ConfigError("--github-summary: GITHUB_STEP_SUMMARY is not set; GitHub Actions sets it for a job's steps")
     settings = load_config(config, overrides)
     summary = summarise(settings.name, run_locally(settings, root, store_of(root, store)), root)
     click.echo(json.dumps(summary.to_json(), sort_keys=True) if as_json else summary.to_text())
+    if github_summary and page:
+        with Path(page).open("a") as file:
+            file.write(summary.to_markdown())
     return summary.exit_code
 
 

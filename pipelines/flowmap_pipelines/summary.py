@@ -65,14 +65,39 @@ class Summary:
     def to_text(self) -> str:
         return "\n".join([*self._table(), "", *self._verdict(), "", *self._steps(), "", f"report: {self.report}"])
 
-    def _table(self) -> Iterator[str]:
-        metrics, trained = self.evaluated.metrics, self.evaluated.verdict.num_evaluations
-        yield f"{'model':<12}{'evaluations':>12}" + "".join(f"{title:>16}" for title in _COLUMNS.values())
+    def to_markdown(self) -> str:
+        """For the page of a CI job: the outcome first, then the gate, the figures and the steps."""
+        verdict = self.evaluated.verdict
+        gate = ["| criterion | figure | | threshold | |", "| --- | ---: | --- | ---: | --- |"]
+        for c in verdict.criteria:
+            mark = "passed" if c.passed else "**failed**"
+            gate.append(f"| {c.name} | {c.figure:.4f} | {c.relation} | {c.threshold:.4f} | {mark} |")
+        figures = ["| model | evaluations | " + " | ".join(_COLUMNS.values()) + " |"]
+        figures.append("| --- | ---: |" + " ---: |" * len(_COLUMNS))
+        for name, count, row in self._rows():
+            figures.append(f"| {name} | {count} | " + " | ".join(f"{row[key]:.3f}" for key in _COLUMNS) + " |")
+        return "\n".join([f"### {self._outcome()}", "", *gate, "", *figures, "", *self._steps(), ""])
+
+    def _rows(self) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Each model at each number of map evaluations, then real images."""
         for name in ("base", "incumbent", "tuned", "baseline"):
-            for count, row in sorted(metrics["models"].get(name, {}).items(), key=lambda item: int(item[0])):
-                mark = "*" if int(count) == trained and name != "baseline" else ""
-                yield f"{name:<12}{count + mark:>12}" + "".join(f"{row[key]:>16.3f}" for key in _COLUMNS)
-        yield f"{'real':<12}{'-':>12}" + "".join(f"{metrics['real'][key]:>16.3f}" for key in _COLUMNS)
+            by_count = self.evaluated.metrics["models"].get(name, {})
+            for count, row in sorted(by_count.items(), key=lambda item: int(item[0])):
+                yield name, count, row
+        yield "real", "-", self.evaluated.metrics["real"]
+
+    def _outcome(self) -> str:
+        verdict = self.evaluated.verdict
+        if self.version is None:
+            return f"rejected against the {verdict.against} for {', '.join(verdict.failed)}; the rejection is recorded"
+        return f"{self.outcome} as {self.name}@{self.version}, which `{self.alias}` points to"
+
+    def _table(self) -> Iterator[str]:
+        trained = self.evaluated.verdict.num_evaluations
+        yield f"{'model':<12}{'evaluations':>12}" + "".join(f"{title:>16}" for title in _COLUMNS.values())
+        for name, count, row in self._rows():
+            mark = "*" if count == str(trained) and name != "baseline" else ""
+            yield f"{name:<12}{count + mark:>12}" + "".join(f"{row[key]:>16.3f}" for key in _COLUMNS)
         yield "* the trained grid; baseline: flow matching of the same network; real: the floor of fd_judge"
 
     def _verdict(self) -> Iterator[str]:
@@ -81,10 +106,7 @@ class Summary:
             mark = "passed" if criterion.passed else "FAILED"
             figures = f"{criterion.figure:.4f} {criterion.relation} {criterion.threshold:.4f}"
             yield f"{mark}  {criterion.name:<18}{figures:<24}{criterion.meaning}"
-        if self.version is None:
-            yield f"rejected against the {verdict.against} for {', '.join(verdict.failed)}; the rejection is recorded"
-        else:
-            yield f"{self.outcome} as {self.name}@{self.version}, which `{self.alias}` points to"
+        yield self._outcome()
 
     def _steps(self) -> Iterator[str]:
         records = self.run.records.items()

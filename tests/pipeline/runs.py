@@ -45,7 +45,7 @@ def arguments(root: Path, *overrides: str) -> list[str]:
     """Of the command that runs the tiny configuration."""
     config = root.parent.parent / "tiny.yaml"
     config.write_text(CONFIG)
-    sets = [word for override in overrides for word in ("--set", override)]
+    sets = [word for each in overrides for word in ([each] if each.startswith("--") else ["--set", each])]
     return ["run", str(config), "--root", str(root), "--json", *sets]
 
 

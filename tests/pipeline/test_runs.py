@@ -51,9 +51,13 @@ def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
     assert registry(root).resolve("production").version == 1
 
 
-def test_the_same_run_again_is_reused_whole_and_already_promoted(root: Path, first: Finished) -> None:
-    again = run(root)
+def test_the_same_run_again_is_reused_whole_and_already_promoted(root: Path, first: Finished, tmp_path: Path) -> None:
+    """The second time as a job of GitHub Actions, which gets the outcome on its page."""
+    page = tmp_path / "summary.md"
+    again = run(root, "--github-summary", environment={"GITHUB_STEP_SUMMARY": str(page)})
     assert again.status == 0, again.told
+    assert page.read_text().startswith("### already promoted as tiny@1, which `production` points to\n\n| criterion |")
+    assert "| tuned | 3 |" in page.read_text()
     assert (again.outcome["outcome"], again.outcome["version"]) == ("already promoted", 1)
     assert again.reused() == TRAINING | {"evaluation"}
     assert {name: again.digests()[name] for name in TRAINING} == {name: first.digests()[name] for name in TRAINING}
