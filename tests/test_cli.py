@@ -14,7 +14,7 @@ def test_version() -> None:
     assert package.__version__ in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "sample", "models", "compile", "report", "init", "doctor"])
+@pytest.mark.parametrize("command", ["run", "sample", "models", "compile", "report", "init", "doctor", "plan"])
 def test_each_command_has_a_help(command: str) -> None:
     done = flowmap(command, "--help")
     assert done.returncode == 0

@@ -8,13 +8,19 @@ from flowmap.artifacts.manifest import canonical_json, sha256_of
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, numpy and torch."""
+    """Seed the generators of Python, numpy and torch, and let torch compute in one thread.
+
+    How sums are split among threads changes their last digit, and a step must not come to something else where there
+    are more cores. The networks that a step trains in its own process are too small to gain by a second thread; what is
+    worth more goes through a launcher.
+    """
     import numpy as np
     import torch
 
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    torch.set_num_threads(1)
 
 
 def derived_seed(*parts: int | str) -> int:

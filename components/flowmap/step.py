@@ -31,7 +31,7 @@ from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_
 from flowmap.lineage.record import record_step
 from flowmap.processes import die_with_run
 from flowmap.progress import LINE_FIELDS, say
-from flowmap.registry import Registry
+from flowmap.registry import Registry, Version
 from flowmap.seeding import seed_everything
 
 STORE_VARIABLE = "FLOWMAP_STORE"
@@ -128,6 +128,29 @@ def step_digest(step: str, function: str, code: str, section: Mapping[str, Any],
     )
 
 
+def section_of(step: str, config: RunConfig) -> dict[str, Any]:
+    """A step's own section, as it enters the step digest."""
+    found: dict[str, Any] = getattr(config, step).model_dump(mode="json")
+    return found
+
+
+def incumbent_of(store: ObjectStore, config: RunConfig, candidate: str) -> Version | None:
+    """The registered version that a candidate has to beat; None where it is the first."""
+    return Registry(store, config.name).incumbent(config.registry_push.alias, candidate=candidate)
+
+
+def finished_result(store: ObjectStore, digest: str) -> Manifest | None:
+    """What a step digest came to, as its record says; its bytes are not looked at. Raises IntegrityError."""
+    name = f"steps/{digest}.json"
+    try:
+        manifest = parse_manifest(store.get(name), where=name)
+    except KeyError:
+        return None
+    if manifest.step_digest != digest:
+        raise IntegrityError(f"{name} describes another step, {manifest.step_digest}; delete it to run the step again")
+    return manifest
+
+
 def _execute(
     step: str,
     settings: str,
@@ -146,17 +169,19 @@ def _execute(
         inputs[name] = _Input(manifest, artifact_prefix(manifest.digest))
     if with_incumbent:
         registry = Registry(store, config.name)
-        version = registry.incumbent(config.registry_push.alias, candidate=inputs["tuned"].manifest.digest)
+        version = incumbent_of(store, config, inputs["tuned"].manifest.digest)
         if version is not None:
             inputs["incumbent"] = _Input(version.manifest, registry.files_prefix(version))
-    section: dict[str, Any] = getattr(config, step).model_dump(mode="json")
+    section = section_of(step, config)
     input_digests = {name: entry.manifest.digest for name, entry in inputs.items()}
     if external is not None:
         input_digests |= external(config)
     code = code_version(step)
     digest = step_digest(step, function, code, section, input_digests)
     os.environ |= {LINE_FIELDS["step"]: step, LINE_FIELDS["step_digest"]: digest}
-    finished = _finished(store, digest) if reuse else None
+    finished = finished_result(store, digest) if reuse else None
+    if finished is not None:
+        verify(store, finished)
     manifest, work_s = (finished, 0.0) if finished else _run(step, function, digest, config, store, inputs)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
@@ -176,19 +201,6 @@ def _execute(
     )
     done = "reused" if finished else f"done in {wall_s:.1f} s"
     say(f"{step}: {done}, artifact {manifest.digest[:12]}")
-    return manifest
-
-
-def _finished(store: ObjectStore, digest: str) -> Manifest | None:
-    """The result that a step digest has, every byte of it checked."""
-    name = f"steps/{digest}.json"
-    try:
-        manifest = parse_manifest(store.get(name), where=name)
-    except KeyError:
-        return None
-    if manifest.step_digest != digest:
-        raise IntegrityError(f"{name} describes another step, {manifest.step_digest}; delete it to run the step again")
-    verify(store, manifest)
     return manifest
 
 

@@ -81,6 +81,29 @@ def run(
 
 @cli.command()
 @_CONFIG
+@_ROOT
+@_STORE
+@_SET
+@_JSON
+def plan(config: Path, root: Path, store: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what a run of CONFIG would do: which steps would be reused, and how long the others last took.
+
+    \b
+        flowmap plan examples/digits.yaml --set grpo_finetuning.rollouts=90
+    """
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.planning import plan as planned_steps
+    from flowmap_pipelines.planning import plan_text
+
+    planned = planned_steps(load_config(config, overrides), store_of(root, store))
+    if as_json:
+        click.echo(json.dumps([step.to_json() for step in planned], sort_keys=True))
+    else:
+        click.echo(plan_text(planned))
+
+
+@cli.command()
+@_CONFIG
 @_SET
 @click.option(
     "--profile",

@@ -16,7 +16,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.registry import Registry
 from tests.cli import flowmap as cli
 from tests.minio_server import MinioServer
-from tests.pipeline.runs import Finished, kill_when, killed_after, run, write_shapes
+from tests.pipeline.runs import Finished, arguments, kill_when, killed_after, run, write_shapes
 
 TRAINING = {"data_prep", "base_training", "reward_training", "grpo_finetuning"}
 
@@ -67,6 +67,23 @@ def test_a_changed_setting_runs_only_what_depends_on_it(root: Path, first: Finis
     changed = run(root, "evaluation.resamples=400")
     assert changed.status == 0, changed.told
     assert changed.reused() == TRAINING
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"),
+    [
+        ("name=tiny", {"registry_push"}),
+        ("evaluation.seed=9", {"evaluation", "registry_push"}),
+        ("reward_training.seed=9", {"reward_training", "grpo_finetuning", "evaluation", "registry_push"}),
+    ],
+)
+def test_a_plan_says_what_a_run_would_reuse(root: Path, first: Finished, change: str, runs: set[str]) -> None:
+    planned = json.loads(cli("plan", *arguments(root, change)[1:]).stdout)
+    assert {step["step"] for step in planned if not step["reused"]} == runs
+    assert all(step["last"]["wall_s"] > 0 for step in planned)
+    told = cli("plan", *(word for word in arguments(root, change)[1:] if word != "--json")).stdout
+    assert "registry_push     runs (" in told
+    assert "by what the steps last took" in told
 
 
 def test_an_edit_of_the_report_leaves_training_reused(root: Path, first: Finished, tmp_path: Path) -> None:
@@ -134,7 +151,10 @@ def test_a_changed_byte_stops_the_run_and_names_the_file(root: Path, first: Fini
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_model(root: Path, first: Finished, tmp_path: Path) -> None:
-    """At random moments first, in every way a step can be cut; then in mid-GRPO, where it has to go on and not anew."""
+    """At random moments first, in every way a step can be cut; then in mid-GRPO, where it has to go on and not anew.
+
+    The last run has one thread, and comes to the same bytes as `first`, which had as many as there are cores.
+    """
     killed, moments = tmp_path / "root", random.Random(time.time_ns())
     seconds = [round(moments.uniform(1, 12), 1) for _ in range(3)]
     print(f"killed after {seconds} seconds")  # shown when the test fails
@@ -143,7 +163,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_model(root: Path, first
     tuned = len(list(killed.glob("store/steps/*.json"))) == len(TRAINING)  # on a machine many times as fast
     if not tuned:
         kill_when(killed, "store/checkpoints/grpo_finetuning/*/000000?0/manifest.json")
-    resumed = run(killed)
+    resumed = run(killed, environment={"OMP_NUM_THREADS": "1"})
     assert tuned or re.search(r"goes on after (20|40) rollouts", resumed.told)
     assert resumed.digests() == first.digests()
     version = "store/models/tiny/1/version.json"

@@ -27,7 +27,8 @@ class StepRecord(BaseModel):
 
     Attributes:
         wall_s: seconds from the frame's start to the record.
-        work_s: those of them in the step's own function; 0 where its result was reused.
+        work_s: those of them in the step's own function; 0 where its result was reused, None in records
+            from before this was measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +42,7 @@ class StepRecord(BaseModel):
     output: str
     reused: bool
     wall_s: float
-    work_s: float
+    work_s: float | None = None
     finished_at: str
     host: str
     python: str
@@ -103,6 +104,16 @@ def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:
             if other.step_digest == record.step_digest and not other.reused:
                 return other
     return record
+
+
+def last_done(store: ObjectStore, step: str) -> StepRecord | None:
+    """The newest record of a step that did its work and was not reused, whatever its settings were."""
+    for name in sorted(store.names("runs"), reverse=True):
+        if name.endswith(f"/{step}.json"):
+            record = StepRecord.model_validate_json(store.get(name))
+            if not record.reused:
+                return record
+    return None
 
 
 def find_run(store: ObjectStore, step: str, output: str) -> str | None:
