@@ -92,41 +92,34 @@ def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
 
 
 def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:
-    """The record of the run that did the work which `record` reused; `record` itself when it did, or when none is left.
-
-    Newest runs are looked at first: their ids begin with their time.
-    """
+    """The record of the run that did the work which `record` reused; `record` itself when it did or none is left."""
     if not record.reused:
         return record
-    for name in sorted(store.names("runs"), reverse=True):
-        if name.endswith(f"/{record.step}.json"):
-            other = StepRecord.model_validate_json(store.get(name))
-            if other.step_digest == record.step_digest and not other.reused:
-                return other
-    return record
+    same = (other for other in _newest_first(store, record.step) if other.step_digest == record.step_digest)
+    return next((other for other in same if not other.reused), record)
 
 
 def last_done(store: ObjectStore, step: str) -> StepRecord | None:
     """The newest record of a step that did its work and was not reused, whatever its settings were."""
-    for name in sorted(store.names("runs"), reverse=True):
-        if name.endswith(f"/{step}.json"):
-            record = StepRecord.model_validate_json(store.get(name))
-            if not record.reused:
-                return record
-    return None
+    return next((record for record in _newest_first(store, step) if not record.reused), None)
 
 
 def find_run(store: ObjectStore, step: str, output: str) -> str | None:
     """The id of the newest run in which `step` made the artifact `output`, or else reused it; None without a record."""
     reused_in = None
+    for record in _newest_first(store, step):
+        if record.output == output and not record.reused:
+            return record.run_id
+        if record.output == output:
+            reused_in = reused_in or record.run_id
+    return reused_in
+
+
+def _newest_first(store: ObjectStore, step: str) -> Iterator[StepRecord]:
+    """A step's records, run by run; the ids of runs on one machine begin with their time."""
     for name in sorted(store.names("runs"), reverse=True):
         if name.endswith(f"/{step}.json"):
-            record = StepRecord.model_validate_json(store.get(name))
-            if record.output == output and not record.reused:
-                return record.run_id
-            if record.output == output:
-                reused_in = reused_in or record.run_id
-    return reused_in
+            yield StepRecord.model_validate_json(store.get(name))
 
 
 def _library_versions() -> Iterator[tuple[str, str]]:
