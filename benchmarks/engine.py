@@ -28,7 +28,7 @@ from flowmap.grpo_finetuning import worker
 from flowmap.maps import TwoTimeMap
 from flowmap.networks import ModelFacts, save_weights, write_model_facts
 from flowmap.rewards.preference import REFERENCE, PreferenceFacts, PreferenceNetwork, write_preference
-from flowmap.training.launcher import Job
+from flowmap.training.job import Job
 
 SHAPE, NUM_PROMPTS, ROUNDS, WARM_UP = (1, 8, 8), 10, 20, 3
 

@@ -12,6 +12,7 @@ import click
 import flowmap
 from flowmap.config import load_config
 from flowmap.errors import ConfigError, FlowmapError
+from flowmap_pipelines import cluster_commands, options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -23,34 +24,13 @@ def cli() -> None:
     """
 
 
-_ROOT = click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".flowmap"),
-    show_default=True,
-    help="Where the local state lives: store, logs, checkpoints.",
-)
-_STORE = click.option(
-    "--store",
-    metavar="URL",
-    envvar="FLOWMAP_STORE",
-    help="The store, instead of the one below --root: a path, or s3://bucket/prefix?endpoint=http://host:port with the "
-    "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  [env: FLOWMAP_STORE]",
-)
-_CONFIG = click.argument("config", type=click.Path(path_type=Path))
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
-_SET = click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a setting; may be repeated."
-)
-
-
 @cli.command()
-@_CONFIG
-@_ROOT
-@_STORE
-@_SET
+@options.CONFIG
+@options.ROOT
+@options.STORE
+@options.SET
 @click.option("--github-summary", is_flag=True, help="Add the outcome to the page of this GitHub Actions job.")
-@_JSON
+@options.JSON
 def run(
     config: Path, root: Path, store: str | None, overrides: tuple[str, ...], github_summary: bool, as_json: bool
 ) -> int:
@@ -80,11 +60,11 @@ def run(
 
 
 @cli.command()
-@_CONFIG
-@_ROOT
-@_STORE
-@_SET
-@_JSON
+@options.CONFIG
+@options.ROOT
+@options.STORE
+@options.SET
+@options.JSON
 def plan(config: Path, root: Path, store: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what a run of CONFIG would do: which steps would be reused, and how long the others last took.
 
@@ -103,21 +83,10 @@ def plan(config: Path, root: Path, store: str | None, overrides: tuple[str, ...]
 
 
 @cli.command()
-@_CONFIG
-@_SET
-@click.option(
-    "--profile",
-    default="cluster-cpu",
-    show_default=True,
-    help="What each step's pod gets: cluster-cpu, cluster-gpu, or a YAML file like those.",
-)
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("images/images.lock"),
-    show_default=True,
-    help="The images by digest: a YAML file with `cpu:` and `train:`.",
-)
+@options.CONFIG
+@options.SET
+@options.PROFILE
+@options.IMAGES
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
 def compile(config: Path, overrides: tuple[str, ...], profile: str, images: Path, output: Path) -> None:
     """Write the pipeline of CONFIG as Kubeflow's IR YAML, the same bytes every time.
@@ -137,8 +106,8 @@ def compile(config: Path, overrides: tuple[str, ...], profile: str, images: Path
 
 @cli.command()
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
-@_ROOT
-@_STORE
+@options.ROOT
+@options.STORE
 @click.option("-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows.")
 @click.option("-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples.")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]")
@@ -169,10 +138,10 @@ def sample(
 
 @cli.command()
 @click.argument("name", required=False)
-@_ROOT
-@_STORE
+@options.ROOT
+@options.STORE
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file.")
-@_JSON
+@options.JSON
 def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
     """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
 
@@ -196,8 +165,8 @@ def models(name: str | None, root: Path, store: str | None, html: Path | None, a
 
 @cli.command()
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
-@_ROOT
-@_STORE
+@options.ROOT
+@options.STORE
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens.")
 def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
     """Open the report of a registered version in a browser, or write it out as one HTML file."""
@@ -239,8 +208,8 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
 
 
 @cli.command()
-@_ROOT
-@_STORE
+@options.ROOT
+@options.STORE
 def doctor(root: Path, store: str | None) -> int:
     """Say what is installed, what a run would use, what is missing and how to get it; status 1 when something is."""
     from flowmap_pipelines.doctor import examine
@@ -251,6 +220,9 @@ def doctor(root: Path, store: str | None) -> int:
         click.echo(f"{mark}  {finding.what:<20}{finding.told}")
         missing += finding.ok is False
     return 1 if missing else 0
+
+
+cli.add_command(cluster_commands.gc)
 
 
 def main() -> None:

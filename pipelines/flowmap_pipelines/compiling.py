@@ -9,8 +9,10 @@ from flowmap.config import RunConfig
 from flowmap.lineage.record import RUN_VARIABLE
 from flowmap.progress import FORMAT_VARIABLE
 from flowmap.step import STORE_VARIABLE
+from flowmap.training.launcher import TRAINJOB_VARIABLE
+from flowmap.training.trainjob import POD_VARIABLE, TrainJobSettings
 from flowmap_pipelines.images import Images
-from flowmap_pipelines.profile import Profile, StepProfile
+from flowmap_pipelines.profile import Profile, StepProfile, TrainJob, amount
 from flowmap_pipelines.training_pipeline import make_pipeline
 
 _SCRATCH = "/scratch"
@@ -22,6 +24,8 @@ def compile_pipeline(config: RunConfig, profile: Profile, images: Images, output
     """Write the pipeline with `config` as the default of its parameter `settings`; equal input, equal bytes."""
     from kfp import compiler
 
+    if job := profile.step("grpo_finetuning").trainjob:
+        _train_job(job, images.train).check(config.grpo_finetuning.processes)
     pipeline = make_pipeline(lambda section, task: apply_profile(task, section, profile, images))
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters={"settings": config.to_json()})
@@ -55,9 +59,26 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
         task.set_env_variable(variable, _SCRATCH)
     task.set_env_variable(FORMAT_VARIABLE, "json")
+    if step.trainjob is not None:
+        task.set_env_variable(TRAINJOB_VARIABLE, _train_job(step.trainjob, images.of(step.image)).model_dump_json())
+        kubernetes.use_field_path_as_env(task, POD_VARIABLE, "metadata.name")
     kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
     kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": STORE_VARIABLE})
     kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)
+
+
+def _train_job(profile: TrainJob, image: str) -> TrainJobSettings:
+    gpu = {} if profile.gpu is None else {profile.gpu.type: str(profile.gpu.count)}
+    return TrainJobSettings(
+        nodes=profile.nodes,
+        runtime=profile.runtime,
+        image=image,
+        requests={**profile.requests.model_dump(), **gpu},
+        limits={**profile.limits.model_dump(), **gpu},
+        cpus=int(amount(profile.limits.cpu)),
+        deadline_s=profile.deadline_s,
+        labels={} if profile.queue is None else {_QUEUE_LABEL: profile.queue},
+    )
 
 
 def _set_resources(task: Any, step: StepProfile) -> None:

@@ -18,6 +18,7 @@ from flowmap.errors import ConfigError
 from flowmap.explained import Place, explain, written_as
 
 STEPS = tuple(name for name in RunConfig.model_fields if name != "name")
+_DISTRIBUTED = "grpo_finetuning"
 _QUANTITY = r"([0-9]+(?:\.[0-9]+)?)(m|[kMGTP]i?|)"
 _SCALE = {"": 1.0, "m": 1e-3} | {
     f"{prefix}{binary}": float((1024 if binary else 1000) ** power)
@@ -53,6 +54,13 @@ class Resources(Section):
     memory: Quantity
 
 
+def _check_limits(requests: Resources, limits: Resources) -> None:
+    for name in ("cpu", "memory"):
+        requested, limit = getattr(requests, name), getattr(limits, name)
+        if amount(requested) > amount(limit):
+            raise ValueError(f"requests.{name} ({requested}) is more than limits.{name} ({limit})")
+
+
 class Gpu(Section):
     """Whole accelerators, as the device plugin of a node calls them."""
 
@@ -84,6 +92,31 @@ class Retries(Section):
     longest: Duration = "3600s"
 
 
+class TrainJob(Section):
+    """A step that trains on nodes of its own, through Kubeflow Trainer; the step's pod only follows them.
+
+    Attributes:
+        nodes: how many; they share the step's `processes` evenly.
+        runtime: the TrainingRuntime of the namespace, which the chart makes.
+        requests, limits, gpu: a node's.
+        deadline_s: of training, from when every node runs; time in a queue does not count.
+        queue: the Kueue LocalQueue that the nodes wait in together.
+    """
+
+    nodes: PositiveInt
+    runtime: ResourceName = "flowmap-training"
+    requests: Resources
+    limits: Resources
+    gpu: Gpu | None = None
+    deadline_s: PositiveInt
+    queue: Label | None = None
+
+    @model_validator(mode="after")
+    def _limits_cover(self) -> Self:
+        _check_limits(self.requests, self.limits)
+        return self
+
+
 class StepProfile(Section):
     """What a step's pod gets.
 
@@ -95,6 +128,7 @@ class StepProfile(Section):
         store_secret: a Secret of the namespace with `access-key` and `secret-key` for the store.
         labels: of the pod.
         queue: the Kueue LocalQueue it waits in.
+        trainjob: for grpo_finetuning: training on nodes of its own instead of in this pod.
     """
 
     image: Literal["cpu", "train"]
@@ -111,13 +145,11 @@ class StepProfile(Section):
     store_secret: ResourceName = "flowmap-store"
     labels: dict[LabelKey, Label] = Field(default_factory=dict)
     queue: Label | None = None
+    trainjob: TrainJob | None = None
 
     @model_validator(mode="after")
     def _limits_cover(self) -> Self:
-        for name in ("cpu", "memory"):
-            requested, limit = getattr(self.requests, name), getattr(self.limits, name)
-            if amount(requested) > amount(limit):
-                raise ValueError(f"requests.{name} ({requested}) is more than limits.{name} ({limit})")
+        _check_limits(self.requests, self.limits)
         if amount(self.shared_memory) >= amount(self.limits.memory):
             raise ValueError(f"shared_memory ({self.shared_memory}) counts as memory and fills limits.memory")
         return self
@@ -135,6 +167,13 @@ class Profile(Section):
     image_pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[tuple[ResourceName, ...], Field(strict=False)] = ()
     steps: dict[str, StepProfile]
+
+    @model_validator(mode="after")
+    def _trains_by_job(self) -> Self:
+        for name, step in self.steps.items():
+            if step.trainjob is not None and name != _DISTRIBUTED:
+                raise ValueError(f"steps.{name}.trainjob: only {_DISTRIBUTED} can train on nodes of its own")
+        return self
 
     def step(self, name: str) -> StepProfile:
         return self.steps[name]

@@ -164,7 +164,7 @@ def test_the_newest_complete_checkpoint_is_restored(store: ObjectStore, tmp_path
     assert checkpoints.restore(tmp_path / "none") is None
     for done in (5, 10, 15):
         checkpoints.save(done, directory(tmp_path / str(done), state=str(done).encode()))
-    store.delete("checkpoints/step/abc/00000015/manifest.json")  # cut off before its manifest was written
+    store.delete("checkpoints/step/abc/00000015/complete")  # cut off while it was written
     assert checkpoints.restore(tmp_path / "back") == 10
     assert (tmp_path / "back" / "state").read_bytes() == b"10"
     checkpoints.clear()

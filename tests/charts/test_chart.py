@@ -30,6 +30,7 @@ EVERYTHING: dict[str, Any] = {
     "kfpLauncher": {"enabled": True},
     "resourceQuota": {"enabled": True},
     "localQueue": {"enabled": True, "clusterQueue": "gpus"},
+    "training": {"enabled": True, "nodeSelector": {"example.com/pool": "gpu"}},
 }
 RENDERINGS = {"smallest": SMALLEST, "everything": EVERYTHING}
 # A helm that was built by itself takes the cluster for an old Kubernetes.
@@ -121,4 +122,8 @@ def test_the_account_may_read_one_secret_and_no_more(helm: Path, tmp_path: Path)
         ("workflowtaskresults", "create", "patch"): None,
         ("configmaps", "get"): ["kfp-launcher"],
         ("secrets", "get"): ["train"],
+        ("trainjobs", "create", "get", "patch", "delete"): None,
+        ("pods", "get", "list"): None,
+        ("pods/log", "get"): None,
+        ("events", "list"): None,
     }

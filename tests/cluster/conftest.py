@@ -92,7 +92,8 @@ def chart(
     helm = go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
     values = tmp_path_factory.mktemp("chart") / "values.yaml"
     endpoint = store_url.partition("endpoint=")[2]
-    values.write_text(yaml.safe_dump({"store": {"endpoint": endpoint}, "image": images.cpu}))
+    given = {"store": {"endpoint": endpoint}, "image": images.cpu, "training": {"enabled": True}}
+    values.write_text(yaml.safe_dump(given))
     path = Path(__file__).parents[2] / "charts" / "flowmap"
 
     def call(verb: str, *options: str) -> subprocess.CompletedProcess[str]:

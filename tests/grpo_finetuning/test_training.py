@@ -20,7 +20,8 @@ from flowmap.rewards.preference import (
     PreferenceNetwork,
     write_preference,
 )
-from flowmap.training.launcher import Job, launch
+from flowmap.training.job import Job
+from flowmap.training.launcher import launch
 
 SHAPE = (1, 4, 4)
 SECTION: dict[str, Any] = {
@@ -43,7 +44,12 @@ def brightness(x: Tensor, prompt: Tensor) -> Tensor:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """A job on a map that has learnt nothing, and a preference model that has learnt nothing either."""
+    untrained(tmp_path)
+    return job_of(tmp_path, **SECTION)
+
+
+def untrained(tmp_path: Path) -> None:
+    """Inputs: a map that has learnt nothing, and a preference model that has learnt nothing either."""
     torch.manual_seed(0)
     base, reward = tmp_path / "base", tmp_path / "reward"
     for folder in (base, reward, tmp_path / "out", tmp_path / "scratch"):
@@ -54,7 +60,6 @@ def job(tmp_path: Path) -> Job:
     preference = PreferenceFacts(shape=SHAPE, num_prompts=2, real_score=0.0, pair_accuracy={}, num_pairs=0)
     write_preference(reward, PreferenceNetwork(SHAPE, 2), preference)
     save_file({"images": torch.randn(20, *SHAPE), "prompts": torch.arange(20) % 2}, reward / REFERENCE)
-    return job_of(tmp_path, **SECTION)
 
 
 def job_of(path: Path, **section: Any) -> Job:

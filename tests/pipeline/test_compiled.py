@@ -83,7 +83,8 @@ def test_the_settings_are_the_only_parameter(compiled: Any) -> None:
 def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Path) -> None:
     """What the pods of every step get; FLOWMAP_UPDATE_GOLDEN=1 writes the files anew, for a look at the difference."""
     path, golden = tmp_path / "pipeline.yaml", GOLDEN / f"{name}.yaml"
-    compile_pipeline(RunConfig(name="digits"), load_profile(name), IMAGES, path)
+    config = RunConfig.model_validate({"name": "digits", "grpo_finetuning": {"processes": 2, "zero_stage": 1}})
+    compile_pipeline(config, load_profile(name), IMAGES, path)
     pipeline, platform = yaml.safe_load_all(path.read_text())
     executors = {}
     for executor, found in pipeline["deploymentSpec"]["executors"].items():
@@ -94,6 +95,11 @@ def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Pat
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(yaml.safe_dump(executors))
     assert executors == yaml.safe_load(golden.read_text())
+
+
+def test_nodes_that_can_not_share_the_processes_evenly_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainjob.nodes is 2, which does not divide grpo_finetuning.processes, 1"):
+        compile_pipeline(RunConfig(name="digits"), load_profile("cluster-multinode"), IMAGES, tmp_path / "p.yaml")
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

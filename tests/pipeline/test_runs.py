@@ -162,13 +162,13 @@ def test_a_run_killed_again_and_again_ends_with_the_same_model(root: Path, first
         assert killed_after(killed, each)
     tuned = len(list(killed.glob("store/steps/*.json"))) == len(TRAINING)  # on a machine many times as fast
     if not tuned:
-        kill_when(killed, "store/checkpoints/grpo_finetuning/*/000000?0/manifest.json")
+        kill_when(killed, "store/checkpoints/grpo_finetuning/*/000000?0/complete")
     resumed = run(killed, environment={"OMP_NUM_THREADS": "1"})
     assert tuned or re.search(r"goes on after (20|40) rollouts", resumed.told)
     assert resumed.digests() == first.digests()
     version = "store/models/tiny/1/version.json"
     assert (killed / version).read_bytes() == (root / version).read_bytes()
-    assert not list(killed.glob("store/checkpoints/**/*.json"))
+    assert not list(killed.glob("store/checkpoints/**/complete"))
     assert not list(killed.glob("scratch/*"))
 
 
@@ -180,12 +180,12 @@ def test_two_processes_killed_in_mid_grpo_end_with_the_same_weights(
     section = "grpo_finetuning"
     changes = (f"{section}.seed=5", f"{section}.processes=2", f"{section}.zero_stage=2", "name=processes2")
     undisturbed = run(root, *changes)
-    kill_when(killed, f"store/checkpoints/{section}/*/00000020/manifest.json", *changes)
+    kill_when(killed, f"store/checkpoints/{section}/*/00000020/complete", *changes)
     assert not (killed / "store" / "models" / "processes2").exists()
     resumed = run(killed, *changes)
     assert re.search(r"goes on after (20|40) rollouts", resumed.told)
     assert resumed.digests()[section] == undisturbed.digests()[section]
-    assert not list(killed.glob(f"store/checkpoints/{section}/**/*.json"))
+    assert not list(killed.glob(f"store/checkpoints/{section}/**/complete"))
     assert not list(killed.glob("scratch/*"))
 
 

@@ -1,13 +1,15 @@
 """What an interrupted step resumes from: complete checkpoints in the store, numbered by the work that was done.
 
-    checkpoints.save(20, directory)          # every file, its digest, the manifest last
+    checkpoints.save(20, directory)          # every file, its digest, and that it is complete last
     done = checkpoints.restore(directory)    # 20, or None when there is nothing to resume from
 
-A checkpoint without its manifest was cut off while it was written, and does not count.
+Several nodes each save what lies on their own disk, and a restored checkpoint has the files of all. A checkpoint that
+was cut off while it was written does not count.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import fetch, publish
 
 _KEPT = 2
+_COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -25,22 +28,35 @@ class Checkpoints:
     store: ObjectStore
     prefix: str
 
-    def save(self, done: int, directory: Path) -> None:
-        """Keep the files of `directory` as the state after `done` units of work; older ones are thinned out."""
-        manifest = build_manifest(directory, step="checkpoint", step_digest=self.prefix.rsplit("/", 1)[-1])
-        publish(self.store, directory, manifest, self._folder(done))
-        for old in self._complete()[:-_KEPT]:
-            self._delete(old)
+    def save(
+        self, done: int, directory: Path, *, node: int = 0, when_all_have: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep the files of `directory` as the state after `done` units of work; node 0 thins out older ones.
 
-    def restore(self, directory: Path) -> int | None:
-        """Copy the newest complete checkpoint to `directory` and return how much work it has done."""
-        complete = self._complete()
-        if not complete:
+        `when_all_have` returns when every node has come that far: only then is the checkpoint complete.
+        """
+        manifest = build_manifest(directory, step="checkpoint", step_digest=self.prefix.rsplit("/", 1)[-1])
+        publish(self.store, directory, manifest, f"{self._folder(done)}/{node}")
+        when_all_have()
+        if node == 0:
+            self.store.put(f"{self._folder(done)}/{_COMPLETE}", b"")
+            for old in self._complete()[:-_KEPT]:
+                self._delete(old)
+
+    def newest(self) -> int | None:
+        """How much work the newest complete checkpoint has done."""
+        return max(self._complete(), default=None)
+
+    def restore(self, directory: Path, done: int | None = None) -> int | None:
+        """Copy a complete checkpoint, the newest unless told, to `directory`; returns how much work it has done."""
+        done = self.newest() if done is None else done
+        if done is None:
             return None
-        folder = self._folder(complete[-1])
-        manifest = parse_manifest(self.store.get(f"{folder}/{MANIFEST_NAME}"), where=folder)
-        fetch(self.store, manifest, directory, folder)
-        return complete[-1]
+        for name in list(self.store.names(self._folder(done))):
+            part, _, file = name.rpartition("/")
+            if file == MANIFEST_NAME:
+                fetch(self.store, parse_manifest(self.store.get(name), where=name), directory, part)
+        return done
 
     def clear(self) -> None:
         """Delete all of them: the step has finished."""
@@ -49,11 +65,11 @@ class Checkpoints:
 
     def _complete(self) -> list[int]:
         names = self.store.names(self.prefix)
-        return sorted(int(name.split("/")[-2]) for name in names if name.endswith(f"/{MANIFEST_NAME}"))
+        return sorted(int(name.split("/")[-2]) for name in names if name.endswith(f"/{_COMPLETE}"))
 
     def _delete(self, done: int) -> None:
         folder = self._folder(done)
-        self.store.delete(f"{folder}/{MANIFEST_NAME}")
+        self.store.delete(f"{folder}/{_COMPLETE}")
         for name in list(self.store.names(folder)):
             self.store.delete(name)
 

@@ -21,7 +21,8 @@ from flowmap.maps import TwoTimeMap
 from flowmap.networks import ModelFacts, load_network, write_model_facts
 from flowmap.progress import say
 from flowmap.step import Context
-from flowmap.training.launcher import Job, launch
+from flowmap.training.job import Job
+from flowmap.training.launcher import launch
 
 _HEALTH_IMAGES = 256
 

@@ -18,7 +18,7 @@ from flowmap.networks import read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.training.ema import Ema
 from flowmap.training.engine import load_engine, make_engine, save_engine
-from flowmap.training.launcher import Job, run_worker
+from flowmap.training.job import Job, run_worker
 
 _BASELINE_UPDATES = 2
 _CHECKPOINT_EVERY = 200

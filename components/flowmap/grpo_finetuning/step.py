@@ -1,4 +1,4 @@
-"""GRPO fine-tuning: torchrun starts the training processes; this waits, and says what model they made.
+"""GRPO fine-tuning: the launcher starts the training processes; this waits, and says what model they made.
 
 The processes keep complete checkpoints in the store while they work, so a killed run goes on from the newest.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from flowmap.networks import read_model_facts, write_model_facts
 from flowmap.step import Context
-from flowmap.training.launcher import Job, launch
+from flowmap.training.job import Job
+from flowmap.training.launcher import launch
 
 
 def run(context: Context) -> None:
@@ -18,6 +19,7 @@ def run(context: Context) -> None:
                 module="flowmap.grpo_finetuning.worker",
                 settings=context.config.to_json(),
                 inputs=dict(context.inputs),
+                manifests=dict(context.manifests),
                 out=context.out,
                 scratch=context.scratch / "training",
                 store=context.store.url,

@@ -30,8 +30,16 @@ from flowmap.rewards import MmdReward, PreferenceReward, Reward
 from flowmap.rewards.preference import REFERENCE, read_preference
 from flowmap.seeding import derived_seed
 from flowmap.training.ema import Ema
-from flowmap.training.engine import init_distributed, load_engine, make_engine, save_engine
-from flowmap.training.launcher import Job, run_worker
+from flowmap.training.engine import (
+    ENGINE_FOLDER,
+    init_distributed,
+    is_first_on_node,
+    load_engine,
+    make_engine,
+    node,
+    save_engine,
+)
+from flowmap.training.job import Job, run_worker
 
 _MAX_DRIFT = 1e-5
 _WEIGHT_DECAY = 1e-4
@@ -44,7 +52,7 @@ class Trainer:
         init_distributed()
         self.job = job
         self.section: GrpoFinetuning = RunConfig.model_validate_json(job.settings).grpo_finetuning
-        self.rank, self.num_processes = dist.get_rank(), dist.get_world_size()
+        self.rank, self.num_processes, self.is_first_here = dist.get_rank(), dist.get_world_size(), is_first_on_node()
         self.facts = read_model_facts(job.inputs["base"])
         section = self.section
         num_local = section.groups // self.num_processes
@@ -171,17 +179,29 @@ class Trainer:
     def _checkpoint(self, done: int) -> None:
         state = {"ema": self.ema.state(), "kl_weight": self.controller.weight, "curve": self.curve}
         save_engine(self.engine, self.folder, state)
-        if self.rank == 0:
-            self.checkpoints.save(done, self.folder)
+        if self.is_first_here:
+            self.checkpoints.save(done, self.folder, node=node(), when_all_have=self._parts_saved)
+        else:
+            self._parts_saved()
+        dist.barrier()
+
+    def _parts_saved(self) -> None:
+        """Return when every node's part of a checkpoint is in the store."""
         dist.barrier()
 
     def _resume(self) -> int:
         """Rollouts that a checkpoint has done; 0 without one."""
-        found: list[Any] = [self.checkpoints.restore(self.folder) if self.rank == 0 else None]
+        found: list[Any] = [self.checkpoints.newest() if self.rank == 0 else None]
         dist.broadcast_object_list(found)
         if not found[0]:
             return 0
+        if self.is_first_here:
+            self.checkpoints.restore(self.folder, found[0])
+        dist.barrier()
         state = load_engine(self.engine, self.folder)
+        dist.barrier()
+        if self.is_first_here:  # what other nodes wrote must not be saved again with this node's part
+            shutil.rmtree(self.folder / ENGINE_FOLDER)
         self.ema.load(state["ema"])
         self.controller.weight, self.curve = state["kl_weight"], state["curve"]
         if self.rank == 0:

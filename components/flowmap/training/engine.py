@@ -8,6 +8,7 @@ save_engine(engine, directory, {"update": 20, ...});  state = load_engine(engine
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import os
 import warnings
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-_TAG = "state"
+ENGINE_FOLDER = "state"
 _WORLD_OF_ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 
 
@@ -30,6 +31,16 @@ def init_distributed() -> None:
         os.environ.update(_WORLD_OF_ONE)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
+
+
+def node() -> int:
+    """Which of the job's nodes this process is on; 0 without a launcher."""
+    return int(os.environ.get("GROUP_RANK", "0"))
+
+
+def is_first_on_node() -> bool:
+    """Whether this process does, for its node, what needs doing only once there."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def make_engine(
@@ -63,11 +74,12 @@ def make_engine(
 
 
 def save_engine(engine: Any, directory: Path, state: dict[str, Any]) -> None:
-    """Write parameters and optimizer, each process its part, and `state` (tensors and plain values) with them.
+    """Write parameters and optimizer to ENGINE_FOLDER below `directory`, each process its part, and `state` with them.
 
-    When it returns, the parts of all processes are there: DeepSpeed itself does not wait for them.
+    `state` holds tensors and plain values. When it returns, the parts of all processes are there:
+    DeepSpeed itself does not wait for them.
     """
-    engine.save_checkpoint(str(directory), tag=_TAG, client_state=state, save_latest=False)
+    engine.save_checkpoint(str(directory), tag=ENGINE_FOLDER, client_state=state, save_latest=False)
     torch.distributed.barrier()
 
 
@@ -81,7 +93,7 @@ def load_engine(engine: Any, directory: Path) -> dict[str, Any]:
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # DeepSpeed asks for weights_only=False
     try:
         with torch.serialization.safe_globals([ZeroStageEnum, LossScaler, fragment_address]):
-            _, state = engine.load_checkpoint(str(directory), tag=_TAG)
+            _, state = engine.load_checkpoint(str(directory), tag=ENGINE_FOLDER)
     finally:
         if before is None:
             del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
@@ -100,6 +112,14 @@ def _import_deepspeed() -> Any:
         import deepspeed
         from deepspeed.ops import __compatible_ops__ as compatible
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    # Python 3.11.2 pickles a member as a call of getattr, which no one who unpickles with care allows.
+    copyreg.pickle(ZeroStageEnum, _by_value)
     # Otherwise the first use compiles a communication extension for more than a minute; gloo does without it.
     compatible["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+def _by_value(member: Any) -> tuple[Any, tuple[Any]]:
+    return type(member), (member.value,)

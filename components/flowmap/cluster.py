@@ -1,0 +1,100 @@
+"""The Kubernetes API, as this pod or this machine's kubeconfig reaches it, with errors that say what to do.
+
+    cluster = connect()
+    pods = cluster.call(cluster.core.list_namespaced_pod, cluster.namespace, label_selector="...").items
+
+What is asked while a job runs is asked again for ten minutes when the API server is away.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from flowmap.errors import FlowmapError
+from flowmap.progress import say
+
+NAMESPACE_VARIABLE = "FLOWMAP_NAMESPACE"
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_PATIENCE_S = 600.0
+_PAUSE_S = 5.0
+_TIMEOUT_S = 30
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ClusterError(FlowmapError):
+    """The cluster can't be reached, refuses, or did not run what it was given."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Clients of one cluster, and the namespace that flowmap works in."""
+
+    namespace: str
+    core: Any
+    custom: Any
+
+    def call(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the API server, again and again while it is away. Raises ClusterError; `ApiException` for 404 and 409."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        until, told = time.monotonic() + _PATIENCE_S, False
+        while True:
+            try:
+                return ask(*args, **{"_request_timeout": _TIMEOUT_S, **kwargs})  # type: ignore[arg-type]
+            except ApiException as error:
+                if error.status in (404, 409):
+                    raise
+                if error.status < 500 and error.status != 429:
+                    raise ClusterError(self._refused(error)) from None
+                problem = f"answers {error.status} {error.reason}"
+            except HTTPError as error:
+                problem = f"can't be reached: {error}"
+            if time.monotonic() > until:
+                raise ClusterError(f"the Kubernetes API server {problem}, for {_PATIENCE_S:.0f} s now")
+            if not told:
+                say(f"the Kubernetes API server {problem}; asking again")
+                told = True
+            time.sleep(_PAUSE_S)
+
+    def _refused(self, error: Any) -> str:
+        said = getattr(error, "body", None) or error.reason
+        if error.status == 401:
+            return f"the Kubernetes API server does not know this account (401): renew the kubeconfig or token; {said}"
+        if error.status == 403:
+            return (
+                f"the account may not do this in namespace {self.namespace} (403): use the service account of the "
+                f"chart charts/flowmap, or grant what is missing; {said}"
+            )
+        return f"the Kubernetes API server refused ({error.status}): {said}"
+
+
+def connect(namespace: str | None = None) -> Cluster:
+    """From inside a pod as its service account, elsewhere with KUBECONFIG. Raises ClusterError when there is neither.
+
+    The namespace is the one named, or FLOWMAP_NAMESPACE's, the pod's own, or the kubeconfig's.
+    """
+    from kubernetes import client, config
+
+    found = namespace or os.environ.get(NAMESPACE_VARIABLE)
+    try:
+        config.load_incluster_config()
+        found = found or _OWN_NAMESPACE.read_text().strip()
+    except config.ConfigException:
+        try:
+            config.load_kube_config()
+            found = found or config.list_kube_config_contexts()[1]["context"].get("namespace")
+        except (config.ConfigException, OSError) as error:
+            told = " ".join(str(error).split())
+            raise ClusterError(f"no Kubernetes: neither in a pod of one nor by KUBECONFIG ({told})") from None
+    configuration = client.Configuration.get_default_copy()
+    configuration.retries = False
+    api = client.ApiClient(configuration)
+    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api))

@@ -1,0 +1,93 @@
+"""What each node of a distributed job runs: `python -m flowmap.training.node`, with the job in the environment.
+
+Inputs come from the store, every byte checked; torchrun finds the other nodes by the PET_ variables that Kubeflow
+Trainer sets. Node 0 leaves the results below `<checkpoints>/result` in the store, and a node that failed says why below
+`<checkpoints>/failures`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.artifacts.transfer import fetch, publish
+from flowmap.errors import FlowmapError
+from flowmap.progress import say
+from flowmap.training.job import Failure, Job, first_failure
+from flowmap.training.launcher import torchrun
+
+JOB_VARIABLE = "FLOWMAP_JOB"
+_NODE_VARIABLE = "PET_NODE_RANK"
+_GRACE_S = 5
+
+
+def result_prefix(job: Job) -> str:
+    """Where the results lie in the store, with their manifest."""
+    return f"{job.checkpoints}/result"
+
+
+def failures_prefix(job: Job) -> str:
+    """Where each node that failed says why."""
+    return f"{job.checkpoints}/failures"
+
+
+def main() -> None:
+    """Run this node's part; status 0, 1 after a failure, 143 when the node is taken away."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    node = int(os.environ.get(_NODE_VARIABLE, "0"))
+    job = Job.model_validate_json(os.environ[JOB_VARIABLE])
+    store = open_store(job.store)
+    why = f"{failures_prefix(job)}/{node}.json"
+    if store.exists(why):  # of the attempt before
+        store.delete(why)
+    with tempfile.TemporaryDirectory(prefix="flowmap-node-") as folder:
+        try:
+            failure = _work(job, store, node, Path(folder))
+        except FlowmapError as error:
+            failure = Failure(rank=-1, at=time.time(), lost_peer=False, text=f"node {node}: {error}")
+    if failure is not None:
+        say(failure.text)
+        store.put(why, failure.model_dump_json().encode())
+        sys.exit(1)
+
+
+def _work(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | None:
+    for name, manifest in job.manifests.items():
+        fetch(store, manifest, folder / "inputs" / name)
+    inputs = {name: folder / "inputs" / name for name in job.manifests}
+    here = job.model_copy(update={"inputs": inputs, "out": folder / "out", "scratch": folder / "scratch"})
+    here.out.mkdir()
+    status = _run(here)
+    if status:
+        silent = f"a process of node {node} ended without a word, as when the memory's limit is reached; see its log"
+        return first_failure(here.failures()) or Failure(rank=-1, at=time.time(), lost_peer=False, text=silent)
+    if node == 0:
+        manifest = build_manifest(here.out, step="training", step_digest=job.checkpoints.rsplit("/", 1)[-1])
+        publish(store, here.out, manifest, result_prefix(job))
+    return None
+
+
+def _run(job: Job) -> int:
+    """Start the processes and wait for them; they end when this one is told to."""
+    command, environment = torchrun(job, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            return process.wait()
+        except SystemExit:
+            process.terminate()
+            try:
+                process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The pods of a training job: what they wait for, what the first of them prints, and why they ended."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from flowmap.cluster import Cluster, ClusterError
+
+_JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
+_NODE_LABEL = "batch.kubernetes.io/job-completion-index"
+# Reasons of a container that waits, which do not pass by themselves.
+_STUCK = {
+    "ErrImagePull": "its image can't be pulled: does the node reach the registry, and has the pod its credentials?",
+    "ImagePullBackOff": "its image can't be pulled: does the node reach the registry, and has the pod its credentials?",
+    "ErrImageNeverPull": "its image is not on the node, and the pull policy is Never",
+    "InvalidImageName": "its image's name is not one",
+    "CreateContainerConfigError": "a Secret or ConfigMap it needs is missing",
+    "CreateContainerError": "its container can't be created",
+    "RunContainerError": "its container can't be started",
+}
+_LAST_LINES = 15
+_OVERLAP_S = 30  # clocks differ
+
+
+class Pods:
+    """The pods of one TrainJob as of the last `refresh`."""
+
+    def __init__(self, cluster: Cluster, job: str) -> None:
+        self._cluster, self._job = cluster, job
+        self._pods: list[Any] = []
+        self._printed = ""
+
+    def refresh(self) -> None:
+        """Ask for them; of a node that was started again only the newest counts."""
+        core, namespace = self._cluster.core, self._cluster.namespace
+        found = self._cluster.call(core.list_namespaced_pod, namespace, label_selector=f"{_JOB_LABEL}={self._job}")
+        newest: dict[str, Any] = {}
+        for pod in sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp):
+            newest[pod.metadata.labels.get(_NODE_LABEL, "0")] = pod
+        self._pods = [newest[node] for node in sorted(newest, key=int)]
+
+    def are_running(self) -> bool:
+        """Whether there are any, and none has still to start."""
+        return bool(self._pods) and all(pod.status.phase != "Pending" for pod in self._pods)
+
+    def nodes(self) -> list[str]:
+        """The machines they run on."""
+        return [pod.spec.node_name for pod in self._pods]
+
+    def waiting_for_room(self) -> str | None:
+        """What the scheduler says of a pod it finds no machine for."""
+        for pod in self._pods:
+            for condition in pod.status.conditions or []:
+                if condition.type == "PodScheduled" and condition.status == "False":
+                    return f"{pod.metadata.name} waits for a machine: {condition.message}"
+        return None
+
+    def stuck(self) -> str | None:
+        """Why a pod can't start, for a reason that does not pass by itself."""
+        for pod in self._pods:
+            for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
+                waiting = container.state.waiting
+                if waiting is not None and waiting.reason in _STUCK:
+                    told = f": {waiting.message}" if waiting.message else ""
+                    return f"{pod.metadata.name}: {_STUCK[waiting.reason]} ({waiting.reason}{told})"
+        return None
+
+    def print_first(self) -> None:
+        """Print the lines of node 0 that are new, as they are."""
+        if self._pods and self._pods[0].status.phase != "Pending":
+            for line in self._log(self._pods[0], timestamps=True, **self._since()):
+                at, _, text = line.partition(" ")
+                if at > self._printed:
+                    self._printed = at
+                    print(text, file=sys.stderr, flush=True)
+
+    def _since(self) -> dict[str, int]:
+        """Ask for what may be new only: a log can be long."""
+        if not self._printed:
+            return {}
+        age = datetime.now(UTC) - datetime.fromisoformat(self._printed[:19] + "+00:00")
+        return {"since_seconds": max(1, round(age.total_seconds())) + _OVERLAP_S}
+
+    def explained(self) -> str:
+        """Why containers ended, the cluster's events, and the last lines of every node, for an error message."""
+        self.refresh()
+        lines = []
+        for pod in self._pods:
+            name = pod.metadata.name
+            for container in pod.status.container_statuses or []:
+                if ended := container.state.terminated:
+                    lines.append(f"{name}: ended with status {ended.exit_code} ({ended.reason})")
+            lines += [f"{name}: {event}" for event in self._events(name)]
+            lines += [f"{name} | {line}" for line in self._log(pod, tail_lines=_LAST_LINES)]
+        return "\n".join(lines or ["none of its pods is left, and so no log"])
+
+    def _events(self, name: str) -> list[str]:
+        core, chosen = self._cluster.core, f"involvedObject.name={name},type=Warning"
+        try:
+            found = self._cluster.call(core.list_namespaced_event, self._cluster.namespace, field_selector=chosen)
+        except ClusterError:
+            return []
+        return [f"{event.reason}: {event.message}" for event in found.items]
+
+    def _log(self, pod: Any, **options: Any) -> list[str]:
+        from kubernetes.client import ApiException
+
+        core, name = self._cluster.core, pod.metadata.name
+        try:
+            log: str = self._cluster.call(core.read_namespaced_pod_log, name, self._cluster.namespace, **options)
+        except (ApiException, ClusterError):  # not started, or gone meanwhile
+            return []
+        return log.splitlines()

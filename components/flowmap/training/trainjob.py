@@ -1,0 +1,293 @@
+"""Training on other nodes: a TrainJob of Kubeflow Trainer for each job, followed to its end.
+
+    run_train_jobs(jobs, TrainJobSettings(nodes=2, image="repository@sha256:...", ...))
+
+The runtime, a TrainingRuntime of the chart, says all that is the same for every job; this fills in image, command, size
+and the job itself. The name follows from the step digest, so a launcher that was lost and started again finds its
+TrainJob and goes on with it. It is deleted when it has ended, however that was, and by `flowmap gc` when nobody follows
+it any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
+from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.artifacts.transfer import fetch
+from flowmap.cluster import Cluster, ClusterError, connect
+from flowmap.errors import ConfigError
+from flowmap.progress import FORMAT_VARIABLE, LINE_FIELDS, say
+from flowmap.training.job import Failure, Job, first_failure, raise_failure
+from flowmap.training.node import JOB_VARIABLE, failures_prefix, result_prefix
+from flowmap.training.pods import Pods
+
+GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+POD_VARIABLE = "FLOWMAP_POD"
+PART_OF = {"app.kubernetes.io/part-of": "flowmap"}
+RUN_LABEL, JOB_LABEL, SEEN = "flowmap/run", "flowmap/job", "flowmap/seen"
+_POLL_S = 2.0
+_SEEN_EVERY_S = 60.0
+_STUCK_S = 45.0
+
+
+class TrainJobSettings(BaseModel):
+    """What the profile says about a step's TrainJob; requests, limits and whole CPUs are a node's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    nodes: int
+    runtime: str
+    image: str
+    requests: dict[str, str]
+    limits: dict[str, str]
+    cpus: int
+    deadline_s: float
+    labels: dict[str, str] = {}
+
+    def check(self, num_processes: int) -> None:
+        """Raise ConfigError when the nodes can't share that many processes evenly."""
+        if num_processes % self.nodes:
+            raise ConfigError(
+                f"the profile's trainjob.nodes is {self.nodes}, which does not divide grpo_finetuning.processes, "
+                f"{num_processes}: give each node as many processes as it has GPUs"
+            )
+
+
+def run_train_jobs(jobs: Sequence[Job], settings: TrainJobSettings) -> None:
+    """Run the jobs side by side and leave each one's results in its `out`; no TrainJob is left behind.
+
+    Raises:
+        InvariantError: a process failed; the message or traceback of the first.
+        ClusterError: a TrainJob can't start, took too long, or is gone.
+    """
+    cluster = connect()
+    following = [_Following(cluster, job, settings) for job in jobs]
+    try:
+        for each in following:
+            each.start()
+        while following_still := [each for each in following if not each.done]:
+            for each in following_still:
+                each.look()
+            time.sleep(_POLL_S)
+    finally:
+        for each in following:
+            each.delete()
+
+
+class _Following:
+    """One TrainJob, from its creation to its end."""
+
+    def __init__(self, cluster: Cluster, job: Job, settings: TrainJobSettings) -> None:
+        settings.check(job.num_processes)
+        self.job, self.settings, self.cluster, self.done = job, settings, cluster, False
+        self.store: ObjectStore = open_store(job.store)
+        self.name = f"flowmap-{_short(job.checkpoints)}"
+        self.pods = Pods(cluster, self.name)
+        self._told = ""
+        self._seen_s = self._ran_since_s = self._stuck_since_s = 0.0
+
+    def start(self) -> None:
+        """Create the TrainJob, or go on with the one that a launcher before this one made."""
+        body = self._body()
+        while True:
+            found = self._read()
+            if found is None:
+                self._forget(failures_prefix(self.job), result_prefix(self.job))
+                if self._make(body):
+                    return
+            elif found["metadata"].get("labels", {}).get(JOB_LABEL) != body["metadata"]["labels"][JOB_LABEL]:
+                raise ClusterError(
+                    f"TrainJob {self.name} in namespace {self.cluster.namespace} is another job's of that name; when "
+                    "nobody needs it, delete it"
+                )
+            elif "deletionTimestamp" in found["metadata"] or _condition(found, "Failed"):
+                self.delete()
+                time.sleep(_POLL_S)
+            else:
+                say(f"{self.job.module}: goes on with TrainJob {self.name}, which was there already")
+                return
+
+    def look(self) -> None:
+        """See how it is, tell what is new, and take the results when it has finished."""
+        found = self._read()
+        if found is None:
+            raise ClusterError(f"TrainJob {self.name} was deleted by somebody while it ran; run the step again")
+        self._say_seen()
+        self.pods.refresh()
+        self.pods.print_first()
+        if _condition(found, "Complete"):
+            self.pods.print_first()
+            self._take_results()
+            return
+        failures = self._failures()
+        first = first_failure(failures)
+        if _condition(found, "Failed") or (first is not None and not first.lost_peer):
+            raise_failure(self.job, failures, f"failed in TrainJob {self.name}:\n{self.pods.explained()}")
+        self._check_times(suspended=_condition(found, "Suspended"))
+
+    def delete(self) -> None:
+        """Delete it and its pods; one that is gone is gone."""
+        # In the background: with the foreground policy it is started once more for a moment.
+        try:
+            self._ask("delete_namespaced_custom_object", self.name, propagation_policy="Background")
+        except _api_exception():
+            return
+        except ClusterError as error:
+            say(f"{self.job.module}: TrainJob {self.name} was not deleted: {error}; `flowmap gc --cluster` does it")
+
+    def _make(self, body: dict[str, Any]) -> bool:
+        """Create it; False when another launcher was faster."""
+        try:
+            made = self._ask("create_namespaced_custom_object", body)
+        except _api_exception() as error:
+            if error.status == 409:
+                return False
+            raise ClusterError(
+                f"the cluster has no TrainJobs ({error.status}): install Kubeflow Trainer 2.0 or newer, or leave "
+                "`trainjob` out of the profile to train inside the step's own pod"
+            ) from None
+        self._as_asked(body, made)
+        say(f"{self.job.module}: TrainJob {self.name} of {self.settings.nodes} nodes is made")
+        return True
+
+    def _forget(self, *prefixes: str) -> None:
+        """Remove what an attempt before this one left in the store, its checkpoints excepted."""
+        for prefix in prefixes:
+            for name in list(self.store.names(prefix)):
+                self.store.delete(name)
+
+    def _check_times(self, *, suspended: bool) -> None:
+        """Raise when it can't start, or runs too long; time in a queue counts for neither."""
+        now_s = time.monotonic()
+        waits = "it waits in its queue" if suspended else self.pods.waiting_for_room()
+        if waits:
+            self._tell(waits)
+            self._stuck_since_s = 0.0
+            return
+        stuck = self.pods.stuck()
+        if stuck:
+            self._tell(stuck)
+            self._stuck_since_s = self._stuck_since_s or now_s
+            if now_s - self._stuck_since_s > _STUCK_S:
+                raise ClusterError(f"TrainJob {self.name} can't start: {stuck}\n{self.pods.explained()}")
+            return
+        self._stuck_since_s = 0.0
+        if self.pods.are_running():
+            self._tell(f"runs on {', '.join(self.pods.nodes())}")
+            self._ran_since_s = self._ran_since_s or now_s
+        if self._ran_since_s and now_s - self._ran_since_s > self.settings.deadline_s:
+            raise ClusterError(
+                f"TrainJob {self.name} has run for longer than the profile's trainjob.deadline_s, "
+                f"{self.settings.deadline_s:g} s; its checkpoints are kept, and another run goes on from them"
+            )
+
+    def _take_results(self) -> None:
+        where = result_prefix(self.job)
+        try:
+            manifest = parse_manifest(self.store.get(f"{where}/{MANIFEST_NAME}"), where=where)
+        except KeyError:
+            raise ClusterError(f"TrainJob {self.name} says Complete, but {where} has no results") from None
+        fetch(self.store, manifest, self.job.out, where)
+        self.done = True
+
+    def _failures(self) -> list[Failure]:
+        names = list(self.store.names(failures_prefix(self.job)))
+        return [Failure.model_validate_json(self.store.get(name)) for name in names]
+
+    def _body(self) -> dict[str, Any]:
+        # What is the same whichever pod the launcher runs in: it decides whether a TrainJob is this job's.
+        plain = self.job.model_copy(update={"inputs": {}, "out": Path("out"), "scratch": Path("scratch")})
+        told = plain.model_dump_json()
+        settings, num_here = self.settings, self.job.num_processes // self.settings.nodes
+        threads = max(1, settings.cpus // num_here)
+        labels = {**settings.labels, **PART_OF, JOB_LABEL: _short(told)}
+        if run := os.environ.get(LINE_FIELDS["run"]):
+            labels[RUN_LABEL] = run
+        environment = {JOB_VARIABLE: told, FORMAT_VARIABLE: "json", "OMP_NUM_THREADS": str(threads)}
+        environment |= {name: os.environ[name] for name in LINE_FIELDS.values() if name in os.environ}
+        owners = self._owners()
+        return {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "TrainJob",
+            "metadata": {"name": self.name, "labels": labels, "ownerReferences": owners},
+            "spec": {
+                "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": settings.runtime},
+                "trainer": {
+                    "image": settings.image,
+                    "command": ["python", "-m", "flowmap.training.node"],
+                    "numNodes": settings.nodes,
+                    "numProcPerNode": num_here,
+                    "resourcesPerNode": {"requests": settings.requests, "limits": settings.limits},
+                    "env": [{"name": name, "value": value} for name, value in environment.items()],
+                },
+            },
+        }
+
+    def _owners(self) -> list[dict[str, Any]]:
+        """Whatever owns this pod, a run's Workflow: the pod itself may be lost and made again. Else the pod."""
+        name = os.environ.get(POD_VARIABLE)
+        if name is None:
+            return []
+        pod = self.cluster.call(self.cluster.core.read_namespaced_pod, name, self.cluster.namespace)
+        above = pod.metadata.owner_references or []
+        owners = [(each.api_version, each.kind, each.name, each.uid) for each in above]
+        owners = owners or [("v1", "Pod", name, pod.metadata.uid)]
+        return [dict(zip(("apiVersion", "kind", "name", "uid"), each, strict=True)) for each in owners]
+
+    def _as_asked(self, asked: dict[str, Any], made: dict[str, Any]) -> None:
+        """A webhook may add to what was asked; what it changes of it would change the result, or where it runs."""
+        wanted, got = asked["spec"]["trainer"], made.get("spec", {}).get("trainer", {})
+        for field in ("image", "command", "numNodes", "numProcPerNode"):
+            if got.get(field) != wanted[field]:
+                raise ClusterError(
+                    f"a webhook of the cluster changed trainer.{field} of TrainJob {self.name} from {wanted[field]!r} "
+                    f"to {got.get(field)!r}; exempt the namespace {self.cluster.namespace} from it"
+                )
+
+    def _say_seen(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._seen_s > _SEEN_EVERY_S or not self._seen_s:
+            self._seen_s = now_s
+            seen = {"metadata": {"annotations": {SEEN: datetime.now(UTC).isoformat(timespec="seconds")}}}
+            with contextlib.suppress(_api_exception()):  # it is gone: the next look says so
+                self._ask("patch_namespaced_custom_object", self.name, seen)
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            say(f"{self.job.module}: TrainJob {self.name}: {text}")
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._ask("get_namespaced_custom_object", self.name)
+        except _api_exception():
+            return None
+        return found
+
+    def _ask(self, verb: str, *arguments: Any, **options: Any) -> Any:
+        ask = getattr(self.cluster.custom, verb)
+        return self.cluster.call(ask, GROUP, VERSION, self.cluster.namespace, PLURAL, *arguments, **options)
+
+
+def _condition(found: dict[str, Any], kind: str) -> bool:
+    conditions = found.get("status", {}).get("conditions", [])
+    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _api_exception() -> Any:
+    from kubernetes.client import ApiException
+
+    return ApiException

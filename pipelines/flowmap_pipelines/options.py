@@ -1,0 +1,45 @@
+"""Options and arguments that several commands have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path))
+ROOT = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".flowmap"),
+    show_default=True,
+    help="Where the local state lives: store, logs, checkpoints.",
+)
+STORE = click.option(
+    "--store",
+    metavar="URL",
+    envvar="FLOWMAP_STORE",
+    help="The store, instead of the one below --root: a path, or s3://bucket/prefix?endpoint=http://host:port with the "
+    "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  [env: FLOWMAP_STORE]",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a setting; may be repeated."
+)
+PROFILE = click.option(
+    "--profile",
+    default="cluster-cpu",
+    show_default=True,
+    help="What each step's pod gets: cluster-cpu, cluster-gpu, cluster-multinode, or a YAML file like those.",
+)
+IMAGES = click.option(
+    "--images",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("images/images.lock"),
+    show_default=True,
+    help="The images by digest: a YAML file with `cpu:` and `train:`.",
+)
+NAMESPACE = click.option(
+    "--namespace",
+    envvar="FLOWMAP_NAMESPACE",
+    help="The namespace that runs' pods are in.  [env: FLOWMAP_NAMESPACE; default: the pod's own or the kubeconfig's]",
+)
