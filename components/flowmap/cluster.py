@@ -9,19 +9,16 @@ What is asked while a job runs is asked again for ten minutes when the API serve
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from flowmap.errors import FlowmapError
-from flowmap.progress import say
+from flowmap.patience import patiently
 
 NAMESPACE_VARIABLE = "FLOWMAP_NAMESPACE"
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_PATIENCE_S = 600.0
-_PAUSE_S = 5.0
 _TIMEOUT_S = 30
 
 P = ParamSpec("P")
@@ -43,26 +40,18 @@ class Cluster:
     def call(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the API server, again and again while it is away. Raises ClusterError; `ApiException` for 404 and 409."""
         from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
 
-        until, told = time.monotonic() + _PATIENCE_S, False
-        while True:
-            try:
-                return ask(*args, **{"_request_timeout": _TIMEOUT_S, **kwargs})  # type: ignore[arg-type]
-            except ApiException as error:
-                if error.status in (404, 409):
-                    raise
-                if error.status < 500 and error.status != 429:
-                    raise ClusterError(self._refused(error)) from None
-                problem = f"answers {error.status} {error.reason}"
-            except HTTPError as error:
-                problem = f"can't be reached: {error}"
-            if time.monotonic() > until:
-                raise ClusterError(f"the Kubernetes API server {problem}, for {_PATIENCE_S:.0f} s now")
-            if not told:
-                say(f"the Kubernetes API server {problem}; asking again")
-                told = True
-            time.sleep(_PAUSE_S)
+        try:
+            return patiently(
+                lambda: ask(*args, **{"_request_timeout": _TIMEOUT_S, **kwargs}),  # type: ignore[arg-type]
+                _away,
+                "the Kubernetes API server",
+                ClusterError,
+            )
+        except ApiException as error:
+            if error.status in (404, 409):
+                raise
+            raise ClusterError(self._refused(error)) from None
 
     def _refused(self, error: Any) -> str:
         said = getattr(error, "body", None) or error.reason
@@ -74,6 +63,18 @@ class Cluster:
                 f"chart charts/flowmap, or grant what is missing; {said}"
             )
         return f"the Kubernetes API server refused ({error.status}): {said}"
+
+
+def _away(error: Exception) -> str | None:
+    """What an error says about an API server that will be back."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, HTTPError):
+        return f"can't be reached ({error})"
+    if isinstance(error, ApiException) and (error.status >= 500 or error.status == 429):
+        return f"answers {error.status} {error.reason}"
+    return None
 
 
 def connect(namespace: str | None = None) -> Cluster:

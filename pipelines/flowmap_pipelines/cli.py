@@ -222,7 +222,15 @@ def doctor(root: Path, store: str | None) -> int:
     return 1 if missing else 0
 
 
-cli.add_command(cluster_commands.gc)
+for command in (
+    cluster_commands.submit,
+    cluster_commands.status,
+    cluster_commands.logs,
+    cluster_commands.retry,
+    cluster_commands.cancel,
+    cluster_commands.gc,
+):
+    cli.add_command(command)
 
 
 def main() -> None:

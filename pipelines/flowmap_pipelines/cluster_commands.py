@@ -2,11 +2,153 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import click
 
+from flowmap.config import load_config
 from flowmap_pipelines import options
+
+Command = Callable[..., Any]
+
+
+def on_kubeflow(command: Command) -> Command:
+    """The options of every command that asks Kubeflow Pipelines."""
+    return options.KUBEFLOW(options.NAMESPACE(command))
+
+
+@click.command()
+@options.CONFIG
+@options.SET
+@options.PROFILE
+@options.IMAGES
+@on_kubeflow
+@options.ACCOUNT
+@click.option("--wait", is_flag=True, help="Follow the run to its end, and end with its status: 0, 1 or 3.")
+@click.option("--idempotency-key", "key", metavar="KEY", help="The same key again finds the same run.")
+@options.JSON
+def submit(
+    config: Path,
+    overrides: tuple[str, ...],
+    profile: str,
+    images: Path,
+    kubeflow: str | None,
+    namespace: str | None,
+    service_account: str,
+    wait: bool,
+    key: str | None,
+    as_json: bool,
+) -> int:
+    """Start a run of CONFIG on Kubeflow Pipelines and print its link.
+
+    What is compiled is uploaded as a version of the pipeline that has the configuration's name, once. With --wait the
+    status is 0 when the model was promoted, 3 when the gate rejected it, and 1 when a step failed.
+
+    \b
+        flowmap submit examples/digits.yaml --profile cluster-gpu --wait
+        flowmap submit flowmap.yaml --profile cluster-gpu --idempotency-key "$GIT_COMMIT"
+    """
+    from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.profile import load_profile
+    from flowmap_pipelines.submitting import submit as start
+
+    settings, how, which = load_config(config, overrides), load_profile(profile), load_images(images)
+    server = Kubeflow(kubeflow, namespace)
+    run, is_new = start(server, settings, how, which, account=service_account, key=key)
+    click.echo(f"{'started' if is_new else 'known already'}: {server.link(run.run_id)}", err=as_json)
+    return _finish(server, run.run_id, wait, as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@on_kubeflow
+@click.option("-n", "num", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs to list.")
+@options.JSON
+def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num: int, as_json: bool) -> None:
+    """Say how RUN is, step by step, or list the last runs.
+
+    A step that can't start is told from one that runs, with the reason; that needs access to the cluster (KUBECONFIG).
+    """
+    from itertools import islice
+
+    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.run_status import list_text, status_json, status_text, troubles_of
+
+    server = Kubeflow(kubeflow, namespace)
+    if run_id is None:
+        runs = list(islice(server.runs(), num))
+        click.echo(json.dumps([status_json(run) for run in runs], sort_keys=True) if as_json else list_text(runs))
+        return
+    run = server.run(run_id)
+    troubles = troubles_of(run, namespace)
+    if as_json:
+        click.echo(json.dumps(status_json(run, troubles), sort_keys=True))
+    else:
+        click.echo(status_text(run, troubles, server.link(run.run_id)))
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("step")
+@on_kubeflow
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the step has ended.")
+def logs(run_id: str, step: str, kubeflow: str | None, namespace: str | None, follow: bool) -> None:
+    """Print what STEP of RUN printed, also when its pod is gone; the first node of a training job speaks through it.
+
+    \b
+        flowmap logs 5f0c... grpo_finetuning -f
+    """
+    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.run_logs import print_log
+
+    print_log(Kubeflow(kubeflow, namespace), run_id, step, namespace, follow=follow)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@on_kubeflow
+@click.option("--wait", is_flag=True, help="Follow the run to its end, and end with its status: 0, 1 or 3.")
+@options.JSON
+def retry(run_id: str, kubeflow: str | None, namespace: str | None, wait: bool, as_json: bool) -> int:
+    """Run again what failed of RUN, under the same id; what it had finished is kept."""
+    from flowmap_pipelines.kubeflow import Kubeflow
+
+    server = Kubeflow(kubeflow, namespace)
+    server.retry(run_id)
+    click.echo(f"retried: {server.link(run_id)}", err=as_json)
+    return _finish(server, run_id, wait, as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@on_kubeflow
+def cancel(run_id: str, kubeflow: str | None, namespace: str | None) -> None:
+    """End RUN, and its training jobs where KUBECONFIG gives access to them; checkpoints are kept."""
+    from flowmap_pipelines.cancelling import cancel as end
+    from flowmap_pipelines.kubeflow import Kubeflow
+
+    for line in end(Kubeflow(kubeflow, namespace), run_id, namespace):
+        click.echo(line)
+
+
+def _finish(server: Any, run_id: str, wait: bool, as_json: bool) -> int:
+    """Wait for the run where that is wanted, say what came of it, and return the status to end with."""
+    from flowmap_pipelines.following import exit_code_of, follow, outcome_of, why_failed
+    from flowmap_pipelines.run_status import status_json
+
+    run = follow(server, run_id) if wait else server.run(run_id)
+    if as_json:
+        click.echo(json.dumps({**status_json(run), "link": server.link(run_id)}, sort_keys=True))
+    elif wait:
+        click.echo(f"the run {run.name} is {outcome_of(run)}")
+    if wait and run.state == "failed":
+        click.echo(why_failed(server, run), err=True)
+    return exit_code_of(run) if wait else 0
 
 
 @click.command()

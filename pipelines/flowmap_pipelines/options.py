@@ -43,3 +43,12 @@ NAMESPACE = click.option(
     envvar="FLOWMAP_NAMESPACE",
     help="The namespace that runs' pods are in.  [env: FLOWMAP_NAMESPACE; default: the pod's own or the kubeconfig's]",
 )
+KUBEFLOW = click.option(
+    "--kubeflow",
+    metavar="URL",
+    envvar="FLOWMAP_KFP_HOST",
+    help="Kubeflow Pipelines' API; a token for it goes into FLOWMAP_KFP_TOKEN.  [env: FLOWMAP_KFP_HOST]",
+)
+ACCOUNT = click.option(
+    "--service-account", default="flowmap", show_default=True, help="What the steps' pods run as; the chart makes it."
+)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowmap.cluster import Cluster
-from flowmap.training.trainjob import GROUP, PART_OF, PLURAL, SEEN, VERSION
+from flowmap.training.trainjob import GROUP, PART_OF, PLURAL, RUN_LABEL, SEEN, VERSION
 
 _OURS = ",".join(f"{key}={value}" for key, value in PART_OF.items())
 
@@ -40,6 +40,13 @@ def find_left(cluster: Cluster, unseen: timedelta, ended: timedelta) -> list[Lef
         if pod.status.phase in ("Succeeded", "Failed") and (at := _ended(pod)) and now - at > ended:
             left.append(Left("pod", pod.metadata.name, f"it ended {_told(now - at)} ago"))
     return left
+
+
+def train_jobs_of(cluster: Cluster, run_id: str) -> list[Left]:
+    """The TrainJobs of one run, which is to end."""
+    jobs = _train_jobs(cluster)
+    mine = [job["metadata"]["name"] for job in jobs if job["metadata"].get("labels", {}).get(RUN_LABEL) == run_id]
+    return [Left("trainjob", name, "its run ends") for name in mine]
 
 
 def delete_left(cluster: Cluster, left: Left) -> None:

@@ -7,19 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowmap.cluster import Cluster, ClusterError
+from flowmap.pods import is_stuck, waits_for_room
 
 _JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
 _NODE_LABEL = "batch.kubernetes.io/job-completion-index"
-# Reasons of a container that waits, which do not pass by themselves.
-_STUCK = {
-    "ErrImagePull": "its image can't be pulled: does the node reach the registry, and has the pod its credentials?",
-    "ImagePullBackOff": "its image can't be pulled: does the node reach the registry, and has the pod its credentials?",
-    "ErrImageNeverPull": "its image is not on the node, and the pull policy is Never",
-    "InvalidImageName": "its image's name is not one",
-    "CreateContainerConfigError": "a Secret or ConfigMap it needs is missing",
-    "CreateContainerError": "its container can't be created",
-    "RunContainerError": "its container can't be started",
-}
 _LAST_LINES = 15
 _OVERLAP_S = 30  # clocks differ
 
@@ -51,21 +42,11 @@ class Pods:
 
     def waiting_for_room(self) -> str | None:
         """What the scheduler says of a pod it finds no machine for."""
-        for pod in self._pods:
-            for condition in pod.status.conditions or []:
-                if condition.type == "PodScheduled" and condition.status == "False":
-                    return f"{pod.metadata.name} waits for a machine: {condition.message}"
-        return None
+        return next(filter(None, map(waits_for_room, self._pods)), None)
 
     def stuck(self) -> str | None:
         """Why a pod can't start, for a reason that does not pass by itself."""
-        for pod in self._pods:
-            for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
-                waiting = container.state.waiting
-                if waiting is not None and waiting.reason in _STUCK:
-                    told = f": {waiting.message}" if waiting.message else ""
-                    return f"{pod.metadata.name}: {_STUCK[waiting.reason]} ({waiting.reason}{told})"
-        return None
+        return next(filter(None, map(is_stuck, self._pods)), None)
 
     def print_first(self) -> None:
         """Print the lines of node 0 that are new, as they are."""

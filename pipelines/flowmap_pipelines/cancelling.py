@@ -1,0 +1,27 @@
+"""Ends a run on Kubeflow Pipelines, and the training jobs it has on other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowmap.cluster import ClusterError, connect
+from flowmap_pipelines.kubeflow import Kubeflow
+from flowmap_pipelines.reaping import delete_left, train_jobs_of
+
+
+def cancel(kubeflow: Kubeflow, run_id: str, namespace: str | None) -> Iterator[str]:
+    """Ask for the run's end, and delete its TrainJobs; says what it did."""
+    run = kubeflow.run(run_id)
+    if run.has_ended:
+        yield f"the run {run.name} had ended: {run.state}"
+    else:
+        kubeflow.cancel(run_id)
+        yield f"the run {run.name} ends within seconds"
+    try:
+        cluster = connect(namespace)
+    except ClusterError:
+        yield "its training jobs, if it has any, are deleted by `flowmap gc --cluster`, which the chart runs"
+        return
+    for job in train_jobs_of(cluster, run_id):
+        delete_left(cluster, job)
+        yield f"deleted trainjob {job.name}"

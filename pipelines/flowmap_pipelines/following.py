@@ -1,0 +1,113 @@
+"""How a run on Kubeflow Pipelines is, step by step, and why a step failed.
+
+steps = steps_of(run)                        # in the order they began
+run = follow(kubeflow, run_id)               # tells each change, and returns when the run has ended
+outcome_of(run)                              # "promoted", "rejected", "failed" or "cancelled"
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flowmap.progress import say
+from flowmap_pipelines.kubeflow import Kubeflow, Run, Task
+from flowmap_pipelines.profile import STEPS
+
+PROMOTED, REJECTED = "registry_push", "record_rejection"
+_POLL_S = 5.0
+_LAST_LINES = 15
+_OUTCOMES = {"promoted": 0, "rejected": 3, "failed": 1, "cancelled": 1}
+# The tasks that are no steps of their own, but belong to one.
+_KNOWN = (*STEPS, REJECTED)
+
+
+@dataclass(frozen=True)
+class StepState:
+    """A step as the server tells it."""
+
+    step: str
+    state: str
+    start: datetime | None
+    end: datetime | None
+
+    @property
+    def section(self) -> str:
+        """The section of the configuration, by which its pods are labelled."""
+        return PROMOTED if self.step == REJECTED else self.step
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or has taken so far."""
+        if self.start is None:
+            return None
+        return ((self.end or datetime.now(UTC)) - self.start).total_seconds()
+
+
+def steps_of(run: Run) -> list[StepState]:
+    """The steps that have begun or are waiting, in the order of the pipeline."""
+    found: dict[str, Task] = {}
+    for task in run.tasks:
+        step = task.name.replace("-", "_")
+        if step in _KNOWN and (step not in found or task.end is None or task.state == "failed"):
+            found[step] = task
+    return [StepState(step, found[step].state, found[step].start, found[step].end) for step in _KNOWN if step in found]
+
+
+def outcome_of(run: Run) -> str:
+    """What an ended run came to."""
+    if run.state != "done":
+        return run.state
+    rejected = any(each.step == REJECTED and each.state == "done" for each in steps_of(run))
+    return "rejected" if rejected else "promoted"
+
+
+def exit_code_of(run: Run) -> int:
+    """The status a command ends with that waited for this run."""
+    return _OUTCOMES[outcome_of(run)]
+
+
+def follow(kubeflow: Kubeflow, run_id: str) -> Run:
+    """Wait for a run to end, and say what becomes of its steps meanwhile."""
+    told: dict[str, str] = {}
+    while True:
+        run = kubeflow.run(run_id)
+        for each in steps_of(run):
+            if told.get(each.step) != each.state and each.state not in ("pending", "skipped"):
+                told[each.step] = each.state
+                took = f" after {each.seconds:.0f} s" if each.end and each.seconds is not None else ""
+                say(f"{each.step}: {each.state}{took}")
+        if run.has_ended:
+            return run
+        time.sleep(_POLL_S)
+
+
+def why_failed(kubeflow: Kubeflow, run: Run) -> str:
+    """The failed steps' own words: the message a step ended with, or the last that it printed."""
+    lines = []
+    for each in steps_of(run):
+        if each.state == "failed":
+            lines.append(f"{each.step} failed: {_last_words(log_of(kubeflow, run, each).splitlines())}")
+    return "\n".join(lines) or "no step says that it failed; flowmap status shows the pods"
+
+
+def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:
+    """What a step printed, of its last attempt; its own lines say which pod was its."""
+    found = ""
+    for pod in run.pods:
+        log = kubeflow.log(run.run_id, pod)
+        if f'"step": "{step.section}"' in log or f'"message": "{step.section}:' in log:
+            found = log
+    return found
+
+
+def _last_words(log: Sequence[str]) -> str:
+    for line in reversed(log):
+        try:
+            return str(json.loads(line)["message"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return "\n".join(log[-_LAST_LINES:]) or "its log is gone"

@@ -1,0 +1,275 @@
+"""Kubeflow Pipelines' API server, with answers in this project's terms and errors that say what to do.
+
+    kubeflow = Kubeflow("http://ml-pipeline.kubeflow:8888", namespace="ml")
+    kubeflow.run(run_id).state          # "running"
+
+What the server says is read as version 2.17 says it: a cancelled run ends as FAILED there, and only its history tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flowmap.errors import ConfigError, FlowmapError
+from flowmap.patience import PATIENCE_S, patiently
+
+HOST_VARIABLE, TOKEN_VARIABLE = "FLOWMAP_KFP_HOST", "FLOWMAP_KFP_TOKEN"
+_POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+_EXPERIMENT = "flowmap"
+_MARK = "flowmap: "
+_EXECUTOR = "executor"
+_PAGE = 100
+_TIMEOUT_S = 30
+_STATES = {
+    "SUCCEEDED": "done",
+    "FAILED": "failed",
+    "CANCELED": "cancelled",
+    "CANCELING": "cancelling",
+    "RUNNING": "running",
+    "SKIPPED": "skipped",
+}
+
+
+class KubeflowError(FlowmapError):
+    """Kubeflow Pipelines can't be reached, refuses, or does not know what was asked for."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One node of a run's graph, as the server names it; `state` as in `Run`, or skipped."""
+
+    name: str
+    state: str
+    start: datetime | None
+    end: datetime | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: `state` is pending, running, cancelling, done, failed or cancelled.
+
+    `pods` are the ids by which the logs of its steps' pods are asked for; the server does not say whose is whose.
+    """
+
+    run_id: str
+    name: str
+    description: str
+    state: str
+    created: datetime
+    end: datetime | None
+    schedule_id: str | None
+    settings: str
+    tasks: tuple[Task, ...]
+    pods: tuple[str, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+
+class Kubeflow:
+    """One API server, as one account sees it.
+
+    Args:
+        host: its URL; without it FLOWMAP_KFP_HOST.
+        namespace: of a multi-user Kubeflow; in a single-user one there is nothing to choose.
+        token: for a server behind a log-in; without it FLOWMAP_KFP_TOKEN, or the token that a pod has for this.
+    """
+
+    def __init__(self, host: str | None, namespace: str | None = None, token: str | None = None) -> None:
+        host = host or os.environ.get(HOST_VARIABLE)
+        if not host:
+            raise ConfigError(
+                f"where is Kubeflow Pipelines? Give --kubeflow URL or set {HOST_VARIABLE}, such as "
+                "http://localhost:8888 after `kubectl -n kubeflow port-forward service/ml-pipeline 8888`"
+            )
+        if not host.startswith(("http://", "https://")):
+            raise ConfigError(f"--kubeflow {host}: expected a URL that begins with http:// or https://")
+        import kfp_server_api as api
+
+        configuration = api.Configuration(host=host.rstrip("/"))
+        configuration.retries = False
+        token = token or os.environ.get(TOKEN_VARIABLE) or (_POD_TOKEN.read_text() if _POD_TOKEN.exists() else None)
+        if token:
+            configuration.api_key["authorization"] = token.strip()
+            configuration.api_key_prefix["authorization"] = "Bearer"
+        self.host = configuration.host
+        self._client = api.ApiClient(configuration)
+        self._api = api
+        self._runs, self._schedules = api.RunServiceApi(self._client), api.RecurringRunServiceApi(self._client)
+        self._pipelines = api.PipelineServiceApi(self._client)
+        self._experiments = api.ExperimentServiceApi(self._client)
+        healthy = self._ask(api.HealthzServiceApi(self._client).healthz_service_get_healthz, patience_s=0)
+        if healthy.multi_user and not namespace:
+            raise ConfigError("this Kubeflow serves several users: say whose namespace with --namespace")
+        self._where: dict[str, Any] = {"namespace": namespace} if healthy.multi_user else {}
+
+    def link(self, run_id: str) -> str:
+        """The run's page."""
+        return f"{self.host}/#/runs/details/{run_id}"
+
+    def upload(self, name: str, version: str, package: Path) -> tuple[str, str]:
+        """The ids of pipeline `name` and of its version `version`, which is uploaded unless it is there."""
+        pipeline_id = self._pipeline(name)
+        list_versions = self._pipelines.pipeline_service_list_pipeline_versions
+        found = self._ask(list_versions, pipeline_id, page_size=_PAGE, filter=_is("name", version)).pipeline_versions
+        if not found:
+            upload = self._api.PipelineUploadServiceApi(self._client).upload_pipeline_version
+            found = [self._ask(upload, str(package), name=version, display_name=version, pipelineid=pipeline_id)]
+        return pipeline_id, str(found[0].pipeline_version_id)
+
+    def start(self, name: str, description: str, version: tuple[str, str], settings: str, account: str | None) -> Run:
+        """Start a run of an uploaded version."""
+        body = self._api.V2beta1Run(
+            experiment_id=self._experiment(),
+            display_name=name,
+            description=description,
+            service_account=account,
+            **self._what(version, settings),
+        )
+        return self._read(self._ask(self._runs.run_service_create_run, body, patience_s=0))
+
+    def run(self, run_id: str) -> Run:
+        """How a run is. Raises KubeflowError when there is none of that id."""
+        return self._read(self._ask(self._runs.run_service_get_run, run_id))
+
+    def runs(self, name: str | None = None) -> Iterator[Run]:
+        """Runs of flowmap, the newest first, without their tasks; or only those of one name."""
+        told: dict[str, Any] = {"page_size": _PAGE, "sort_by": "created_at desc", "experiment_id": self._experiment()}
+        if name is not None:
+            told["filter"] = _is("name", name)
+        page = ""
+        while True:
+            answer = self._ask(self._runs.run_service_list_runs, page_token=page, **told)
+            yield from map(self._read, answer.runs or [])
+            page = answer.next_page_token
+            if not page:
+                return
+
+    def retry(self, run_id: str) -> None:
+        """Run again what failed of a run, under the same id."""
+        self._ask(self._runs.run_service_retry_run, run_id)
+
+    def cancel(self, run_id: str) -> None:
+        """End a run; it takes some seconds."""
+        self._ask(self._runs.run_service_terminate_run, run_id)
+
+    def log(self, run_id: str, pod: str) -> str:
+        """What one of `Run.pods` printed, also when it is gone; empty when nothing is kept."""
+        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
+        try:
+            told = self._ask(self._client.call_api, path, "GET", auth_settings=["Bearer"], _preload_content=False)
+        except KubeflowError:
+            return ""
+        return str(told[0].data.decode(errors="replace"))
+
+    def _pipeline(self, name: str) -> str:
+        """The id of the pipeline, made when there is none."""
+        list_pipelines = self._pipelines.pipeline_service_list_pipelines
+        found = self._ask(list_pipelines, filter=_is("name", name), **self._where).pipelines or []
+        if not found:
+            body = self._api.V2beta1Pipeline(
+                name=name, display_name=name, description=f"{_MARK}trains few-step generators", **self._where
+            )
+            found = [self._ask(self._pipelines.pipeline_service_create_pipeline, body)]
+        if not (found[0].description or "").startswith(_MARK):
+            raise ConfigError(
+                f"Kubeflow has a pipeline named {name} that flowmap did not make; give the configuration another `name`"
+            )
+        return str(found[0].pipeline_id)
+
+    def _experiment(self) -> str:
+        api = self._experiments
+        found = self._ask(api.experiment_service_list_experiments, filter=_is("name", _EXPERIMENT), **self._where)
+        for experiment in found.experiments or []:
+            return str(experiment.experiment_id)
+        body = self._api.V2beta1Experiment(display_name=_EXPERIMENT, **self._where)
+        return str(self._ask(api.experiment_service_create_experiment, body).experiment_id)
+
+    def _what(self, version: tuple[str, str], settings: str) -> dict[str, Any]:
+        """What to run, as runs and schedules say it."""
+        pipeline_id, version_id = version
+        reference = self._api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
+        parameters = self._api.V2beta1RuntimeConfig(parameters={"settings": settings})
+        return {"pipeline_version_reference": reference, "runtime_config": parameters}
+
+    def _read(self, told: Any) -> Run:
+        state = _STATES.get(str(told.state), "pending")
+        history = {str(each.state) for each in told.state_history or []}
+        if state == "failed" and "CANCELING" in history:
+            state = "cancelled"
+        details = (told.run_details.task_details if told.run_details else None) or []
+        executors = [each for each in details if each.display_name == _EXECUTOR]
+        parameters = (told.runtime_config.parameters if told.runtime_config else None) or {}
+        return Run(
+            run_id=told.run_id,
+            name=told.display_name,
+            description=told.description or "",
+            state=state,
+            created=told.created_at,
+            end=_time(told.finished_at),
+            schedule_id=told.recurring_run_id or None,
+            settings=str(parameters.get("settings", "")),
+            tasks=tuple(map(_task, details)),
+            pods=tuple(child.pod_name for each in executors for child in each.child_tasks or []),
+        )
+
+    def _ask(self, ask: Any, *args: Any, patience_s: float = PATIENCE_S, **kwargs: Any) -> Any:
+        who = f"Kubeflow Pipelines at {self.host}"
+        try:
+            return patiently(
+                lambda: ask(*args, _request_timeout=_TIMEOUT_S, **kwargs), _away, who, KubeflowError, patience_s
+            )
+        except self._api.ApiException as error:
+            raise KubeflowError(f"{who} {_refusal(error)}") from None
+
+
+def _is(key: str, value: str) -> str:
+    """A filter for what has exactly this value."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
+
+
+def _task(told: Any) -> Task:
+    return Task(
+        name=told.display_name or "",
+        state=_STATES.get(str(told.state), "pending"),
+        start=_time(told.start_time),
+        end=_time(told.end_time),
+    )
+
+
+def _time(told: datetime | None) -> datetime | None:
+    """A time; the server says 1970 for one that has not come yet."""
+    return told if told is not None and told.year > 1970 else None
+
+
+def _away(error: Exception) -> str | None:
+    """What an error says about a server that will be back."""
+    from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, HTTPError):
+        return f"can't be reached ({error})"
+    if isinstance(error, ApiException) and error.status in (429, 502, 503, 504):
+        return f"answers {error.status} {error.reason}"
+    return None
+
+
+def _refusal(error: Any) -> str:
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or error.reason)
+    try:
+        said = json.loads(body).get("message", body)
+    except (ValueError, AttributeError):
+        said = body
+    said = " ".join(str(said).split())[:500]
+    if error.status in (401, 403):
+        return f"refuses this account ({error.status}): put a valid token into {TOKEN_VARIABLE}; it says: {said}"
+    if error.status == 404:
+        return f"has nothing of that name (404): {said}"
+    return f"answers {error.status}: {said}"

@@ -1,0 +1,75 @@
+"""How runs on Kubeflow Pipelines are, as text and as JSON, with what the cluster says of steps that can't start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowmap.cluster import Cluster, ClusterError, connect
+from flowmap.pods import is_stuck, waits_for_room
+from flowmap_pipelines.following import outcome_of, steps_of
+from flowmap_pipelines.kubeflow import Run
+
+_STEP_LABEL, _RUN_LABEL = "flowmap/step", "pipeline/runid"
+_NO_CLUSTER = "whether pods can start is not known here: set KUBECONFIG and --namespace to look at the cluster too"
+
+
+def pods_of(cluster: Cluster, run_id: str) -> dict[str, Any]:
+    """The newest pod of each step of a run, by the step's section."""
+    chosen = f"{_RUN_LABEL}={run_id},{_STEP_LABEL}"
+    found = cluster.call(cluster.core.list_namespaced_pod, cluster.namespace, label_selector=chosen).items
+    return {
+        pod.metadata.labels[_STEP_LABEL]: pod for pod in sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
+    }
+
+
+def troubles_of(run: Run, namespace: str | None) -> dict[str, str] | None:
+    """Why steps that have not begun don't, by step; None where the cluster can't be asked."""
+    if run.has_ended:
+        return {}
+    try:
+        pods = pods_of(connect(namespace), run.run_id)
+    except ClusterError:
+        return None
+    told = {step: is_stuck(pod) or waits_for_room(pod) for step, pod in pods.items() if pod.status.phase == "Pending"}
+    return {step: trouble for step, trouble in told.items() if trouble}
+
+
+def status_text(run: Run, troubles: Mapping[str, str] | None, link: str) -> str:
+    """A run and its steps, one a line."""
+    state = outcome_of(run) if run.has_ended else run.state
+    lines = [f"{run.name}  {state}  started {run.created:%Y-%m-%d %H:%M} UTC", link]
+    for each in steps_of(run):
+        seconds = "" if each.seconds is None else f"{each.seconds:.0f} s"
+        trouble = (troubles or {}).get(each.step)
+        shown = "can't start" if trouble else each.state
+        lines.append(f"  {each.step:<18}{shown:<13}{seconds:>8}{f'   {trouble}' if trouble else ''}")
+    if troubles is None:
+        lines.append(_NO_CLUSTER)
+    return "\n".join(lines)
+
+
+def list_text(runs: Sequence[Run]) -> str:
+    """Runs, one a line, the newest first."""
+    if not runs:
+        return "no runs yet: flowmap submit starts one"
+    width = max(len(run.name) for run in runs)
+    lines = [f"{run.run_id}  {run.name:<{width}}  {run.state:<10}  {run.created:%Y-%m-%d %H:%M}" for run in runs]
+    return "\n".join(lines)
+
+
+def status_json(run: Run, troubles: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The same for programs."""
+    steps = {}
+    for each in steps_of(run):
+        steps[each.step] = {"state": each.state, "seconds": each.seconds}
+        if trouble := (troubles or {}).get(each.step):
+            steps[each.step]["trouble"] = trouble
+    return {
+        "run": run.run_id,
+        "name": run.name,
+        "state": run.state,
+        "outcome": outcome_of(run) if run.has_ended else None,
+        "created": run.created.isoformat(),
+        "steps": steps,
+    }

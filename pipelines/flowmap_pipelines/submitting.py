@@ -1,0 +1,76 @@
+"""Starts a run on Kubeflow Pipelines: the pipeline's version is uploaded once, and a key starts a run once.
+
+    run, is_new = submit(kubeflow, config, profile, images, account="flowmap", key="nightly-2026-11-25")
+
+A version is named by the digest of what was compiled, so the same configuration, profile, images and code are the same
+version. The key is part of the run's name, by which a second call finds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+
+from flowmap.config import RunConfig
+from flowmap.errors import ConfigError
+from flowmap_pipelines.compiling import compile_pipeline
+from flowmap_pipelines.images import Images
+from flowmap_pipelines.kubeflow import Kubeflow, Run
+from flowmap_pipelines.profile import Profile
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def upload(kubeflow: Kubeflow, config: RunConfig, profile: Profile, images: Images) -> tuple[str, str]:
+    """The ids of the model's pipeline and of the version that these come to."""
+    with tempfile.TemporaryDirectory(prefix="flowmap-") as folder:
+        package = Path(folder) / "pipeline.yaml"
+        compile_pipeline(config, profile, images, package)
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()[:16]
+        return kubeflow.upload(config.name, digest, package)
+
+
+def submit(
+    kubeflow: Kubeflow,
+    config: RunConfig,
+    profile: Profile,
+    images: Images,
+    *,
+    account: str | None,
+    key: str | None = None,
+) -> tuple[Run, bool]:
+    """Start a run, or find the one that was started with this key; and whether it is new.
+
+    Raises:
+        ConfigError: the key is not one, or was used with another configuration.
+    """
+    if key is not None and not _KEY.fullmatch(key):
+        raise ConfigError(f"--idempotency-key {key!r}: a key has letters, digits, `.`, `_` and `-`, at most 80 of them")
+    settings = config.to_json()
+    name = config.name if key is None else f"{config.name} {key}"
+    if key is not None and (known := _known(kubeflow, name)) is not None:
+        return _same(known, settings, key), False
+    version = upload(kubeflow, config, profile, images)
+    run = kubeflow.start(name, profile.description, version, settings, account)
+    if key is None:
+        return run, True
+    # Two that ask at once both find nothing: the run that was made first stays.
+    first = _known(kubeflow, name)
+    if first is None or first.run_id == run.run_id:
+        return run, True
+    kubeflow.cancel(run.run_id)
+    return _same(first, settings, key), False
+
+
+def _known(kubeflow: Kubeflow, name: str) -> Run | None:
+    return min(kubeflow.runs(name), key=lambda run: (run.created, run.run_id), default=None)
+
+
+def _same(run: Run, settings: str, key: str) -> Run:
+    if run.settings != settings:
+        raise ConfigError(
+            f"--idempotency-key {key} was used for run {run.run_id} with another configuration; use another key"
+        )
+    return run
