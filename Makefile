@@ -38,6 +38,10 @@ test: setup  ## Run the tests
 test-cluster: setup  ## Run the tests that need a Kubernetes, on the one KUBECONFIG points to (tests/cluster/conftest.py)
 	@$(BIN)/python -m pytest tests/cluster
 
+.PHONY: test-kfp
+test-kfp: setup  ## Run the tests that need a Kubeflow Pipelines, FLOWMAP_KFP_HOST's (tests/kubeflow/conftest.py)
+	@$(BIN)/python -m pytest tests/kubeflow
+
 .PHONY: check
 check: setup  ## Lint and format (ruff), strict types (mypy)
 	@$(BIN)/ruff check components pipelines tests benchmarks

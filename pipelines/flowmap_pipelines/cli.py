@@ -13,6 +13,7 @@ import flowmap
 from flowmap.config import load_config
 from flowmap.errors import ConfigError, FlowmapError
 from flowmap_pipelines import cluster_commands, options
+from flowmap_pipelines.schedule_commands import schedule
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -228,6 +229,7 @@ for command in (
     cluster_commands.logs,
     cluster_commands.retry,
     cluster_commands.cancel,
+    schedule,
     cluster_commands.gc,
 ):
     cli.add_command(command)

@@ -73,6 +73,19 @@ class Run:
         return self.state in ("done", "failed", "cancelled")
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring run; `cron` has Kubeflow's six fields."""
+
+    schedule_id: str
+    name: str
+    description: str
+    cron: str
+    is_enabled: bool
+    created: datetime
+    settings: str
+
+
 class Kubeflow:
     """One API server, as one account sees it.
 
@@ -160,6 +173,48 @@ class Kubeflow:
         """End a run; it takes some seconds."""
         self._ask(self._runs.run_service_terminate_run, run_id)
 
+    def schedule(
+        self,
+        name: str,
+        description: str,
+        cron: str,
+        version: tuple[str, str],
+        settings: str,
+        account: str | None,
+        *,
+        catch_up: bool,
+    ) -> Schedule:
+        """Make a schedule, which starts nothing before it is enabled, and never two runs at once."""
+        api = self._api
+        body = api.V2beta1RecurringRun(
+            experiment_id=self._experiment(),
+            display_name=name,
+            description=description,
+            service_account=account,
+            trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
+            mode=api.RecurringRunMode.DISABLE,
+            max_concurrency="1",
+            no_catchup=not catch_up,
+            **self._what(version, settings),
+        )
+        return _schedule(self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patience_s=0))
+
+    def schedules(self) -> list[Schedule]:
+        """The schedules of flowmap."""
+        ask = self._schedules.recurring_run_service_list_recurring_runs
+        found = self._ask(ask, page_size=_PAGE, experiment_id=self._experiment()).recurring_runs
+        return list(map(_schedule, found or []))
+
+    def enable(self, schedule_id: str, *, on: bool) -> None:
+        """Let a schedule start runs, or not."""
+        schedules = self._schedules
+        ask = schedules.recurring_run_service_enable_recurring_run
+        self._ask(ask if on else schedules.recurring_run_service_disable_recurring_run, schedule_id)
+
+    def delete_schedule(self, schedule_id: str) -> None:
+        """Delete it; runs of it that are still going on would never end, so there must be none."""
+        self._ask(self._schedules.recurring_run_service_delete_recurring_run, schedule_id)
+
     def log(self, run_id: str, pod: str) -> str:
         """What one of `Run.pods` printed, also when it is gone; empty when nothing is kept."""
         path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
@@ -241,6 +296,18 @@ def _task(told: Any) -> Task:
         state=_STATES.get(str(told.state), "pending"),
         start=_time(told.start_time),
         end=_time(told.end_time),
+    )
+
+
+def _schedule(told: Any) -> Schedule:
+    return Schedule(
+        schedule_id=told.recurring_run_id,
+        name=told.display_name,
+        description=told.description or "",
+        cron=told.trigger.cron_schedule.cron if told.trigger and told.trigger.cron_schedule else "",
+        is_enabled=str(told.status) == "ENABLED",
+        created=told.created_at,
+        settings=str((told.runtime_config.parameters or {}).get("settings", "")) if told.runtime_config else "",
     )
 
 

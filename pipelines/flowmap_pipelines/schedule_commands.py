@@ -1,0 +1,128 @@
+"""`flowmap schedule` and what follows it: `list`, `pause`, `resume`, `delete`, or a configuration to schedule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowmap.config import load_config
+from flowmap_pipelines import options
+from flowmap_pipelines.cluster_commands import on_kubeflow
+
+
+class _OrConfig(click.Group):
+    """A group whose first word may be a configuration's file instead of a command: then it is `set`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["set", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_OrConfig, subcommand_metavar="CONFIG | COMMAND [OPTIONS]")
+def schedule() -> None:
+    """Start runs of a configuration at fixed times, on Kubeflow Pipelines.
+
+    A model has one schedule: another of the same `name` replaces it without a gap. Two runs of it are never on at once.
+
+    \b
+        flowmap schedule flowmap.yaml --cron "0 3 * * *" --profile cluster-gpu
+        flowmap schedule pause digits
+    """
+
+
+@schedule.command("set")
+@options.CONFIG
+@options.SET
+@click.option("--cron", required=True, help="The usual five fields, in UTC: minute, hour, day, month, day of the week.")
+@options.PROFILE
+@options.IMAGES
+@on_kubeflow
+@options.ACCOUNT
+@click.option("--catch-up", is_flag=True, help="After a pause, start what was missed in it too.")
+def set_schedule(
+    config: Path,
+    overrides: tuple[str, ...],
+    cron: str,
+    profile: str,
+    images: Path,
+    kubeflow: str | None,
+    namespace: str | None,
+    service_account: str,
+    catch_up: bool,
+) -> None:
+    """Put CONFIG on a schedule (the word `set` may be left out)."""
+    from flowmap_pipelines.cron import six_fields
+    from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.profile import load_profile
+    from flowmap_pipelines.scheduling import replace
+
+    settings, how, which = load_config(config, overrides), load_profile(profile), load_images(images)
+    _, first = six_fields(cron)
+    _, before = replace(
+        _server(kubeflow, namespace), settings, how, which, cron=cron, account=service_account, catch_up=catch_up
+    )
+    replaced = ", in place of the schedule before" if before else ""
+    click.echo(f"{settings.name} runs at {cron!r}, first on {first:%Y-%m-%d at %H:%M} UTC{replaced}")
+
+
+@schedule.command("list")
+@on_kubeflow
+@options.JSON
+def list_schedules(kubeflow: str | None, namespace: str | None, as_json: bool) -> None:
+    """List the schedules there are."""
+    from flowmap_pipelines.scheduling import current
+
+    found = current(_server(kubeflow, namespace))
+    if as_json:
+        rows = [{"name": each.name, "cron": each.description, "enabled": each.is_enabled} for each in found]
+        click.echo(json.dumps(rows, sort_keys=True))
+        return
+    for each in found:
+        click.echo(f"{each.name}  {each.description}  {'on' if each.is_enabled else 'paused'}")
+    if not found:
+        click.echo('no schedules yet: flowmap schedule CONFIG --cron "0 3 * * *"')
+
+
+@schedule.command()
+@click.argument("name")
+@on_kubeflow
+def pause(name: str, kubeflow: str | None, namespace: str | None) -> None:
+    """Start no more runs of NAME until it is resumed; one that is on goes on."""
+    from flowmap_pipelines import scheduling
+
+    scheduling.pause(_server(kubeflow, namespace), name)
+    click.echo(f"{name} is paused")
+
+
+@schedule.command()
+@click.argument("name")
+@on_kubeflow
+def resume(name: str, kubeflow: str | None, namespace: str | None) -> None:
+    """Start runs of NAME again."""
+    from flowmap_pipelines import scheduling
+
+    scheduling.resume(_server(kubeflow, namespace), name)
+    click.echo(f"{name} is on")
+
+
+@schedule.command()
+@click.argument("name")
+@on_kubeflow
+def delete(name: str, kubeflow: str | None, namespace: str | None) -> None:
+    """Delete the schedule of NAME; while a run of it is on it is only paused."""
+    from flowmap_pipelines import scheduling
+
+    scheduling.delete(_server(kubeflow, namespace), name)
+    click.echo(f"the schedule of {name} is deleted")
+
+
+def _server(kubeflow: str | None, namespace: str | None) -> Any:
+    from flowmap_pipelines.kubeflow import Kubeflow
+
+    return Kubeflow(kubeflow, namespace)

@@ -1,0 +1,108 @@
+"""Runs at fixed times, started by Kubeflow Pipelines itself: one schedule for each model, by the model's name.
+
+    replace(kubeflow, config, profile, images, cron="0 3 * * *", account="flowmap", catch_up=False)
+    pause(kubeflow, "digits"); resume(kubeflow, "digits"); delete(kubeflow, "digits")
+
+A schedule is replaced without a gap and without two at once: the new one is made disabled, the old one is disabled, the
+new one is enabled. The old one is deleted when no run of it goes on any more: Kubeflow would leave such a run for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from flowmap.config import RunConfig
+from flowmap.errors import ConfigError
+from flowmap_pipelines.cron import six_fields
+from flowmap_pipelines.images import Images
+from flowmap_pipelines.kubeflow import Kubeflow, KubeflowError, Schedule
+from flowmap_pipelines.profile import Profile
+from flowmap_pipelines.submitting import upload
+
+
+def replace(
+    kubeflow: Kubeflow,
+    config: RunConfig,
+    profile: Profile,
+    images: Images,
+    *,
+    cron: str,
+    account: str | None,
+    catch_up: bool,
+) -> tuple[Schedule, list[Schedule]]:
+    """Put a model on this schedule; returns it, and what it replaces. Raises ConfigError for a wrong expression."""
+    fields, _ = six_fields(cron)
+    version = upload(kubeflow, config, profile, images)
+    before = _of(kubeflow, config.name)
+    made = kubeflow.schedule(config.name, f"{cron} UTC", fields, version, config.to_json(), account, catch_up=catch_up)
+    for old in before:
+        if old.is_enabled:
+            kubeflow.enable(old.schedule_id, on=False)
+    kubeflow.enable(made.schedule_id, on=True)
+    _delete_idle(kubeflow, before)
+    return made, before
+
+
+def current(kubeflow: Kubeflow) -> list[Schedule]:
+    """The schedule of each model, and no longer those that were replaced while a run of theirs went on."""
+    schedules = kubeflow.schedules()
+    newest: dict[str, Schedule] = {}
+    for each in sorted(schedules, key=lambda schedule: schedule.created):
+        newest[each.name] = each
+    _delete_idle(kubeflow, [each for each in schedules if each.schedule_id != newest[each.name].schedule_id])
+    return [newest[name] for name in sorted(newest)]
+
+
+def pause(kubeflow: Kubeflow, name: str) -> None:
+    """Start nothing until it is resumed."""
+    kubeflow.enable(_one(kubeflow, name).schedule_id, on=False)
+
+
+def resume(kubeflow: Kubeflow, name: str) -> None:
+    """Start runs again; what was missed is not made up for unless the schedule was made with `catch_up`."""
+    kubeflow.enable(_one(kubeflow, name).schedule_id, on=True)
+
+
+def delete(kubeflow: Kubeflow, name: str) -> None:
+    """Delete a model's schedule. Raises KubeflowError while a run of it goes on; it is paused then."""
+    schedules = _of(kubeflow, name) or [_one(kubeflow, name)]
+    for each in schedules:
+        if each.is_enabled:
+            kubeflow.enable(each.schedule_id, on=False)
+    if left := _delete_idle(kubeflow, schedules):
+        running = ", ".join(run for each in left for run in _going_on(kubeflow, each))
+        raise KubeflowError(
+            f"the schedule of {name} is paused, not deleted, because a run of it goes on, {running}: wait for its end, "
+            "or end it with `flowmap cancel`, and delete again"
+        )
+
+
+def _of(kubeflow: Kubeflow, name: str) -> list[Schedule]:
+    return [each for each in kubeflow.schedules() if each.name == name]
+
+
+def _one(kubeflow: Kubeflow, name: str) -> Schedule:
+    schedules = current(kubeflow)
+    for each in schedules:
+        if each.name == name:
+            return each
+    told = ", ".join(each.name for each in schedules) or "no schedule at all"
+    raise ConfigError(f"{name} has no schedule; there is {told}")
+
+
+def _delete_idle(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> list[Schedule]:
+    """Delete those without a run going on; returns the others."""
+    left = []
+    for each in schedules:
+        if _going_on(kubeflow, each):
+            left.append(each)
+        else:
+            kubeflow.delete_schedule(each.schedule_id)
+    return left
+
+
+def _going_on(kubeflow: Kubeflow, schedule: Schedule) -> list[str]:
+    """Ids of its runs that have not ended."""
+    since = takewhile(lambda run: run.created >= schedule.created, kubeflow.runs())
+    return [run.run_id for run in since if run.schedule_id == schedule.schedule_id and not run.has_ended]

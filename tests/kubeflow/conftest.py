@@ -1,0 +1,98 @@
+"""A real Kubeflow Pipelines: FLOWMAP_KFP_HOST. Not part of `make test`; `make test-kfp` runs it.
+
+FLOWMAP_KFP_HOST         its API's URL
+FLOWMAP_KFP_NAMESPACE    where it runs pods, without those of anybody else's flowmap; `kubeflow` unless told
+and all that tests/cluster/conftest.py names.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+
+from flowmap_pipelines.images import Images
+from flowmap_pipelines.profile import shipped_profiles
+from tests.cli import COMMAND
+from tests.cluster.conftest import core, images, needed, store_url  # noqa: F401
+from tests.go_programs import go_program
+from tests.minio_server import CREDENTIALS
+from tests.pipeline.runs import CONFIG
+
+
+class Flowmap:
+    """The command line, as somebody who uses this Kubeflow has it."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self._environment = folder, {**os.environ, **environment}
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        """What a command prints. It has to end with this status."""
+        done = self.try_(*words)
+        assert done.returncode == status, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def try_(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, *words]
+        return subprocess.run(
+            command, env=self._environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=1500
+        )
+
+    def submit(self, *words: str, status: int = 0) -> dict[str, Any]:
+        told = self("submit", "tiny.yaml", "--profile", "profile.yaml", "--json", *words, status=status)
+        found: dict[str, Any] = json.loads(told)
+        return found
+
+
+@pytest.fixture(scope="session")
+def namespace() -> str:
+    return os.environ.get("FLOWMAP_KFP_NAMESPACE", "kubeflow")
+
+
+@pytest.fixture(scope="session")
+def flowmap(
+    core: client.CoreV1Api,  # noqa: F811
+    namespace: str,
+    images: Images,  # noqa: F811
+    store_url: str,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Flowmap]:
+    """The chart and its Secrets in Kubeflow's namespace, a small profile and the tiny configuration in a folder."""
+    host = needed("FLOWMAP_KFP_HOST", "there is no Kubeflow Pipelines to test on")
+    folder = tmp_path_factory.mktemp("user")
+    keys = dict(zip(("access-key", "secret-key"), CREDENTIALS.values(), strict=True))
+    secrets = ("flowmap-store", "flowmap-registry")
+    for secret in secrets:
+        core.create_namespaced_secret(namespace, {"metadata": {"name": secret}, "stringData": keys})
+    endpoint = store_url.partition("endpoint=")[2]
+    given = {"store": {"endpoint": endpoint}, "image": images.cpu, "training": {"enabled": True}}
+    (folder / "values.yaml").write_text(yaml.safe_dump(given))
+    helm = go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
+    chart = Path(__file__).parents[2] / "charts" / "flowmap"
+    release = [str(helm), "--namespace", namespace]
+    subprocess.run([*release, "install", "flowmap", str(chart), "--values", folder / "values.yaml"], check=True)
+    (folder / "images.lock").write_text(f"cpu: {images.cpu}\ntrain: {images.train}\n")
+    (folder / "images").mkdir()
+    (folder / "images.lock").rename(folder / "images" / "images.lock")
+    (folder / "profile.yaml").write_text(yaml.safe_dump(small_profile()))
+    (folder / "tiny.yaml").write_text(CONFIG)
+    environment = {"FLOWMAP_KFP_HOST": host, "FLOWMAP_NAMESPACE": namespace, "FLOWMAP_STORE": store_url}
+    yield Flowmap(folder, environment)
+    subprocess.run([*release, "uninstall", "flowmap"], check=True)
+    for secret in secrets:
+        core.delete_namespaced_secret(secret, namespace)
+
+
+def small_profile() -> dict[str, Any]:
+    """cluster-cpu with so little reserved that a node with two cores has room for two steps beside everything else."""
+    profile: dict[str, Any] = yaml.safe_load(shipped_profiles()["cluster-cpu"].read_text())
+    small = {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "4Gi"}}
+    profile["defaults"] |= small
+    for step in profile["steps"].values():
+        step |= small
+    return profile
