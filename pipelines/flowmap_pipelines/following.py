@@ -54,7 +54,13 @@ def steps_of(run: Run) -> list[StepState]:
         step = task.name.replace("-", "_")
         if step in _KNOWN and (step not in found or task.end is None or task.state == "failed"):
             found[step] = task
-    return [StepState(step, found[step].state, found[step].start, found[step].end) for step in _KNOWN if step in found]
+    return [_state(step, found[step], run.has_ended) for step in _KNOWN if step in found]
+
+
+def _state(step: str, task: Task, run_has_ended: bool) -> StepState:
+    if run_has_ended and task.state == "pending":  # the server never says that a step will not run any more
+        return StepState(step, "skipped", None, None)
+    return StepState(step, task.state, task.start, task.end)
 
 
 def outcome_of(run: Run) -> str:
@@ -96,12 +102,14 @@ def why_failed(kubeflow: Kubeflow, run: Run) -> str:
 
 def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:
     """What a step printed, of its last attempt; its own lines say which pod was its."""
-    found = ""
+    found = unknown = ""
     for pod in run.pods:
         log = kubeflow.log(run.run_id, pod)
         if f'"step": "{step.section}"' in log or f'"message": "{step.section}:' in log:
             found = log
-    return found
+        elif '"step": "' not in log:  # it failed before it came to the step's own code
+            unknown = log
+    return found or unknown
 
 
 def _last_words(log: Sequence[str]) -> str:

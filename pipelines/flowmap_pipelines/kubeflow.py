@@ -222,7 +222,7 @@ class Kubeflow:
             told = self._ask(self._client.call_api, path, "GET", auth_settings=["Bearer"], _preload_content=False)
         except KubeflowError:
             return ""
-        return str(told[0].data.decode(errors="replace"))
+        return str(told.data.decode(errors="replace"))
 
     def _pipeline(self, name: str) -> str:
         """The id of the pipeline, made when there is none."""
