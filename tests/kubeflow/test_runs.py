@@ -13,6 +13,7 @@ from flowmap_pipelines.profile import STEPS
 from tests.kubeflow.conftest import Flowmap
 from tests.pipeline.runs import run
 
+KEY = f"first-{time.time_ns()}"
 # No distance to keep from the base map: the reward is hacked, and the judge sees it.
 HACKED = [
     "name=hacked",
@@ -23,7 +24,7 @@ HACKED = [
 @pytest.fixture(scope="module")
 def first(flowmap: Flowmap) -> str:
     """The id of a run that promoted a model."""
-    told = flowmap.submit("--wait", "--idempotency-key", "first")
+    told = flowmap.submit("--wait", "--idempotency-key", KEY)
     assert told["outcome"] == "promoted"
     return str(told["run"])
 
@@ -47,9 +48,9 @@ def test_logs_are_there_with_and_without_the_pods(flowmap: Flowmap, first: str) 
 
 
 def test_the_same_key_is_the_same_run(flowmap: Flowmap, first: str) -> None:
-    assert flowmap.submit("--idempotency-key", "first")["run"] == first
+    assert flowmap.submit("--idempotency-key", KEY)["run"] == first
     refused = flowmap.try_(
-        *("submit", "tiny.yaml", "--profile", "profile.yaml", "--idempotency-key", "first", "--set"),
+        *("submit", "tiny.yaml", "--profile", "profile.yaml", "--idempotency-key", KEY, "--set"),
         "grpo_finetuning.rollouts=10",
     )
     assert refused.returncode == 2
