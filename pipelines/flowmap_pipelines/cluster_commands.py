@@ -166,7 +166,7 @@ def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: b
         flowmap gc --cluster --dry-run
     """
     from flowmap.cluster import connect
-    from flowmap_pipelines.reaping import delete_left, find_left
+    from flowmap.reaping import delete_left, find_left
 
     there = connect(namespace)
     left = find_left(there, duration(unseen, "--unseen"), duration(ended, "--ended"))

@@ -8,15 +8,17 @@ from typing import Any
 from flowmap.config import RunConfig
 from flowmap.lineage.record import RUN_VARIABLE
 from flowmap.progress import FORMAT_VARIABLE
+from flowmap.run_end.ending import WEBHOOK_VARIABLE
 from flowmap.step import STORE_VARIABLE
 from flowmap.training.launcher import TRAINJOB_VARIABLE
 from flowmap.training.trainjob import POD_VARIABLE, TrainJobSettings
 from flowmap_pipelines.images import Images
-from flowmap_pipelines.profile import Profile, StepProfile, TrainJob, amount
-from flowmap_pipelines.training_pipeline import make_pipeline
+from flowmap_pipelines.profile import Profile, Resources, StepProfile, TrainJob, amount
+from flowmap_pipelines.training_pipeline import RUN_END, make_pipeline
 
 _SCRATCH = "/scratch"
 _SECRET_KEYS = {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"}
+_WEBHOOK_SECRET = "flowmap-webhook"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
@@ -35,7 +37,7 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     """Give a step's task all that the profile says; nothing else in this project touches a task."""
     from kfp import kubernetes
 
-    step = profile.step(section)
+    step = run_end_profile(profile) if section == RUN_END else profile.step(section)
     task.set_container_image(images.of(step.image))
     _set_resources(task, step)
     retries = step.retries
@@ -59,12 +61,22 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
         task.set_env_variable(variable, _SCRATCH)
     task.set_env_variable(FORMAT_VARIABLE, "json")
+    if section == RUN_END:
+        kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": WEBHOOK_VARIABLE}, optional=True)
     if step.trainjob is not None:
         task.set_env_variable(TRAINJOB_VARIABLE, _train_job(step.trainjob, images.of(step.image)).model_dump_json())
         kubernetes.use_field_path_as_env(task, POD_VARIABLE, "metadata.name")
     kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
     kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": STORE_VARIABLE})
     kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)
+
+
+def run_end_profile(profile: Profile) -> StepProfile:
+    """What the exit handler gets: little, for it is lost where its pod can't start at once."""
+    like = profile.step("data_prep")
+    small = {"requests": Resources(cpu="50m", memory="256Mi"), "limits": Resources(cpu="1", memory="1Gi")}
+    trainjob = profile.step("grpo_finetuning").trainjob
+    return like.model_copy(update={**small, "gpu": None, "queue": None, "timeout_s": 600, "trainjob": trainjob})
 
 
 def _train_job(profile: TrainJob, image: str) -> TrainJobSettings:

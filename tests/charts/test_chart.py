@@ -122,7 +122,7 @@ def test_the_account_may_read_one_secret_and_no_more(helm: Path, tmp_path: Path)
         ("workflowtaskresults", "create", "patch"): None,
         ("configmaps", "get"): ["kfp-launcher"],
         ("secrets", "get"): ["train"],
-        ("trainjobs", "create", "get", "patch", "delete"): None,
+        ("trainjobs", "create", "get", "list", "patch", "delete"): None,
         ("pods", "get", "list"): None,
         ("pods/log", "get"): None,
         ("events", "list"): None,

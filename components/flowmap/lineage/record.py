@@ -19,6 +19,7 @@ from flowmap.artifacts.manifest import sha256_of
 from flowmap.artifacts.store import ObjectStore
 
 RUN_VARIABLE = "FLOWMAP_RUN_ID"
+_SUMMARY = "summary.json"
 _LIBRARIES = ("flowmap", "torch", "deepspeed", "numpy", "kfp", "great-expectations")
 
 
@@ -85,9 +86,15 @@ def record_step(
     return record
 
 
+def summary_name(run_id: str) -> str:
+    """Where a run on a cluster leaves its summary, beside its steps' records."""
+    return f"runs/{run_id}/{_SUMMARY}"
+
+
 def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
     """What each step of a run did, by the step's name, in the order they finished."""
-    records = [StepRecord.model_validate_json(store.get(name)) for name in store.names(f"runs/{run_id}")]
+    names = [name for name in store.names(f"runs/{run_id}") if not name.endswith(f"/{_SUMMARY}")]
+    records = [StepRecord.model_validate_json(store.get(name)) for name in names]
     return {record.step: record for record in sorted(records, key=lambda record: record.finished_at)}
 
 

@@ -1,0 +1,1 @@
+"""What is done when a run on a cluster has ended, however it did."""

@@ -1,0 +1,104 @@
+"""The exit handler: a summary whatever happened, and a notification without a secret in it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.config import RunConfig
+from flowmap.lineage.record import RUN_VARIABLE, record_step, run_records
+from flowmap.run_end.ending import WEBHOOK_VARIABLE, end_run, notify
+from flowmap.step import STORE_VARIABLE
+
+SETTINGS = RunConfig(name="digits").to_json()
+PUBLISHED = {"outcome": "published", "version": 4, "alias": "production"}
+
+
+class Webhook(HTTPServer):
+    """Keeps what it was told, and answers with `status`."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+        self.status = 200
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/services/secret-path"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        self.server.told.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    server = Webhook()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(RUN_VARIABLE, "run-7")
+    store = LocalStore(tmp_path)
+    for step, reused in (("data_prep", True), ("registry_push", False)):
+        nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
+        record_step(store, step=step, step_digest="d", output=f"{step}-made", reused=reused, wall_s=12.3, **nothing)
+    store.put(f"{artifact_prefix('registry_push-made')}/outcome.json", json.dumps(PUBLISHED).encode())
+    return store
+
+
+def summary(store: LocalStore) -> dict[str, object]:
+    found: dict[str, object] = json.loads(store.get("runs/run-7/summary.json"))
+    return found
+
+
+def test_a_run_that_is_done_is_summarised_and_told(
+    store: LocalStore, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WEBHOOK_VARIABLE, webhook.url)
+    end_run(SETTINGS, "COMPLETE")
+    assert summary(store)["state"] == "done"
+    assert summary(store)["version"] == 4
+    (told,) = map(json.loads, webhook.told)
+    assert told == {
+        "text": "flowmap: digits published as digits@4; run run-7; data_prep reused, registry_push 12 s",
+    }
+    assert set(run_records(store, "run-7")) == {"data_prep", "registry_push"}  # the summary is none of them
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("FAILED", "failed"), ("RUNNING", "cancelled")])
+def test_a_run_that_failed_or_was_cancelled_is_told_so(store: LocalStore, state: str, outcome: str) -> None:
+    end_run(SETTINGS, state)
+    assert summary(store)["outcome"] == outcome
+    assert "version" not in summary(store)
+
+
+def test_a_webhook_that_does_not_take_it_is_no_failure_and_stays_secret(
+    store: LocalStore, webhook: Webhook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    webhook.status = 500
+    notify(webhook.url, "text")
+    notify("http://127.0.0.1:1/services/secret-path", "text")
+    notify("no url with secret-path", "text")
+    told = capsys.readouterr().err
+    assert "answers 500" in told
+    assert told.count("nobody was notified") == 3
+    assert "secret-path" not in told
