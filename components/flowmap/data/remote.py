@@ -1,0 +1,64 @@
+"""Data in an object store: `s3://bucket/prefix?endpoint=http://host:port`, where a setting may name a folder or a file.
+
+Their digest is that of the names and entity tags, which a listing tells: nothing is downloaded to see whether data
+changed. The credentials are those of the store's environment variables.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlparse, urlunparse
+
+from flowmap.artifacts.manifest import canonical_json, sha256_of
+from flowmap.artifacts.s3_store import S3Store
+from flowmap.errors import DataError
+
+_FILES = (".npz", ".csv", ".parquet")
+_PARALLEL = 8
+
+
+def is_remote(source: str) -> bool:
+    """Whether a setting names data in an object store."""
+    return source.startswith("s3://")
+
+
+def remote_digest(source: str) -> str:
+    """What decides whether the data changed. Raises DataError when there are none."""
+    _, tags = _look(source)
+    return sha256_of(canonical_json(tags))
+
+
+def fetch_source(source: str, folder: Path) -> Path:
+    """Download what a setting names into `folder`; returns the file, or the folder itself."""
+    store, tags = _look(source)
+
+    def download(name: str) -> None:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            file.writelines(store.chunks(name))
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        list(pool.map(download, tags))
+    return folder / next(iter(tags)) if _file_of(source) else folder
+
+
+def _look(source: str) -> tuple[S3Store, dict[str, str]]:
+    """The store below which the data lie, and the entity tag of each of its objects that belongs to them."""
+    file = _file_of(source)
+    parsed = urlparse(source)
+    above = parsed.path.rpartition("/")[0] if file else parsed.path
+    store = S3Store.from_url(urlunparse(parsed._replace(path=above)))
+    tags = store.entity_tags(file)
+    if not tags:
+        raise DataError(f"data_prep: {source}: there is no such object, and none below it")
+    if outside := [name for name in tags if ".." in name.split("/")]:
+        raise DataError(f"data_prep: {source}: {len(outside)} names lead out of the folder, such as {outside[0]!r}")
+    return store, tags
+
+
+def _file_of(source: str) -> str:
+    """The name of the one file that is meant; empty for a folder."""
+    name = urlparse(source).path.rpartition("/")[2]
+    return name if name.endswith(_FILES) else ""
