@@ -30,6 +30,7 @@ def on_kubeflow(command: Command) -> Command:
 @options.ACCOUNT
 @click.option("--wait", is_flag=True, help="Follow the run to its end, and end with its status: 0, 1 or 3.")
 @click.option("--idempotency-key", "key", metavar="KEY", help="The same key again finds the same run.")
+@click.option("--on-change", is_flag=True, help="Only when the data or CONFIG changed since the last such run.")
 @options.JSON
 def submit(
     config: Path,
@@ -41,12 +42,16 @@ def submit(
     service_account: str,
     wait: bool,
     key: str | None,
+    on_change: bool,
     as_json: bool,
 ) -> int:
     """Start a run of CONFIG on Kubeflow Pipelines and print its link.
 
     What is compiled is uploaded as a version of the pipeline that has the configuration's name, once. With --wait the
     status is 0 when the model was promoted, 3 when the gate rejected it, and 1 when a step failed.
+
+    With --on-change the run is the one that this CONFIG and these data already had, if any; what failed of it is run
+    again.
 
     \b
         flowmap submit examples/digits.yaml --profile cluster-gpu --wait
@@ -55,13 +60,17 @@ def submit(
     from flowmap_pipelines.images import load_images
     from flowmap_pipelines.kubeflow import Kubeflow
     from flowmap_pipelines.profile import load_profile
+    from flowmap_pipelines.submitting import change_key
     from flowmap_pipelines.submitting import submit as start
 
+    if on_change and key is not None:
+        raise click.UsageError("--on-change and --idempotency-key: one of them says when a run is the same, not both")
     settings, how, which = load_config(config, overrides), load_profile(profile), load_images(images)
     server = Kubeflow(kubeflow, namespace)
-    run, is_new = start(server, settings, how, which, account=service_account, key=key)
+    key = change_key(settings) if on_change else key
+    run, is_new = start(server, settings, how, which, account=service_account, key=key, again_if_failed=on_change)
     click.echo(f"{'started' if is_new else 'known already'}: {server.link(run.run_id)}", err=as_json)
-    return _finish(server, run.run_id, wait, as_json)
+    return _finish(server, run.run_id, namespace, wait, as_json)
 
 
 @click.command()
@@ -121,7 +130,7 @@ def retry(run_id: str, kubeflow: str | None, namespace: str | None, wait: bool, 
     server = Kubeflow(kubeflow, namespace)
     server.retry(run_id)
     click.echo(f"retried: {server.link(run_id)}", err=as_json)
-    return _finish(server, run_id, wait, as_json)
+    return _finish(server, run_id, namespace, wait, as_json)
 
 
 @click.command()
@@ -136,12 +145,12 @@ def cancel(run_id: str, kubeflow: str | None, namespace: str | None) -> None:
         click.echo(line)
 
 
-def _finish(server: Any, run_id: str, wait: bool, as_json: bool) -> int:
+def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json: bool) -> int:
     """Wait for the run where that is wanted, say what came of it, and return the status to end with."""
     from flowmap_pipelines.following import exit_code_of, follow, outcome_of, why_failed
-    from flowmap_pipelines.run_status import status_json
+    from flowmap_pipelines.run_status import status_json, troubles_of
 
-    run = follow(server, run_id) if wait else server.run(run_id)
+    run = follow(server, run_id, lambda run: troubles_of(run, namespace) or {}) if wait else server.run(run_id)
     if as_json:
         click.echo(json.dumps({**status_json(run), "link": server.link(run_id)}, sort_keys=True))
     elif wait:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -76,8 +76,11 @@ def exit_code_of(run: Run) -> int:
     return _OUTCOMES[outcome_of(run)]
 
 
-def follow(kubeflow: Kubeflow, run_id: str) -> Run:
-    """Wait for a run to end, and say what becomes of its steps meanwhile."""
+def follow(kubeflow: Kubeflow, run_id: str, troubles: Callable[[Run], Mapping[str, str]]) -> Run:
+    """Wait for a run to end, and say what becomes of its steps meanwhile.
+
+    `troubles` says why steps of the run can't start, by step: Kubeflow itself never does, and waits.
+    """
     told: dict[str, str] = {}
     while True:
         run = kubeflow.run(run_id)
@@ -88,6 +91,10 @@ def follow(kubeflow: Kubeflow, run_id: str) -> Run:
                 say(f"{each.step}: {each.state}{took}")
         if run.has_ended:
             return run
+        for step, trouble in troubles(run).items():
+            if told.get(f"{step} can't start") != trouble:
+                told[f"{step} can't start"] = trouble
+                say(f"{step} can't start: {trouble}")
         time.sleep(_POLL_S)
 
 

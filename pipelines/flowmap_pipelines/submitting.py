@@ -13,7 +13,9 @@ import re
 import tempfile
 from pathlib import Path
 
+from flowmap.artifacts.manifest import canonical_json, sha256_of
 from flowmap.config import RunConfig
+from flowmap.data.external import external_digests
 from flowmap.errors import ConfigError
 from flowmap_pipelines.compiling import compile_pipeline
 from flowmap_pipelines.images import Images
@@ -32,6 +34,12 @@ def upload(kubeflow: Kubeflow, config: RunConfig, profile: Profile, images: Imag
         return kubeflow.upload(config.name, digest, package)
 
 
+def change_key(config: RunConfig) -> str:
+    """A key that changes with the configuration and with the data that it names. Raises DataError without data."""
+    told = {"settings": config.to_json(), "data": external_digests(config)}
+    return f"change-{sha256_of(canonical_json(told))[:16]}"
+
+
 def submit(
     kubeflow: Kubeflow,
     config: RunConfig,
@@ -40,8 +48,11 @@ def submit(
     *,
     account: str | None,
     key: str | None = None,
+    again_if_failed: bool = False,
 ) -> tuple[Run, bool]:
     """Start a run, or find the one that was started with this key; and whether it is new.
+
+    With `again_if_failed` what failed of the run that is found is run again.
 
     Raises:
         ConfigError: the key is not one, or was used with another configuration.
@@ -51,7 +62,10 @@ def submit(
     settings = config.to_json()
     name = config.name if key is None else f"{config.name} {key}"
     if key is not None and (known := _known(kubeflow, name)) is not None:
-        return _same(known, settings, key), False
+        run = _same(known, settings, key)
+        if again_if_failed and run.state in ("failed", "cancelled"):
+            kubeflow.retry(run.run_id)
+        return run, False
     version = upload(kubeflow, config, profile, images)
     run = kubeflow.start(name, profile.description, version, settings, account)
     if key is None:

@@ -30,6 +30,14 @@ EVERYTHING: dict[str, Any] = {
     "kfpLauncher": {"enabled": True},
     "resourceQuota": {"enabled": True},
     "localQueue": {"enabled": True, "clusterQueue": "gpus"},
+    "reaper": {"unseen": "30m"},
+    "retraining": {
+        "enabled": True,
+        "timeZone": "Europe/Paris",
+        "config": "name: digits\n",
+        "images": f"cpu: {IMAGE}\ntrain: {IMAGE}\n",
+        "onlyOnChange": True,
+    },
     "training": {"enabled": True, "nodeSelector": {"example.com/pool": "gpu"}},
 }
 RENDERINGS = {"smallest": SMALLEST, "everything": EVERYTHING}
@@ -79,6 +87,10 @@ def test_it_lints_and_renders_as_its_golden_file(helm: Path, tmp_path: Path, nam
         ({"localQueue": {"enabled": True}}, "localQueue.clusterQueue"),
         ({"networkPolicy": {"store": {"ports": [0]}}}, "networkPolicy.store.ports"),
         ({"resourcequota": {}}, "resourcequota"),
+        ({"retraining": {"enabled": True}}, "retraining.config"),
+        ({"retraining": {"schedule": "0 0 3 * * *"}}, "retraining.schedule"),
+        ({"reaper": {"unseen": "soon"}}, "reaper.unseen"),
+        ({"training": {"scratch": "much"}}, "training.scratch"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: Path, tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -103,27 +115,73 @@ def test_profiles_name_what_the_chart_makes(helm: Path, tmp_path: Path) -> None:
         assert {step.store_secret for step in profile.steps.values()} == set(secrets)
 
 
-def test_test_pods_are_unprivileged(helm: Path, tmp_path: Path) -> None:
-    pods = [each["spec"] for each in render(helm, tmp_path, EVERYTHING) if each["kind"] == "Pod"]
-    assert len(pods) == 2
-    for pod in pods:
+def pod_specs(rendered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of everything that runs pods, by kind and name."""
+    found = {}
+    for each in rendered:
+        name = f"{each['kind']} {each['metadata']['name']}"
+        if each["kind"] == "Pod":
+            found[name] = each["spec"]
+        elif each["kind"] == "CronJob":
+            found[name] = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        elif each["kind"] == "TrainingRuntime":
+            (job,) = each["spec"]["template"]["spec"]["replicatedJobs"]
+            found[name] = job["template"]["spec"]["template"]["spec"]
+    return found
+
+
+def test_everything_that_runs_is_unprivileged(helm: Path, tmp_path: Path) -> None:
+    pods = pod_specs(render(helm, tmp_path, EVERYTHING))
+    assert len(pods) == 5
+    for name, pod in pods.items():
         context = pod["containers"][0]["securityContext"]
-        assert pod["securityContext"]["runAsNonRoot"]
-        assert context["readOnlyRootFilesystem"]
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert not context["allowPrivilegeEscalation"]
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert context["readOnlyRootFilesystem"], name
+        assert context["capabilities"] == {"drop": ["ALL"]}, name
+        assert not context["allowPrivilegeEscalation"], name
 
 
-def test_the_account_may_read_one_secret_and_no_more(helm: Path, tmp_path: Path) -> None:
-    """The registry's credentials reach its step as environment; no step's account can read them by itself."""
-    (role,) = [each for each in render(helm, tmp_path, EVERYTHING) if each["kind"] == "Role"]
-    allowed = {(rule["resources"][0], *rule["verbs"]): rule.get("resourceNames") for rule in role["rules"]}
-    assert allowed == {
+def roles(helm: Path, tmp_path: Path, values: dict[str, Any]) -> dict[str, dict[Any, Any]]:
+    """What each Role allows, by its name."""
+    return {
+        each["metadata"]["name"]: {
+            (rule["resources"][0], *rule["verbs"]): rule.get("resourceNames") for rule in each["rules"]
+        }
+        for each in render(helm, tmp_path, values)
+        if each["kind"] == "Role"
+    }
+
+
+def test_the_accounts_may_do_what_they_must_and_no_more(helm: Path, tmp_path: Path) -> None:
+    """The registry's credentials reach its step as environment; no account can read them by itself."""
+    assert roles(helm, tmp_path, EVERYTHING) == {
+        "trainer": {
+            ("workflowtaskresults", "create", "patch"): None,
+            ("configmaps", "get"): ["kfp-launcher"],
+            ("secrets", "get"): ["train"],
+            ("trainjobs", "create", "get", "list", "patch", "delete"): None,
+            ("pods", "get", "list"): None,
+            ("pods/log", "get"): None,
+            ("events", "list"): None,
+        },
+        "trainer-reaper": {("trainjobs", "list", "delete"): None, ("pods", "list", "delete"): None},
+    }
+
+
+def test_the_launcher_reads_kubeflows_own_secret_where_the_chart_does_not_set_it_up(helm: Path, tmp_path: Path) -> None:
+    assert roles(helm, tmp_path, SMALLEST)["flowmap"] == {
         ("workflowtaskresults", "create", "patch"): None,
         ("configmaps", "get"): ["kfp-launcher"],
-        ("secrets", "get"): ["train"],
-        ("trainjobs", "create", "get", "list", "patch", "delete"): None,
-        ("pods", "get", "list"): None,
-        ("pods/log", "get"): None,
-        ("events", "list"): None,
+        ("secrets", "get"): ["mlpipeline-minio-artifact"],
     }
+
+
+def test_retraining_submits_what_it_was_given(helm: Path, tmp_path: Path) -> None:
+    rendered = render(helm, tmp_path, EVERYTHING)
+    (job,) = [each["spec"] for each in rendered if each["kind"] == "CronJob" and "timeZone" in each["spec"]]
+    command = job["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert job["timeZone"] == "Europe/Paris"
+    assert command[:3] == ["flowmap", "submit", "/config/flowmap.yaml"]
+    assert {"--profile=cluster-gpu", "--namespace=ml", "--service-account=trainer", "--on-change"} <= set(command)
+    files = next(each["data"] for each in rendered if each["metadata"]["name"] == "release-retraining")
+    assert files == {"flowmap.yaml": "name: digits\n", "images.lock": f"cpu: {IMAGE}\ntrain: {IMAGE}\n"}

@@ -12,3 +12,25 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "flowmap.storeUrl" -}}
 s3://{{ .Values.store.bucket }}{{ with .Values.store.prefix }}/{{ . }}{{ end }}?endpoint={{ .Values.store.endpoint }}
 {{- end -}}
+
+{{/* What a restricted namespace asks of a pod that this chart runs itself. */}}
+{{- define "flowmap.restrictedPod" -}}
+restartPolicy: Never
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* ... and of its container. */}}
+{{- define "flowmap.restrictedContainer" -}}
+workingDir: /scratch
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+resources:
+  requests: {cpu: 50m, memory: 256Mi}
+  limits: {cpu: "1", memory: 1Gi}
+{{- end -}}
