@@ -211,12 +211,27 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
 @cli.command()
 @options.ROOT
 @options.STORE
-def doctor(root: Path, store: str | None) -> int:
-    """Say what is installed, what a run would use, what is missing and how to get it; status 1 when something is."""
-    from flowmap_pipelines.doctor import examine
+@click.option("--cluster", is_flag=True, help="Look at Kubernetes and Kubeflow instead of this machine.")
+@options.KUBEFLOW
+@options.NAMESPACE
+@options.ACCOUNT
+def doctor(
+    root: Path, store: str | None, cluster: bool, kubeflow: str | None, namespace: str | None, service_account: str
+) -> int:
+    """Say what is installed, what a run would use, what is missing and how to get it; status 1 when something is.
 
+    With --cluster: reachability, versions, clocks, what the account may do, GPU nodes, the store and its policy.
+    """
+    if cluster:
+        from flowmap_pipelines.doctor_cluster import examine_cluster
+
+        findings = examine_cluster(namespace, kubeflow, service_account, store)
+    else:
+        from flowmap_pipelines.doctor import examine
+
+        findings = examine(root, store)
     missing = 0
-    for finding in examine(root, store):
+    for finding in findings:
         mark = {True: "ok     ", False: "MISSING", None: "       "}[finding.ok]
         click.echo(f"{mark}  {finding.what:<20}{finding.told}")
         missing += finding.ok is False

@@ -132,7 +132,7 @@ def pod_specs(rendered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def test_everything_that_runs_is_unprivileged(helm: Path, tmp_path: Path) -> None:
     pods = pod_specs(render(helm, tmp_path, EVERYTHING))
-    assert len(pods) == 5
+    assert len(pods) == 6
     for name, pod in pods.items():
         context = pod["containers"][0]["securityContext"]
         assert pod["securityContext"]["runAsNonRoot"], name

@@ -96,8 +96,9 @@ def chart(
     values.write_text(yaml.safe_dump(given))
     path = Path(__file__).parents[2] / "charts" / "flowmap"
 
-    def call(verb: str, *options: str) -> subprocess.CompletedProcess[str]:
-        told = [str(path), "--values", str(values)] if verb in ("install", "upgrade") else []
+    def call(verb: str, *options: str, package: Path | None = None) -> subprocess.CompletedProcess[str]:
+        told = [str(package)] if package else [str(path), "--values", str(values)]
+        told = told if verb in ("install", "upgrade") else []
         command = [str(helm), verb, "flowmap", *told, "--namespace", namespace, *options]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
