@@ -246,6 +246,7 @@ for command in (
     cluster_commands.cancel,
     schedule,
     cluster_commands.gc,
+    cluster_commands.metrics,
 ):
     cli.add_command(command)
 

@@ -187,6 +187,26 @@ def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: b
         click.echo(f"nothing is left over in namespace {there.namespace}")
 
 
+@click.command()
+@options.ROOT
+@options.STORE
+@click.option("--serve", type=click.IntRange(1, 65535), metavar="PORT", help="Serve them at /metrics instead.")
+def metrics(root: Path, store: str | None, serve: int | None) -> None:
+    """Print what the runs on a cluster came to, as metrics for Prometheus; or serve them, as the chart does."""
+    from prometheus_client import generate_latest, start_http_server
+
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.metrics import registry_of
+
+    registry = registry_of(store_of(root, store))
+    if serve is None:
+        click.echo(generate_latest(registry).decode(), nl=False)
+        return
+    _, thread = start_http_server(serve, registry=registry)
+    click.echo(f"serving http://0.0.0.0:{serve}/metrics")
+    thread.join()
+
+
 def duration(text: str, option: str) -> timedelta:
     """What `90s`, `15m`, `24h` or `7d` stands for. Raises click.BadParameter."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

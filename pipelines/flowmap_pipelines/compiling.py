@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowmap.config import RunConfig
-from flowmap.lineage.record import RUN_VARIABLE
+from flowmap.lineage.record import GPUS_VARIABLE, RUN_VARIABLE
 from flowmap.progress import FORMAT_VARIABLE
 from flowmap.run_end.ending import WEBHOOK_VARIABLE
 from flowmap.step import STORE_VARIABLE
@@ -66,6 +66,7 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     if step.trainjob is not None:
         task.set_env_variable(TRAINJOB_VARIABLE, _train_job(step.trainjob, images.of(step.image)).model_dump_json())
         kubernetes.use_field_path_as_env(task, POD_VARIABLE, "metadata.name")
+    task.set_env_variable(GPUS_VARIABLE, str(_gpus(step)))
     kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
     kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": STORE_VARIABLE})
     kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)
@@ -91,6 +92,13 @@ def _train_job(profile: TrainJob, image: str) -> TrainJobSettings:
         deadline_s=profile.deadline_s,
         labels={} if profile.queue is None else {_QUEUE_LABEL: profile.queue},
     )
+
+
+def _gpus(step: StepProfile) -> int:
+    """How many GPUs a step holds, on all its nodes."""
+    if step.trainjob is not None:
+        return step.trainjob.nodes * (step.trainjob.gpu.count if step.trainjob.gpu else 0)
+    return step.gpu.count if step.gpu else 0
 
 
 def _set_resources(task: Any, step: StepProfile) -> None:

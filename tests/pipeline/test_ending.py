@@ -7,13 +7,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.config import RunConfig
-from flowmap.lineage.record import RUN_VARIABLE, record_step, run_records
+from flowmap.lineage.record import GPUS_VARIABLE, RUN_VARIABLE, record_step, run_records
 from flowmap.run_end.ending import WEBHOOK_VARIABLE, end_run, notify
 from flowmap.step import STORE_VARIABLE
+from flowmap_pipelines.metrics import registry_of
 
 SETTINGS = RunConfig(name="digits").to_json()
 PUBLISHED = {"outcome": "published", "version": 4, "alias": "production"}
@@ -102,3 +104,19 @@ def test_a_webhook_that_does_not_take_it_is_no_failure_and_stays_secret(
     assert "answers 500" in told
     assert told.count("nobody was notified") == 3
     assert "secret-path" not in told
+
+
+def test_metrics_count_every_run_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GPUS_VARIABLE, "8")
+    registry = registry_of(store)
+    end_run(SETTINGS, "COMPLETE")
+    for run_id in ("run-8", "run-9"):
+        monkeypatch.setenv(RUN_VARIABLE, run_id)
+        nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
+        record_step(store, step="grpo_finetuning", step_digest="d", output="o", reused=False, wall_s=100, **nothing)
+        end_run(SETTINGS, "FAILED")
+        text = generate_latest(registry).decode()
+    assert 'flowmap_runs_total{model="digits",outcome="published"} 1.0' in text
+    assert 'flowmap_runs_total{model="digits",outcome="failed"} 2.0' in text
+    assert 'flowmap_steps_total{model="digits",reused="true",step="data_prep"} 1.0' in text
+    assert 'flowmap_gpu_seconds_total{model="digits",step="grpo_finetuning"} 1600.0' in text

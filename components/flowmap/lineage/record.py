@@ -5,10 +5,11 @@ Run id, times, host and library versions live here and nowhere else: they never 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from flowmap.artifacts.manifest import sha256_of
 from flowmap.artifacts.store import ObjectStore
 
-RUN_VARIABLE = "FLOWMAP_RUN_ID"
+RUN_VARIABLE, GPUS_VARIABLE = "FLOWMAP_RUN_ID", "FLOWMAP_GPUS"
 _SUMMARY = "summary.json"
 _LIBRARIES = ("flowmap", "torch", "deepspeed", "numpy", "kfp", "great-expectations")
 
@@ -30,6 +31,7 @@ class StepRecord(BaseModel):
         wall_s: seconds from the frame's start to the record.
         work_s: those of them in the step's own function; 0 where its result was reused, None in records
             from before this was measured.
+        gpus: how many GPUs it held while it ran, as its profile says; 0 without a profile.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class StepRecord(BaseModel):
     reused: bool
     wall_s: float
     work_s: float | None = None
+    gpus: int = 0
     finished_at: str
     host: str
     python: str
@@ -75,6 +78,7 @@ def record_step(
         reused=reused,
         wall_s=round(wall_s, 2),
         work_s=round(work_s, 2),
+        gpus=int(os.environ.get(GPUS_VARIABLE, "0")),
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         host=socket.gethostname(),
         python=platform.python_version(),
@@ -96,6 +100,14 @@ def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
     names = [name for name in store.names(f"runs/{run_id}") if not name.endswith(f"/{_SUMMARY}")]
     records = [StepRecord.model_validate_json(store.get(name)) for name in names]
     return {record.step: record for record in sorted(records, key=lambda record: record.finished_at)}
+
+
+def run_summaries(store: ObjectStore, known: Container[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The id and summary of every run on a cluster that has ended, but for those whose ids are known."""
+    for name in store.names("runs"):
+        _, run_id, file = name.split("/")
+        if file == _SUMMARY and run_id not in known:
+            yield run_id, json.loads(store.get(name))
 
 
 def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:

@@ -52,7 +52,12 @@ def summary_of(store: ObjectStore, name: str, run_id: str, state: str) -> dict[s
         "state": state,
         "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "steps": {
-            step: {"artifact": record.output, "reused": record.reused, "wall_s": record.wall_s}
+            step: {
+                "artifact": record.output,
+                "reused": record.reused,
+                "wall_s": record.wall_s,
+                "gpu_s": round(record.wall_s * record.gpus, 2),
+            }
             for step, record in records.items()
         },
         **outcome,
