@@ -20,7 +20,7 @@ def test_a_line_is_for_people_unless_json_is_asked_for(
     assert plain == "zwölf: starting"
     line = json.loads(structured)
     assert line.pop("time").endswith("+00:00")
-    assert line == {"run": "r1", "step": "evaluation", "message": "zwölf: starting"}
+    assert line == {"run": "r1", "step": "evaluation", "log": "zwölf: starting"}
 
 
 def test_progress_ends_with_a_line_of_the_whole(

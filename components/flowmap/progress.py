@@ -24,7 +24,8 @@ from typing import Any, Self, TextIO
 TERMINAL_VARIABLE = "FLOWMAP_TERMINAL"
 MARK_VARIABLE = "FLOWMAP_LINE_MARK"
 FORMAT_VARIABLE = "FLOWMAP_LOG_FORMAT"
-# What a line in JSON says beside its text: the environment variables that hold it.
+# The environment variables that a line in JSON takes its fields from. The text's field is called `log`, because that is
+# all that Kubeflow keeps of such a line.
 LINE_FIELDS = {"run": "FLOWMAP_RUN_ID", "step": "FLOWMAP_STEP", "step_digest": "FLOWMAP_STEP_DIGEST"}
 _LINE_EVERY_S = 5.0
 
@@ -33,7 +34,7 @@ def say(text: str) -> None:
     """Print one line for the person who watches the run, or for the program that collects logs."""
     if os.environ.get(FORMAT_VARIABLE) == "json":
         fields = {name: os.environ[variable] for name, variable in LINE_FIELDS.items() if variable in os.environ}
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields, "message": text}
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields, "log": text}
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
         return
     print(os.environ.get(MARK_VARIABLE, "") + text, file=sys.stderr, flush=True)

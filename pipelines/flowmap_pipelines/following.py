@@ -103,7 +103,7 @@ def why_failed(kubeflow: Kubeflow, run: Run) -> str:
     lines = []
     for each in steps_of(run):
         if each.state == "failed":
-            lines.append(f"{each.step} failed: {_last_words(log_of(kubeflow, run, each).splitlines())}")
+            lines.append(f"{each.step} failed: {_last_words(each.section, log_of(kubeflow, run, each).splitlines())}")
     return "\n".join(lines) or "no step says that it failed; flowmap status shows the pods"
 
 
@@ -112,17 +112,23 @@ def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:
     found = unknown = ""
     for pod in run.pods:
         log = kubeflow.log(run.run_id, pod)
-        if f'"step": "{step.section}"' in log or f'"message": "{step.section}:' in log:
+        speakers = {text.partition(":")[0] for text in map(_said, log.splitlines()) if text}
+        if step.section in speakers:
             found = log
-        elif '"step": "' not in log:  # it failed before it came to the step's own code
+        elif not speakers & set(STEPS):  # it failed before it came to the step's own code
             unknown = log
     return found or unknown
 
 
-def _last_words(log: Sequence[str]) -> str:
-    for line in reversed(log):
-        try:
-            return str(json.loads(line)["message"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return "\n".join(log[-_LAST_LINES:]) or "its log is gone"
+def _said(line: str) -> str:
+    """What a line of a pod's log says: of a line in JSON its text, which is all that Kubeflow keeps of it."""
+    try:
+        return str(json.loads(line)["log"])
+    except (ValueError, KeyError, TypeError):
+        return line
+
+
+def _last_words(step: str, log: Sequence[str]) -> str:
+    """The last that a step itself said, or else the last lines of all."""
+    own = (text.removeprefix(f"{step}: ") for text in map(_said, reversed(log)) if text.startswith(f"{step}: "))
+    return next(own, "\n".join(log[-_LAST_LINES:]) or "its log is gone")

@@ -1,5 +1,6 @@
 """The chart: lints strictly, renders what its golden files say, refuses wrong values, holds no secret."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
+from flowmap.artifacts.local_store import LocalStore
+from flowmap_pipelines.metrics import registry_of
 from flowmap_pipelines.profile import load_profile, shipped_profiles
 from tests.go_programs import go_program
 
@@ -30,6 +34,7 @@ EVERYTHING: dict[str, Any] = {
     "kfpLauncher": {"enabled": True},
     "resourceQuota": {"enabled": True},
     "localQueue": {"enabled": True, "clusterQueue": "gpus"},
+    "metrics": {"enabled": True, "serviceMonitor": True, "dashboard": True},
     "reaper": {"unseen": "30m"},
     "retraining": {
         "enabled": True,
@@ -122,6 +127,8 @@ def pod_specs(rendered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         name = f"{each['kind']} {each['metadata']['name']}"
         if each["kind"] == "Pod":
             found[name] = each["spec"]
+        elif each["kind"] == "Deployment":
+            found[name] = each["spec"]["template"]["spec"]
         elif each["kind"] == "CronJob":
             found[name] = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif each["kind"] == "TrainingRuntime":
@@ -132,7 +139,7 @@ def pod_specs(rendered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def test_everything_that_runs_is_unprivileged(helm: Path, tmp_path: Path) -> None:
     pods = pod_specs(render(helm, tmp_path, EVERYTHING))
-    assert len(pods) == 6
+    assert len(pods) == 7
     for name, pod in pods.items():
         context = pod["containers"][0]["securityContext"]
         assert pod["securityContext"]["runAsNonRoot"], name
@@ -185,3 +192,13 @@ def test_retraining_submits_what_it_was_given(helm: Path, tmp_path: Path) -> Non
     assert {"--profile=cluster-gpu", "--namespace=ml", "--service-account=trainer", "--on-change"} <= set(command)
     files = next(each["data"] for each in rendered if each["metadata"]["name"] == "release-retraining")
     assert files == {"flowmap.yaml": "name: digits\n", "images.lock": f"cpu: {IMAGE}\ntrain: {IMAGE}\n"}
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(tmp_path: Path) -> None:
+    """Those of flowmap itself; queue times are kube-state-metrics'."""
+    board = json.loads((CHART / "dashboard.json").read_text())
+    asked = {name for panel in board["panels"] for name in re.findall(r"flowmap_\w+", panel["targets"][0]["expr"])}
+    served = generate_latest(registry_of(LocalStore(tmp_path))).decode()
+    known = {line.split()[2] for line in served.splitlines() if line.startswith("# TYPE")}
+    assert asked - known == set()
+    assert len({panel["title"] for panel in board["panels"]}) == 7

@@ -8,7 +8,7 @@ and all that tests/cluster/conftest.py names.
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,10 @@ class Flowmap:
         assert done.returncode == status, (words, done.stdout, done.stderr)
         return done.stdout
 
-    def try_(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [*COMMAND, *words]
+    def try_(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command, here = [*COMMAND, *words], {**self._environment, **(environment or {})}
         return subprocess.run(
-            command, env=self._environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=1500
+            command, env=here, cwd=self.folder, capture_output=True, text=True, check=False, timeout=1500
         )
 
     def submit(self, *words: str, status: int = 0) -> dict[str, Any]:
