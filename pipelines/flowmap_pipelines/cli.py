@@ -88,8 +88,25 @@ def plan(config: Path, root: Path, store: str | None, overrides: tuple[str, ...]
 @options.SET
 @options.PROFILE
 @options.IMAGES
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["pipeline", "kubernetes"]),
+    default="pipeline",
+    show_default=True,
+    help="`kubernetes`: as Pipeline and PipelineVersion resources, for a Kubeflow that keeps pipelines in Kubernetes.",
+)
+@click.option("--namespace", help="With --format kubernetes: the namespace that the resources name.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
-def compile(config: Path, overrides: tuple[str, ...], profile: str, images: Path, output: Path) -> None:
+def compile(
+    config: Path,
+    overrides: tuple[str, ...],
+    profile: str,
+    images: Path,
+    form: str,
+    namespace: str | None,
+    output: Path,
+) -> None:
     """Write the pipeline of CONFIG as Kubeflow's IR YAML, the same bytes every time.
 
     CONFIG becomes the default of the pipeline's one parameter, `settings`, so that a run can be given another.
@@ -97,11 +114,17 @@ def compile(config: Path, overrides: tuple[str, ...], profile: str, images: Path
     \b
         flowmap compile examples/digits.yaml --profile cluster-gpu -o pipeline.yaml
     """
-    from flowmap_pipelines.compiling import compile_pipeline
+    from flowmap_pipelines.compiling import compile_pipeline, compile_resources
     from flowmap_pipelines.images import load_images
     from flowmap_pipelines.profile import load_profile
 
-    compile_pipeline(load_config(config, overrides), load_profile(profile), load_images(images), output)
+    what = load_config(config, overrides), load_profile(profile), load_images(images)
+    if form == "kubernetes":
+        compile_resources(*what, namespace, output)
+    elif namespace is not None:
+        raise click.UsageError("--namespace: only --format kubernetes names one")
+    else:
+        compile_pipeline(*what, output)
     click.echo(f"wrote {output}")
 
 

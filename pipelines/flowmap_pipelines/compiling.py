@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,45 @@ _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 def compile_pipeline(config: RunConfig, profile: Profile, images: Images, output: Path) -> None:
     """Write the pipeline with `config` as the default of its parameter `settings`; equal input, equal bytes."""
+    _compile(config, profile, images, output)
+
+
+def compile_resources(config: RunConfig, profile: Profile, images: Images, namespace: str | None, output: Path) -> None:
+    """Write the same as Kubernetes resources, Pipeline and PipelineVersion, for those who apply from a repository.
+
+    The version's name holds the digest of what was compiled, for its spec can't be changed once it is there.
+    """
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+    with tempfile.TemporaryDirectory(prefix="flowmap-") as folder:
+        package = Path(folder) / "pipeline.yaml"
+        _compile(config, profile, images, package)
+        digest = package_digest(package)
+    name = re.sub(r"[._]+", "-", config.name).strip("-")  # Kubernetes' names have neither
+    options = KubernetesManifestOptions(
+        pipeline_name=name,
+        pipeline_display_name=config.name,
+        pipeline_version_name=f"{name}-{digest}",
+        pipeline_version_display_name=digest,
+        namespace=namespace,
+        include_pipeline_manifest=True,
+    )
+    _compile(config, profile, images, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+
+
+def package_digest(package: Path) -> str:
+    """What a version of the pipeline is named by."""
+    return hashlib.sha256(package.read_bytes()).hexdigest()[:16]
+
+
+def _compile(config: RunConfig, profile: Profile, images: Images, output: Path, **options: Any) -> None:
     from kfp import compiler
 
     if job := profile.step("grpo_finetuning").trainjob:
         _train_job(job, images.train).check(config.grpo_finetuning.processes)
     pipeline = make_pipeline(lambda section, task: apply_profile(task, section, profile, images))
     output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters={"settings": config.to_json()})
+    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters={"settings": config.to_json()}, **options)
 
 
 def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> None:

@@ -8,7 +8,6 @@ version. The key is part of the run's name, by which a second call finds it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from flowmap.artifacts.manifest import canonical_json, sha256_of
 from flowmap.config import RunConfig
 from flowmap.data.external import external_digests
 from flowmap.errors import ConfigError
-from flowmap_pipelines.compiling import compile_pipeline
+from flowmap_pipelines.compiling import compile_pipeline, package_digest
 from flowmap_pipelines.images import Images
 from flowmap_pipelines.kubeflow import Kubeflow, Run
 from flowmap_pipelines.profile import Profile
@@ -30,8 +29,7 @@ def upload(kubeflow: Kubeflow, config: RunConfig, profile: Profile, images: Imag
     with tempfile.TemporaryDirectory(prefix="flowmap-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(config, profile, images, package)
-        digest = hashlib.sha256(package.read_bytes()).hexdigest()[:16]
-        return kubeflow.upload(config.name, digest, package)
+        return kubeflow.upload(config.name, package_digest(package), package)
 
 
 def change_key(config: RunConfig) -> str:

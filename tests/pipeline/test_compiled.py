@@ -9,7 +9,7 @@ import yaml
 
 from flowmap.config import RunConfig
 from flowmap.errors import ConfigError
-from flowmap_pipelines.compiling import compile_pipeline
+from flowmap_pipelines.compiling import compile_pipeline, compile_resources, package_digest
 from flowmap_pipelines.images import Images, load_images
 from flowmap_pipelines.profile import load_profile, shipped_profiles
 from tests.cli import flowmap as cli
@@ -207,3 +207,18 @@ def test_the_command_names_an_unknown_profile_and_writes_a_pipeline(tmp_path: Pa
     assert "the known profiles are cluster-cpu, cluster-gpu" in wrong.stderr
     assert cli(*common, "--profile", "cluster-gpu").returncode == 0
     assert path.is_file()
+
+
+def test_as_kubernetes_resources_it_is_the_same_pipeline_by_its_digest(tmp_path: Path) -> None:
+    config, profile = RunConfig(name="my_digits.v2"), load_profile("cluster-cpu")
+    compile_pipeline(config, profile, IMAGES, tmp_path / "pipeline.yaml")
+    compile_resources(config, profile, IMAGES, "ml", tmp_path / "resources.yaml")
+    pipeline, version = yaml.safe_load_all((tmp_path / "resources.yaml").read_text())
+    assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert pipeline["metadata"] == {"name": "my-digits-v2", "namespace": "ml"}
+    digest = package_digest(tmp_path / "pipeline.yaml")
+    assert version["metadata"] == {"name": f"my-digits-v2-{digest}", "namespace": "ml"}
+    spec, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    assert version["spec"]["pipelineSpec"] == spec
+    assert version["spec"]["platformSpec"] == platform
+    assert version["spec"]["pipelineName"] == "my-digits-v2"
