@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from flowmap.artifacts.store import open_store
 from flowmap.config import load_config
 from flowmap_pipelines import options
 
@@ -31,6 +32,12 @@ def on_kubeflow(command: Command) -> Command:
 @click.option("--wait", is_flag=True, help="Follow the run to its end, and end with its status: 0, 1 or 3.")
 @click.option("--idempotency-key", "key", metavar="KEY", help="The same key again finds the same run.")
 @click.option("--on-change", is_flag=True, help="Only when the data or CONFIG changed since the last such run.")
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --wait and --store: write gate, figures and steps to this file, as for a comment.",
+)
+@options.STORE
 @options.JSON
 def submit(
     config: Path,
@@ -43,6 +50,8 @@ def submit(
     wait: bool,
     key: str | None,
     on_change: bool,
+    markdown: Path | None,
+    store: str | None,
     as_json: bool,
 ) -> int:
     """Start a run of CONFIG on Kubeflow Pipelines and print its link.
@@ -65,12 +74,19 @@ def submit(
 
     if on_change and key is not None:
         raise click.UsageError("--on-change and --idempotency-key: one of them says when a run is the same, not both")
+    if markdown is not None and (not wait or store is None):
+        raise click.UsageError("--markdown: only with --wait, and --store or FLOWMAP_STORE to read the outcome from")
     settings, how, which = load_config(config, overrides), load_profile(profile), load_images(images)
     server = Kubeflow(kubeflow, namespace)
     key = change_key(settings) if on_change else key
     run, is_new = start(server, settings, how, which, account=service_account, key=key, again_if_failed=on_change)
     click.echo(f"{'started' if is_new else 'known already'}: {server.link(run.run_id)}", err=as_json)
-    return _finish(server, run.run_id, namespace, wait, as_json)
+    status = _finish(server, run.run_id, namespace, wait, as_json)
+    if markdown is not None and store is not None:
+        from flowmap_pipelines.summary import ended_markdown
+
+        markdown.write_text(ended_markdown(settings.name, open_store(store), run.run_id))
+    return status
 
 
 @click.command()

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.evaluated import Evaluated, read_evaluated
+from flowmap.lineage.record import run_records
 from flowmap_pipelines.local_run import LocalRun
 from flowmap_pipelines.run_section import with_run
 
@@ -116,11 +118,25 @@ class Summary:
 def summarise(name: str, run: LocalRun, root: Path) -> Summary:
     """Read a finished run's outcome, and copy its report and its picture of samples to `reports/` below the root."""
     evaluation = run.records["evaluation"].output
-    evaluated = read_evaluated(run.store, evaluation)
+    report = root / "reports" / f"{name}-{evaluation[:12]}.html"
+    summary = _read(name, run, report)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_bytes(with_run(summary.evaluated.report, run.store, run.records))
+    report.with_suffix(".png").write_bytes(summary.evaluated.samples)
+    return summary
+
+
+def ended_markdown(name: str, store: ObjectStore, run_id: str) -> str:
+    """The outcome of a run on a cluster, for a comment; one that failed has only its steps to show."""
+    records = run_records(store, run_id)
+    if "registry_push" not in records:
+        steps = ", ".join(records) or "none"
+        return f"### {name}: the run {run_id} did not come to a verdict\n\nsteps that were done: {steps}\n"
+    return _read(name, LocalRun(run_id, store, records), Path()).to_markdown()
+
+
+def _read(name: str, run: LocalRun, report: Path) -> Summary:
+    evaluated = read_evaluated(run.store, run.records["evaluation"].output)
     pushed = artifact_prefix(run.records["registry_push"].output)
     outcome = json.loads(run.store.get(f"{pushed}/outcome.json"))
-    report = root / "reports" / f"{name}-{evaluation[:12]}.html"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_bytes(with_run(evaluated.report, run.store, run.records))
-    report.with_suffix(".png").write_bytes(evaluated.samples)
     return Summary(name=name, run=run, evaluated=evaluated, report=report, **outcome)

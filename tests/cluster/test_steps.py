@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client
 
 from flowmap.artifacts.manifest import Manifest, parse_manifest
@@ -145,3 +146,11 @@ def test_a_checkout_reuses_what_the_pods_made(manifests: dict[str, Manifest], st
     assert again.status == 0, again.told
     assert again.reused() == set(manifests) - {"registry_push"}
     assert again.outcome["outcome"] == "already promoted"
+
+
+def test_the_job_that_argo_events_would_make_is_one(namespace: str) -> None:
+    _, sensor = yaml.safe_load_all((Path(__file__).parents[2] / "docs" / "ci" / "argo-events.yaml").read_text())
+    job = sensor["spec"]["triggers"][0]["template"]["k8s"]["source"]["resource"]
+    strict = {"dry_run": "All", "field_validation": "Strict"}
+    made = client.BatchV1Api().create_namespaced_job(namespace, job, **strict)
+    assert made.spec.template.spec.containers[0].command[:2] == ["flowmap", "submit"]
