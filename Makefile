@@ -78,8 +78,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url -
 .PHONY: lock
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the images' locks from it
 	@$(COMPILE) --universal --all-extras -o requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps -o images/cpu/requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train -o images/train/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow -o images/cpu/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train --extra mlflow -o images/train/requirements.lock
 
 .PHONY: clean
 clean:  ## Remove local state (.flowmap) and caches, not the environment

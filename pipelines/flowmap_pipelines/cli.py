@@ -45,6 +45,7 @@ def run(
         flowmap run examples/digits.yaml
         flowmap run examples/digits.yaml --set grpo_finetuning.rollouts=20 --set name=digits-short
     """
+    from flowmap.run_end.mlflow_run import track
     from flowmap_pipelines.local_run import run_locally, store_of
     from flowmap_pipelines.summary import summarise
 
@@ -52,7 +53,9 @@ def run(
     if github_summary and not page:
         raise ConfigError("--github-summary: GITHUB_STEP_SUMMARY is not set; GitHub Actions sets it for a job's steps")
     settings = load_config(config, overrides)
-    summary = summarise(settings.name, run_locally(settings, root, store_of(root, store)), root)
+    done = run_locally(settings, root, store_of(root, store))
+    summary = summarise(settings.name, done, root)
+    track(done.store, settings, done.run_id, summary.outcome)
     click.echo(json.dumps(summary.to_json(), sort_keys=True) if as_json else summary.to_text())
     if github_summary and page:
         with Path(page).open("a") as file:

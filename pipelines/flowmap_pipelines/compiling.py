@@ -12,6 +12,7 @@ from flowmap.config import RunConfig
 from flowmap.lineage.record import GPUS_VARIABLE, RUN_VARIABLE
 from flowmap.progress import FORMAT_VARIABLE
 from flowmap.run_end.ending import WEBHOOK_VARIABLE
+from flowmap.run_end.mlflow_run import URI_VARIABLE
 from flowmap.step import STORE_VARIABLE
 from flowmap.training.launcher import TRAINJOB_VARIABLE
 from flowmap.training.trainjob import POD_VARIABLE, TrainJobSettings
@@ -22,6 +23,7 @@ from flowmap_pipelines.training_pipeline import RUN_END, make_pipeline
 _SCRATCH = "/scratch"
 _SECRET_KEYS = {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"}
 _WEBHOOK_SECRET = "flowmap-webhook"
+_MLFLOW_CONFIG_MAP = "flowmap-mlflow"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
@@ -97,6 +99,7 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
         task.set_env_variable(variable, _SCRATCH)
     task.set_env_variable(FORMAT_VARIABLE, "json")
     if section == RUN_END:
+        kubernetes.use_config_map_as_env(task, _MLFLOW_CONFIG_MAP, {"uri": URI_VARIABLE}, optional=True)
         kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": WEBHOOK_VARIABLE}, optional=True)
     if step.trainjob is not None:
         task.set_env_variable(TRAINJOB_VARIABLE, _train_job(step.trainjob, images.of(step.image)).model_dump_json())

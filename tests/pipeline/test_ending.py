@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import mlflow
 import pytest
 from prometheus_client import generate_latest
 
@@ -14,6 +15,7 @@ from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.config import RunConfig
 from flowmap.lineage.record import GPUS_VARIABLE, RUN_VARIABLE, record_step, run_records
 from flowmap.run_end.ending import WEBHOOK_VARIABLE, end_run, notify
+from flowmap.run_end.mlflow_run import URI_VARIABLE
 from flowmap.step import STORE_VARIABLE
 from flowmap_pipelines.metrics import registry_of
 
@@ -120,3 +122,30 @@ def test_metrics_count_every_run_once(store: LocalStore, monkeypatch: pytest.Mon
     assert 'flowmap_runs_total{model="digits",outcome="failed"} 2.0' in text
     assert 'flowmap_steps_total{model="digits",reused="true",step="data_prep"} 1.0' in text
     assert 'flowmap_gpu_seconds_total{model="digits",step="grpo_finetuning"} 1600.0' in text
+
+
+def test_mlflow_is_told_of_a_run_once(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(f"{artifact_prefix('tuned')}/curve.json", json.dumps([{"rollout": 1, "reward": 0.5}]).encode())
+    nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
+    record_step(store, step="grpo_finetuning", step_digest="d", output="tuned", reused=False, wall_s=1, **nothing)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # instead of a server
+    monkeypatch.setenv(URI_VARIABLE, (tmp_path / "mlruns").as_uri())
+    for _ in range(2):
+        end_run(SETTINGS, "COMPLETE")
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("digits")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["grpo_finetuning.rollouts"] == "60"
+    assert run.data.tags["flowmap.outcome"] == "published"
+    assert run.data.tags["flowmap.grpo_finetuning"] == "tuned"
+    assert run.data.metrics == {"grpo.reward": 0.5}
+
+
+def test_an_mlflow_that_is_away_fails_nothing(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    end_run(SETTINGS, "COMPLETE")
+    assert "MLflow was not told of the run" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -27,8 +28,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(root: Path) -> Finished:
-    return run(root)
+def mlruns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a run that MLflow is told of, which keeps it in a folder."""
+    return {"MLFLOW_TRACKING_URI": tmp_path_factory.mktemp("mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+
+
+@pytest.fixture(scope="module")
+def first(root: Path, mlruns: dict[str, str]) -> Finished:
+    return run(root, environment=mlruns)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +56,21 @@ def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
     assert first.reused() == set()
     assert Path(first.outcome["report"]).read_text().startswith("<!doctype html>")
     assert registry(root).resolve("production").version == 1
+
+
+def test_curves_are_shown_to_mlflow_and_tensorboard(
+    root: Path, first: Finished, mlruns: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in mlruns.items():
+        monkeypatch.setenv(name, value)
+    client = mlflow.MlflowClient()
+    (told,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert told.data.tags["flowmap.evaluation"] == first.digests()["evaluation"]
+    assert told.data.metrics["evaluation.judge_accuracy"] > 0.1
+    assert len(client.get_metric_history(told.info.run_id, "grpo.reward")) == 60
+    for training in ("base_training/*/map", "base_training/*/velocity", "grpo_finetuning/*"):
+        (file,) = (root / "store" / "tensorboard").glob(f"{training}/events.out.*")
+        assert file.stat().st_size > 500
 
 
 def test_the_same_run_again_is_reused_whole_and_already_promoted(root: Path, first: Finished, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Layout below the store's root:
     artifacts/<digest>/...              bytes of an artifact, and its manifest.json
     steps/<step digest>.json            which result a step digest has
     checkpoints/<step>/<step digest>/   what an interrupted step resumes from
+    tensorboard/<step>/<step digest>/   curves, as event files, while a step trains and after
     lineage/<digest>.json               who made what, when, where
     runs/<run id>/...                   what each step of one run did, and the run's summary
     models/<name>/<version>/...         published versions; immutable

@@ -39,6 +39,7 @@ def train(job: Job) -> None:
     average = Ema(network, section.ema)
     generator = torch.Generator().manual_seed(section.seed)
     curve: list[dict[str, float]] = []
+    events = job.open_events()
     checkpoints, folder = job.open_checkpoints(), job.scratch / "checkpoint"
     done = checkpoints.restore(folder) or 0
     if done:
@@ -68,10 +69,13 @@ def train(job: Job) -> None:
             progress.update(**metrics)
             if update % _CURVE_EVERY == 0:
                 curve.append({"update": update, **metrics})
+                events.add(update, metrics)
             if (update + 1) % _CHECKPOINT_EVERY == 0 and update + 1 < num_updates:
                 state = {"average": average.state(), "generator": generator.get_state(), "curve": curve}
                 save_engine(engine, folder, state)
                 checkpoints.save(update + 1, folder)
+                events.upload()
+    events.upload()
     save_weights(average.network, job.out / f"{objective}.safetensors")
     (job.out / f"{objective}.json").write_text(json.dumps({"num_updates": num_updates, "curve": curve}))
 

@@ -74,7 +74,7 @@ class Trainer:
         self.controller = KlController(section.kl_weight, section.kl_target)
         self.curve: list[dict[str, float]] = []
         self.folder = job.scratch / "checkpoint"
-        self.checkpoints = job.open_checkpoints()
+        self.checkpoints, self.events = job.open_checkpoints(), job.open_events()
 
     def train(self) -> None:
         section, begin = self.section, self._resume()
@@ -84,12 +84,14 @@ class Trainer:
                 figures = self._rollout(rollout)
                 self.curve.append({"rollout": rollout + 1, **figures})
                 if self.rank == 0:
+                    self.events.add(rollout + 1, figures)
                     progress.update(reward=figures["reward"], kl=figures["kl"], clipped=figures["clipped"])
                     if rollout + 1 in snapshots:
                         save_weights(self.network, self.folder / "snapshots" / f"{rollout + 1:06d}.safetensors")
                 if (rollout + 1) % section.checkpoint_every == 0 and rollout + 1 < section.rollouts:
                     self._checkpoint(rollout + 1)
         if self.rank == 0:
+            self.events.upload()
             save_weights(self.network, self.job.out / "raw.safetensors")
             save_weights(self.ema.network, self.job.out / "ema.safetensors")
             shutil.copytree(self.folder / "snapshots", self.job.out / "snapshots")
@@ -183,6 +185,8 @@ class Trainer:
             self.checkpoints.save(done, self.folder, node=node(), when_all_have=self._parts_saved)
         else:
             self._parts_saved()
+        if self.rank == 0:
+            self.events.upload()
         dist.barrier()
 
     def _parts_saved(self) -> None:

@@ -1,4 +1,4 @@
-"""The exit handler: the run's summary in the store, its training jobs ended, and a notification.
+"""The exit handler: the run's summary in the store, its training jobs ended, MLflow told, and a notification.
 
 The summary is `runs/<run id>/summary.json`. The notification goes to the webhook in FLOWMAP_WEBHOOK, where there is
 one, as the JSON that Slack and many others take: `{"text": ...}`. Neither holds anything but names, states and digests.
@@ -20,6 +20,7 @@ from flowmap.config import RunConfig
 from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records, summary_name
 from flowmap.progress import say
 from flowmap.reaping import delete_left, train_jobs_of
+from flowmap.run_end.mlflow_run import track
 from flowmap.step import store_from_environment
 from flowmap.training.launcher import TRAINJOB_VARIABLE
 
@@ -30,12 +31,13 @@ _STATES = {"COMPLETE": "done", "SUCCEEDED": "done", "FAILED": "failed", "RUNNING
 
 
 def end_run(settings: str, state: str) -> None:
-    """Do all three; what fails of the last two is said and does not fail the run."""
+    """Do all of it; what fails but the summary is said and does not fail the run."""
     store, config, run_id = store_from_environment(), RunConfig.model_validate_json(settings), os.environ[RUN_VARIABLE]
     if TRAINJOB_VARIABLE in os.environ:
         _end_train_jobs(run_id)
     summary = summary_of(store, config.name, run_id, _STATES.get(state, state.lower()))
     store.put(summary_name(run_id), json.dumps(summary, indent=1, sort_keys=True).encode())
+    track(store, config, run_id, summary["outcome"])
     text = told(summary)
     say(text)
     if url := os.environ.get(WEBHOOK_VARIABLE):

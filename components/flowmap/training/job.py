@@ -22,6 +22,7 @@ from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError, InvariantError, StoreError, full_disk_told
 from flowmap.processes import die_with_run
+from flowmap.training.events import EventFiles
 
 # What PyTorch says where a process it talks to is gone.
 _LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
@@ -57,6 +58,10 @@ class Job(BaseModel):
 
     def open_checkpoints(self) -> Checkpoints:
         return Checkpoints(open_store(self.store), self.checkpoints)
+
+    def open_events(self) -> EventFiles:
+        """Where a worker shows its curves; for one process of the job."""
+        return EventFiles(open_store(self.store), self.checkpoints.partition("/")[2], self.scratch / "tensorboard")
 
     def failures(self) -> list[Failure]:
         """What this node's processes left. Raises StoreError when there was no room even for that."""

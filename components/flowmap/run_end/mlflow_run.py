@@ -1,0 +1,82 @@
+"""A run of the pipeline as a run of MLflow, where MLFLOW_TRACKING_URI says that somebody looks there.
+
+The experiment is the model's name; settings are parameters, the candidate's figures and GRPO's curve are metrics, and
+digests and the outcome are tags. A run is written once: MLflow is asked for the tag `flowmap.run` first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.config import RunConfig
+from flowmap.evaluated import read_evaluated
+from flowmap.lineage.record import StepRecord, run_records
+from flowmap.progress import say
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_BATCH = 900
+_LONGEST = 500
+
+
+def track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> None:
+    """Tell MLflow of a run that has ended, if anybody looks there; a failure is said and fails nothing."""
+    if not os.environ.get(URI_VARIABLE):
+        return
+    try:
+        _track(store, config, run_id, outcome)
+    except ImportError:
+        say(f"{URI_VARIABLE} is set, but mlflow is not installed: pip install 'flowmap[mlflow]'")
+    except Exception as error:  # whatever a tracking server does to it, the run itself is done
+        say(f"MLflow was not told of the run: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+
+
+def _track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
+
+    client, records = MlflowClient(), run_records(store, run_id)
+    known = client.get_experiment_by_name(config.name)
+    experiment = client.create_experiment(config.name) if known is None else known.experiment_id
+    if client.search_runs([experiment], f"tags.`flowmap.run` = '{run_id}'", max_results=1):
+        return
+    made = client.create_run(experiment, run_name=run_id, tags={"flowmap.run": run_id}).info.run_id
+    params = [Param(name, value[:_LONGEST]) for name, value in _flat(json.loads(config.to_json()))]
+    tags = [RunTag("flowmap.outcome", outcome), *(RunTag(*tag) for tag in _tags(records))]
+    for start in range(0, len(params), 100):
+        client.log_batch(made, params=params[start : start + 100])
+    client.log_batch(made, tags=tags)
+    metrics = [Metric(name, value, 0, step) for name, value, step in _metrics(store, records)]
+    for start in range(0, len(metrics), _BATCH):
+        client.log_batch(made, metrics=metrics[start : start + _BATCH])
+    client.set_terminated(made, {"failed": "FAILED", "cancelled": "KILLED"}.get(outcome, "FINISHED"))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+def _tags(records: Mapping[str, StepRecord]) -> Iterator[tuple[str, str]]:
+    for step, record in records.items():
+        yield f"flowmap.{step}", record.output
+        yield f"flowmap.{step}.reused", str(record.reused).lower()
+
+
+def _metrics(store: ObjectStore, records: Mapping[str, StepRecord]) -> Iterator[tuple[str, float, int]]:
+    """Name, value and step of each point."""
+    if tuned := records.get("grpo_finetuning"):
+        for row in json.loads(store.get(f"{artifact_prefix(tuned.output)}/curve.json")):
+            for name, value in row.items():
+                if name != "rollout":
+                    yield f"grpo.{name}", value, int(row["rollout"])
+    if judged := records.get("evaluation"):
+        for name, value in read_evaluated(store, judged.output).figures().items():
+            yield f"evaluation.{name}", value, 0
