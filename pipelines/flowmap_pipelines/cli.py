@@ -68,22 +68,38 @@ def run(
 @options.ROOT
 @options.STORE
 @options.SET
+@click.option("--profile", help="Also whether it fits what this profile gives it, and what it would cost.")
 @options.JSON
-def plan(config: Path, root: Path, store: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan(
+    config: Path, root: Path, store: str | None, overrides: tuple[str, ...], profile: str | None, as_json: bool
+) -> int:
     """Say what a run of CONFIG would do: which steps would be reused, and how long the others last took.
+
+    With --profile: GPU memory by an estimate, price by the last runs' times, and what can't work; status 2 when
+    something can't.
 
     \b
         flowmap plan examples/digits.yaml --set grpo_finetuning.rollouts=90
+        flowmap plan flowmap.yaml --profile cluster-gpu
     """
+    from flowmap_pipelines.fitting import fit
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.planning import plan as planned_steps
     from flowmap_pipelines.planning import plan_text
+    from flowmap_pipelines.profile import load_profile
 
-    planned = planned_steps(load_config(config, overrides), store_of(root, store))
+    settings, how = load_config(config, overrides), load_profile(profile) if profile else None
+    there = store_of(root, store)
+    planned = planned_steps(settings, there)
+    fitting = None if how is None else fit(settings, how, planned, there)
     if as_json:
-        click.echo(json.dumps([step.to_json() for step in planned], sort_keys=True))
+        steps = [step.to_json() for step in planned]
+        click.echo(json.dumps(steps if fitting is None else {"steps": steps, **fitting.to_json()}, sort_keys=True))
     else:
         click.echo(plan_text(planned))
+        if fitting is not None:
+            click.echo("\n" + fitting.to_text())
+    return ConfigError.exit_code if fitting is not None and fitting.problems else 0
 
 
 @cli.command()

@@ -16,6 +16,7 @@ from flowmap.config import RunConfig
 from flowmap.data.external import external_digests
 from flowmap.lineage.record import StepRecord, last_done
 from flowmap.step import finished_result, incumbent_of, section_of, step_digest
+from flowmap_pipelines.profile import Profile
 from flowmap_pipelines.run_section import seconds_text
 
 
@@ -52,12 +53,14 @@ class PlannedStep:
         reused: its result is in the store.
         reason: why it would run; empty when it would not.
         last: its newest record of having run, with any settings; None without one.
+        output: the digest of the result that is there.
     """
 
     name: str
     reused: bool
     reason: str
     last: StepRecord | None
+    output: str | None
 
     def to_json(self) -> dict[str, Any]:
         last = None if self.last is None else {"run_id": self.last.run_id, "wall_s": self.last.wall_s}
@@ -72,7 +75,7 @@ def plan(config: RunConfig, store: ObjectStore) -> list[PlannedStep]:
         reason, output = _reason(step, config, store, made)
         if output is not None:
             made[step.name] = output
-        planned.append(PlannedStep(step.name, not reason, reason, last_done(store, step.name)))
+        planned.append(PlannedStep(step.name, not reason, reason, last_done(store, step.name), output))
     return planned
 
 
@@ -93,6 +96,14 @@ def _reason(step: _Step, config: RunConfig, store: ObjectStore, made: Mapping[st
     if finished is None:
         return "no result for these settings, this code and these inputs", None
     return "", finished.digest
+
+
+def price(planned: list[PlannedStep], profile: Profile) -> float | None:
+    """What the steps that run would cost, by what they last took; None where no price or no time is known."""
+    running = [step for step in planned if not step.reused]
+    costs = [(profile.step(step.name).price_per_hour, step.last) for step in running]
+    known = [rate * last.wall_s / 3600 for rate, last in costs if rate is not None and last is not None]
+    return sum(known) if known else None
 
 
 def plan_text(planned: list[PlannedStep]) -> str:

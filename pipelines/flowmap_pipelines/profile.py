@@ -62,10 +62,11 @@ def _check_limits(requests: Resources, limits: Resources) -> None:
 
 
 class Gpu(Section):
-    """Whole accelerators, as the device plugin of a node calls them."""
+    """Whole accelerators, as the device plugin of a node calls them; `memory`, of each, is for `flowmap plan` alone."""
 
     type: LabelKey = "nvidia.com/gpu"
     count: PositiveInt = 1
+    memory: Quantity | None = None
 
 
 class Toleration(Section):
@@ -128,6 +129,7 @@ class StepProfile(Section):
         store_secret: a Secret of the namespace with `access-key` and `secret-key` for the store.
         labels: of the pod.
         queue: the Kueue LocalQueue it waits in.
+        price_per_hour: of all it gets, in any currency, for `flowmap plan`.
         trainjob: for grpo_finetuning: training on nodes of its own instead of in this pod.
     """
 
@@ -145,6 +147,7 @@ class StepProfile(Section):
     store_secret: ResourceName = "flowmap-store"
     labels: dict[LabelKey, Label] = Field(default_factory=dict)
     queue: Label | None = None
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
     trainjob: TrainJob | None = None
 
     @model_validator(mode="after")

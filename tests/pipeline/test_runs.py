@@ -11,10 +11,12 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import yaml
 
 import flowmap
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.registry import Registry
+from flowmap_pipelines.profile import shipped_profiles
 from tests.cli import flowmap as cli
 from tests.minio_server import MinioServer
 from tests.pipeline.runs import Finished, arguments, kill_when, killed_after, run, write_shapes
@@ -106,6 +108,17 @@ def test_a_plan_says_what_a_run_would_reuse(root: Path, first: Finished, change:
     told = cli("plan", *(word for word in arguments(root, change)[1:] if word != "--json")).stdout
     assert "registry_push     runs (" in told
     assert "by what the steps last took" in told
+
+
+def test_a_plan_holds_a_run_against_a_profile(root: Path, first: Finished, tmp_path: Path) -> None:
+    raw = yaml.safe_load(shipped_profiles()["cluster-gpu"].read_text())
+    raw["defaults"]["price_per_hour"] = 3600
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(raw))
+    words = arguments(root, "evaluation.seed=9")[1:]
+    found = json.loads(cli("plan", *words, "--profile", str(tmp_path / "profile.yaml")).stdout)
+    last = {step["step"]: step["last"]["wall_s"] for step in found["steps"] if not step["reused"]}
+    assert found["price"] == pytest.approx(sum(last.values()))
+    assert 2**30 < found["gpu_bytes"] < 2**31
 
 
 def test_an_edit_of_the_report_leaves_training_reused(root: Path, first: Finished, tmp_path: Path) -> None:
