@@ -137,7 +137,8 @@ def compile(
     from flowmap_pipelines.images import load_images
     from flowmap_pipelines.profile import load_profile
 
-    what = load_config(config, overrides), load_profile(profile), load_images(images)
+    how = load_profile(profile)
+    what = load_config(config, overrides), how, load_images(images, pinned=how.pinned)
     if form == "kubernetes":
         compile_resources(*what, namespace, output)
     elif namespace is not None:

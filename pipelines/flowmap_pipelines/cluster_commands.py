@@ -76,7 +76,8 @@ def submit(
         raise click.UsageError("--on-change and --idempotency-key: one of them says when a run is the same, not both")
     if markdown is not None and (not wait or store is None):
         raise click.UsageError("--markdown: only with --wait, and --store or FLOWMAP_STORE to read the outcome from")
-    settings, how, which = load_config(config, overrides), load_profile(profile), load_images(images)
+    settings, how = load_config(config, overrides), load_profile(profile)
+    which = load_images(images, pinned=how.pinned)
     server = Kubeflow(kubeflow, namespace)
     key = change_key(settings) if on_change else key
     run, is_new = start(server, settings, how, which, account=service_account, key=key, again_if_failed=on_change)

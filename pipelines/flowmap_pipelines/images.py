@@ -17,6 +17,8 @@ from flowmap.errors import ConfigError
 from flowmap.explained import explain, written_as
 
 _PINNED = r"[a-z0-9][a-z0-9._:/-]*[a-z0-9]@sha256:[0-9a-f]{64}"
+_TAGGED = r"[a-z0-9][a-z0-9._:/@-]*[a-z0-9]"
+Reference = Annotated[str, written_as(_TAGGED, "an image is named such as repository:tag or repository@sha256:...")]
 Pinned = Annotated[
     str, written_as(_PINNED, "an image is named by its digest, repository@sha256:<64 hex digits>, never by a tag")
 ]
@@ -25,8 +27,8 @@ Pinned = Annotated[
 class Images(Section):
     """`cpu` has what every step needs; `train` has GPU libraries and DeepSpeed on top."""
 
-    cpu: Pinned
-    train: Pinned
+    cpu: Reference
+    train: Reference
 
     def of(self, which: str) -> str:
         """The reference of one of them."""
@@ -34,8 +36,16 @@ class Images(Section):
         return found
 
 
-def load_images(path: Path) -> Images:
-    """Read the lock. Raises ConfigError, which says how to make one."""
+class PinnedImages(Images):
+    """The same with both by digest."""
+
+    cpu: Pinned
+    train: Pinned
+
+
+def load_images(path: Path, *, pinned: bool = True) -> Images:
+    """Read the lock; tags pass only where images need not be pinned. Raises ConfigError, which says how to make one."""
+    model = PinnedImages if pinned else Images
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -48,6 +58,6 @@ def load_images(path: Path) -> Images:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected `cpu: repository@sha256:...` and `train: ...`, got {raw!r}")
     try:
-        return Images.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path} is not a lock of images:{explain(error, Images, 'lock')}") from None
+        raise ConfigError(f"{path} is not a lock of images:{explain(error, model, 'lock')}") from None

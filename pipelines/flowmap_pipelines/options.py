@@ -29,7 +29,7 @@ PROFILE = click.option(
     "--profile",
     default="cluster-cpu",
     show_default=True,
-    help="What each step's pod gets: cluster-cpu, cluster-gpu, cluster-multinode, or a YAML file like those.",
+    help="What each step's pod gets: local, cluster-cpu, cluster-gpu, cluster-multinode, or a file like those.",
 )
 IMAGES = click.option(
     "--images",

@@ -162,10 +162,12 @@ class Profile(Section):
     """A whole profile; `steps` holds what differs from `defaults`, by the step's name.
 
     Attributes:
+        pinned: images are named by digest alone.
         store_config_map: a ConfigMap of the namespace; its key `url` is the store's URL.
     """
 
     description: str
+    pinned: bool = True
     store_config_map: ResourceName = "flowmap-store"
     image_pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[tuple[ResourceName, ...], Field(strict=False)] = ()

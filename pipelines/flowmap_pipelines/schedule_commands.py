@@ -62,7 +62,8 @@ def set_schedule(
     from flowmap_pipelines.profile import load_profile
     from flowmap_pipelines.scheduling import replace
 
-    settings, how, which = load_config(config, overrides), load_profile(profile), load_images(images)
+    settings, how = load_config(config, overrides), load_profile(profile)
+    which = load_images(images, pinned=how.pinned)
     _, first = six_fields(cron)
     _, before = replace(
         _server(kubeflow, namespace), settings, how, which, cron=cron, account=service_account, catch_up=catch_up

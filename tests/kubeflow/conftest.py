@@ -17,7 +17,6 @@ import yaml
 from kubernetes import client
 
 from flowmap_pipelines.images import Images
-from flowmap_pipelines.profile import shipped_profiles
 from tests.cli import COMMAND
 from tests.cluster.conftest import core, images, needed, store_url  # noqa: F401
 from tests.go_programs import go_program
@@ -44,7 +43,7 @@ class Flowmap:
         )
 
     def submit(self, *words: str, status: int = 0) -> dict[str, Any]:
-        told = self("submit", "tiny.yaml", "--profile", "profile.yaml", "--json", *words, status=status)
+        told = self("submit", "tiny.yaml", "--profile", "local", "--json", *words, status=status)
         found: dict[str, Any] = json.loads(told)
         return found
 
@@ -62,7 +61,7 @@ def flowmap(
     store_url: str,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Flowmap]:
-    """The chart and its Secrets in Kubeflow's namespace, a small profile and the tiny configuration in a folder."""
+    """The chart and its Secrets in Kubeflow's namespace, images' lock and the tiny configuration in a folder."""
     host = needed("FLOWMAP_KFP_HOST", "there is no Kubeflow Pipelines to test on")
     folder = tmp_path_factory.mktemp("user")
     keys = dict(zip(("access-key", "secret-key"), CREDENTIALS.values(), strict=True))
@@ -76,23 +75,11 @@ def flowmap(
     chart = Path(__file__).parents[2] / "charts" / "flowmap"
     release = [str(helm), "--namespace", namespace]
     subprocess.run([*release, "install", "flowmap", str(chart), "--values", folder / "values.yaml"], check=True)
-    (folder / "images.lock").write_text(f"cpu: {images.cpu}\ntrain: {images.train}\n")
     (folder / "images").mkdir()
-    (folder / "images.lock").rename(folder / "images" / "images.lock")
-    (folder / "profile.yaml").write_text(yaml.safe_dump(small_profile()))
+    (folder / "images" / "images.lock").write_text(f"cpu: {images.cpu}\ntrain: {images.train}\n")
     (folder / "tiny.yaml").write_text(CONFIG)
     environment = {"FLOWMAP_KFP_HOST": host, "FLOWMAP_NAMESPACE": namespace, "FLOWMAP_STORE": store_url}
     yield Flowmap(folder, environment)
     subprocess.run([*release, "uninstall", "flowmap"], check=True)
     for secret in secrets:
         core.delete_namespaced_secret(secret, namespace)
-
-
-def small_profile() -> dict[str, Any]:
-    """cluster-cpu with so little reserved that a node with two cores has room for two steps beside everything else."""
-    profile: dict[str, Any] = yaml.safe_load(shipped_profiles()["cluster-cpu"].read_text())
-    small = {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "4Gi"}}
-    profile["defaults"] |= small
-    for step in profile["steps"].values():
-        step |= small
-    return profile

@@ -51,7 +51,7 @@ def test_logs_are_there_with_and_without_the_pods(flowmap: Flowmap, first: str) 
 def test_the_same_key_is_the_same_run(flowmap: Flowmap, first: str) -> None:
     assert flowmap.submit("--idempotency-key", KEY)["run"] == first
     refused = flowmap.try_(
-        *("submit", "tiny.yaml", "--profile", "profile.yaml", "--idempotency-key", KEY, "--set"),
+        *("submit", "tiny.yaml", "--profile", "local", "--idempotency-key", KEY, "--set"),
         "grpo_finetuning.rollouts=10",
     )
     assert refused.returncode == 2
@@ -93,7 +93,7 @@ def test_a_failed_run_says_why_and_is_retried_from_there(flowmap: Flowmap, first
     damaged = f"artifacts/{record.output}/manifest.json"
     kept = store.get(f"steps/{record.step_digest}.json")
     store.put(f"steps/{record.step_digest}.json", b"{}")
-    done = flowmap.try_("submit", "tiny.yaml", "--profile", "profile.yaml", "--wait", "--json")
+    done = flowmap.try_("submit", "tiny.yaml", "--profile", "local", "--wait", "--json")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "reward_training failed: steps/" in done.stderr
     assert store.exists(damaged)

@@ -10,7 +10,7 @@ NAME = ("--set", "name=scheduled")
 
 
 def schedule(flowmap: Flowmap, cron: str) -> str:
-    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "profile.yaml", *NAME)
+    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "local", *NAME)
 
 
 def listed(flowmap: Flowmap) -> list[dict[str, Any]]:

@@ -198,13 +198,21 @@ def test_a_lock_without_digests_is_refused(tmp_path: Path, text: str | None, tol
     assert told in str(stopped.value)
 
 
+def test_tags_pass_on_ones_own_machine_alone(tmp_path: Path) -> None:
+    path = tmp_path / "images.lock"
+    path.write_text("cpu: localhost/flowmap-cpu:dev\ntrain: localhost/flowmap-train:dev\n")
+    assert load_images(path, pinned=load_profile("local").pinned).cpu == "localhost/flowmap-cpu:dev"
+    for name in shipped_profiles():
+        assert load_profile(name).pinned is (name != "local")
+
+
 def test_the_command_names_an_unknown_profile_and_writes_a_pipeline(tmp_path: Path) -> None:
     lock, path = tmp_path / "images.lock", tmp_path / "new" / "pipeline.yaml"
     lock.write_text(yaml.safe_dump(IMAGES.model_dump()))
     common = ["compile", "examples/digits.yaml", "--images", str(lock), "-o", str(path)]
     wrong = cli(*common, "--profile", "cluster-tpu")
     assert wrong.returncode == 2
-    assert "the known profiles are cluster-cpu, cluster-gpu" in wrong.stderr
+    assert "the known profiles are cluster-cpu, cluster-gpu, cluster-multinode, local" in wrong.stderr
     assert cli(*common, "--profile", "cluster-gpu").returncode == 0
     assert path.is_file()
 
