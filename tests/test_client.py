@@ -70,6 +70,38 @@ def test_the_client_lists_models(client: Path, tmp_path: Path) -> None:
     assert "No models yet" in (tmp_path / "models.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit", "CONFIG", "--images", "LOCK"),
+        ("submit", "CONFIG", "--images", "LOCK", "--on-change"),
+        ("schedule", "CONFIG", "--cron", "0 3 * * *", "--images", "LOCK"),
+        ("schedule", "list"),
+        ("status",),
+        ("logs", "run", "data_prep"),
+        ("retry", "run"),
+        ("cancel", "run"),
+    ],
+    ids=" ".join,
+)
+def test_the_client_comes_as_far_as_kubeflow(client: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Which is not there: with torch or anything else missing it would not come that far. With one: tests/kubeflow."""
+    (tmp_path / "images.lock").write_text(f"cpu: {IMAGES.cpu}\ntrain: {IMAGES.train}\n")
+    files = {"CONFIG": str(ROOT / "examples" / "digits.yaml"), "LOCK": str(tmp_path / "images.lock")}
+    done = call(client, *(files.get(word, word) for word in words), "--kubeflow", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "Kubeflow Pipelines at http://127.0.0.1:1 can't be reached" in done.stderr
+
+
+def test_the_client_plans_and_prints_metrics(client: Path, tmp_path: Path) -> None:
+    config = str(ROOT / "examples" / "digits.yaml")
+    planned = call(client, "plan", config, "--root", str(tmp_path), "--profile", "cluster-gpu")
+    assert planned.returncode == 0, planned.stderr
+    printed = call(client, "metrics", "--root", str(tmp_path))
+    assert printed.returncode == 0, printed.stderr
+    assert "flowmap_runs" in printed.stdout
+
+
 def test_what_needs_more_says_what_to_install(client: Path, tmp_path: Path) -> None:
     done = call(client, "init", str(tmp_path), "-o", str(tmp_path / "c.yaml"))
     assert done.returncode == 1

@@ -1,9 +1,15 @@
 """The images' files. The images themselves are built and looked into by `make images`."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from cyclonedx.model.bom import Bom
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cpu", "train")
@@ -37,3 +43,15 @@ def test_an_image_is_pinned_and_ends_without_root(name: str) -> None:
     assert re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1] == "65532:65532"
     last_stage = text.rsplit("\nFROM ", 1)[1]
     assert not re.search(r"\b(gcc|g\+\+|build-essential|python3-dev)\b", last_stage)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="a bill of materials is made inside an image of Debian")
+def test_a_bill_of_materials_is_one_and_the_same_twice() -> None:
+    """Of this machine, as `make images` makes it of each image."""
+    told = [subprocess.check_output([sys.executable, ROOT / "images" / "sbom"]) for _ in range(2)]
+    assert told[0] == told[1]
+    bill = Bom.from_json(json.loads(told[0]))
+    purls = {str(component.purl) for component in bill.components}
+    assert len(purls) > 50
+    assert f"pkg:pypi/click@{metadata.version('click')}" in purls
+    assert any(purl.startswith("pkg:deb/debian/dpkg@") for purl in purls)
