@@ -80,7 +80,8 @@ def run_train_jobs(jobs: Sequence[Job], settings: TrainJobSettings) -> None:
             time.sleep(_POLL_S)
     finally:
         for each in following:
-            each.delete()
+            if each.is_ours:
+                each.delete()
 
 
 class _Following:
@@ -88,7 +89,8 @@ class _Following:
 
     def __init__(self, cluster: Cluster, job: Job, settings: TrainJobSettings) -> None:
         settings.check(job.num_processes)
-        self.job, self.settings, self.cluster, self.done = job, settings, cluster, False
+        self.job, self.settings, self.cluster = job, settings, cluster
+        self.is_ours = self.done = False
         self.store: ObjectStore = open_store(job.store)
         self.name = f"flowmap-{_short(job.checkpoints)}"
         self.pods = Pods(cluster, self.name)
@@ -113,6 +115,7 @@ class _Following:
                 self.delete()
                 time.sleep(_POLL_S)
             else:
+                self.is_ours = True
                 say(f"{self.job.module}: goes on with TrainJob {self.name}, which was there already")
                 return
 
@@ -155,6 +158,7 @@ class _Following:
                 f"the cluster has no TrainJobs ({error.status}): install Kubeflow Trainer 2.0 or newer, or leave "
                 "`trainjob` out of the profile to train inside the step's own pod"
             ) from None
+        self.is_ours = True
         self._as_asked(body, made)
         say(f"{self.job.module}: TrainJob {self.name} of {self.settings.nodes} nodes is made")
         return True

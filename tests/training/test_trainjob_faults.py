@@ -1,0 +1,194 @@
+"""What a launcher says and does when the API server is away, refuses, or gives back something else.
+
+The API here is a few lines of Python; on a real one, with real pods, the rest is tested: tests/cluster.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiException
+from urllib3.exceptions import MaxRetryError
+
+from flowmap import patience
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.artifacts.store import open_store
+from flowmap.artifacts.transfer import publish
+from flowmap.cluster import Cluster, ClusterError
+from flowmap.errors import ConfigError, InvariantError
+from flowmap.training import trainjob
+from flowmap.training.job import Failure, Job
+from flowmap.training.node import failures_prefix, result_prefix
+from flowmap.training.trainjob import TrainJobSettings, run_train_jobs
+
+SETTINGS = TrainJobSettings(
+    nodes=2, runtime="r", image="i@sha256:0", requests={}, limits={}, cpus=1, deadline_s=60, labels={}
+)
+
+
+class Api:
+    """One namespace's TrainJobs; `faults` are raised first, one a call, and `change` is a webhook."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.faults: list[Exception] = []
+        self.deleted: list[str] = []
+        self.change: Callable[[dict[str, Any]], None] = lambda body: None
+        self.when_read: Callable[[str], None] = lambda name: None
+
+    def create_namespaced_custom_object(self, *where: Any, **_: Any) -> dict[str, Any]:
+        self._fault()
+        body = copy.deepcopy(where[-1])
+        self.change(body)
+        name = body["metadata"]["name"]
+        if name in self.jobs:
+            raise ApiException(status=409)
+        self.jobs[name] = body
+        return body
+
+    def get_namespaced_custom_object(self, *where: Any, **_: Any) -> dict[str, Any]:
+        self._fault()
+        name = where[-1]
+        if name not in self.jobs:
+            raise ApiException(status=404)
+        found = self.jobs[name]
+        self.when_read(name)
+        return found
+
+    def patch_namespaced_custom_object(self, *_: Any, **__: Any) -> None:
+        self._fault()
+
+    def delete_namespaced_custom_object(self, *where: Any, **_: Any) -> None:
+        name = where[-1]
+        if self.jobs.pop(name, None) is None:
+            raise ApiException(status=404)
+        self.deleted.append(name)
+
+    def list_namespaced_pod(self, *_: Any, **__: Any) -> Any:
+        self._fault()
+        return SimpleNamespace(items=[])
+
+    def _fault(self) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    fake = Api()
+    monkeypatch.setattr(trainjob, "connect", lambda: Cluster("ml", fake, fake))
+    monkeypatch.setattr(trainjob, "_POLL_S", 0.01)
+    monkeypatch.setattr(patience, "_PAUSE_S", 0.01)
+    return fake
+
+
+@pytest.fixture
+def job(tmp_path: Path, api: Api) -> Job:
+    """A job whose nodes have results as soon as somebody looks at it the third time."""
+    made = Job(
+        module="m",
+        settings="{}",
+        inputs={},
+        out=tmp_path / "out",
+        scratch=tmp_path / "scratch",
+        store=str(tmp_path / "store"),
+        checkpoints="checkpoints/grpo_finetuning/d",
+        num_processes=2,
+    )
+    result = tmp_path / "result"
+    result.mkdir()
+    (result / "weights").write_bytes(b"trained")
+    looks = []
+
+    def finish(name: str) -> None:
+        looks.append(name)
+        if len(looks) == 3:
+            manifest = build_manifest(result, step="training", step_digest="d")
+            publish(open_store(made.store), result, manifest, result_prefix(made))
+            conditions = [{"type": "Complete", "status": "True"}]
+            api.jobs[name]["status"] = {"conditions": conditions}
+
+    api.when_read = finish
+    return made
+
+
+def away() -> MaxRetryError:
+    return MaxRetryError(None, "/", None)  # type: ignore[arg-type]
+
+
+def test_it_goes_on_when_the_api_server_was_away(job: Job, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.faults = [away(), ApiException(status=503, reason="busy"), ApiException(status=429, reason="slow"), away()]
+    run_train_jobs([job], SETTINGS)
+    assert (job.out / "weights").read_bytes() == b"trained"
+    assert len(api.deleted) == 1
+    assert "the Kubernetes API server can't be reached" in capsys.readouterr().err
+
+
+def test_an_api_server_that_stays_away_ends_it(job: Job, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience.patiently, "__defaults__", (0.05,))
+    api.faults = [away() for _ in range(100)]
+    with pytest.raises(ClusterError, match="can't be reached"):
+        run_train_jobs([job], SETTINGS)
+
+
+def test_a_webhook_that_changes_what_matters_is_named(job: Job, api: Api) -> None:
+    api.change = lambda body: body["spec"]["trainer"].update(numNodes=1)
+    with pytest.raises(ClusterError, match=r"a webhook of the cluster changed trainer.numNodes of .* from 2 to 1"):
+        run_train_jobs([job], SETTINGS)
+    assert not api.jobs
+
+
+def test_a_webhook_that_adds_something_is_no_matter(job: Job, api: Api) -> None:
+    api.change = lambda body: body["metadata"]["labels"].update(team="blue")
+    run_train_jobs([job], SETTINGS)
+
+
+def test_an_account_that_may_not_is_told_what_to_do(job: Job, api: Api) -> None:
+    api.faults = [ApiException(status=403, reason="Forbidden")]
+    with pytest.raises(ClusterError, match=r"may not do this in namespace ml \(403\): use the service account"):
+        run_train_jobs([job], SETTINGS)
+
+
+def test_a_cluster_without_trainer_is_told(job: Job, api: Api) -> None:
+    api.faults = [ApiException(status=404), ApiException(status=404)]
+    with pytest.raises(ClusterError, match="the cluster has no TrainJobs"):
+        run_train_jobs([job], SETTINGS)
+
+
+def test_a_train_job_of_the_same_name_and_another_job_is_left_alone(job: Job, api: Api) -> None:
+    name = f"flowmap-{hashlib.sha256(job.checkpoints.encode()).hexdigest()[:20]}"
+    api.jobs[name] = {"metadata": {"name": name, "labels": {"flowmap/job": "another"}}}
+    with pytest.raises(ClusterError, match="is another job's of that name"):
+        run_train_jobs([job], SETTINGS)
+    assert list(api.jobs) == [name]
+
+
+def fail(job: Job) -> None:
+    """Node 1 failed by itself, node 0 because of it, and earlier by its own clock."""
+    store = open_store(job.store)
+    for node, at, lost, text in ((0, 1.0, True, "lost"), (1, 2.0, False, "Traceback: boom")):
+        failure = Failure(rank=node, at=at, lost_peer=lost, text=text)
+        store.put(f"{failures_prefix(job)}/{node}.json", failure.model_dump_json().encode())
+
+
+def test_the_failure_told_is_the_one_that_brought_the_others_down(job: Job, api: Api) -> None:
+    api.when_read = lambda name: fail(job)
+    with pytest.raises(InvariantError, match="m failed in process 1: Traceback: boom"):
+        run_train_jobs([job], SETTINGS)
+    assert len(api.deleted) == 1
+
+
+def test_a_train_job_that_somebody_deleted_is_told(job: Job, api: Api) -> None:
+    api.when_read = api.jobs.pop
+    with pytest.raises(ClusterError, match="was deleted by somebody while it ran"):
+        run_train_jobs([job], SETTINGS)
+
+
+def test_nodes_that_can_not_share_the_processes_are_refused(job: Job, api: Api) -> None:
+    with pytest.raises(ConfigError, match="which does not divide"):
+        run_train_jobs([job.model_copy(update={"num_processes": 3})], SETTINGS)
+    assert not api.jobs
