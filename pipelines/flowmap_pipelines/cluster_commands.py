@@ -123,15 +123,21 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
 @click.argument("step")
 @on_kubeflow
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the step has ended.")
-def logs(run_id: str, step: str, kubeflow: str | None, namespace: str | None, follow: bool) -> None:
-    """Print what STEP of RUN printed, also when its pod is gone; the first node of a training job speaks through it.
+@click.option(
+    "--node", type=click.IntRange(0), help="What this node of the step's training job prints, while it is there."
+)
+def logs(run_id: str, step: str, kubeflow: str | None, namespace: str | None, follow: bool, node: int | None) -> None:
+    """Print what STEP of RUN printed, also when its pod is gone; node 0 of a training job speaks through it.
 
     \b
         flowmap logs 5f0c... grpo_finetuning -f
     """
     from flowmap_pipelines.kubeflow import Kubeflow
-    from flowmap_pipelines.run_logs import print_log
+    from flowmap_pipelines.run_logs import print_log, print_node_log
 
+    if node is not None:
+        print_node_log(run_id, node, namespace)
+        return
     print_log(Kubeflow(kubeflow, namespace), run_id, step, namespace, follow=follow)
 
 

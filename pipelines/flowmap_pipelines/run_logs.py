@@ -11,7 +11,7 @@ from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import ConfigError
 from flowmap_pipelines.following import StepState, log_of, steps_of
 from flowmap_pipelines.kubeflow import Kubeflow
-from flowmap_pipelines.run_status import pods_of
+from flowmap_pipelines.run_status import pods_of, training_pods
 
 _POLL_S = 3.0
 
@@ -38,6 +38,23 @@ def print_log(kubeflow: Kubeflow, run_id: str, step: str, namespace: str | None,
         time.sleep(_POLL_S)
     if not printed:
         click.echo(f"{step} is {found.state} and has printed nothing that is kept", err=True)
+
+
+def print_node_log(run_id: str, node: int, namespace: str | None) -> None:
+    """Print what one node of a run's training job has printed so far, while its pod is there.
+
+    Raises:
+        ClusterError: the cluster can't be asked.
+        ConfigError: there is no such node, or no training job any more.
+    """
+    cluster = connect(namespace)
+    pods = training_pods(cluster, run_id)
+    if node >= len(pods):
+        there = f"it has {len(pods)} nodes, from 0" if pods else "it has no training job, or no longer"
+        raise ConfigError(f"run {run_id} has no node {node}: {there}; node 0's lines are in the step's own log")
+    click.echo(
+        cluster.call(cluster.core.read_namespaced_pod_log, pods[node].metadata.name, cluster.namespace), nl=False
+    )
 
 
 def _step(kubeflow: Kubeflow, run_id: str, step: str) -> StepState:

@@ -7,6 +7,8 @@ from typing import Any
 
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.pods import is_stuck, waits_for_room
+from flowmap.reaping import train_jobs_of
+from flowmap.training.pods import Pods
 from flowmap_pipelines.following import outcome_of, steps_of
 from flowmap_pipelines.kubeflow import Run
 
@@ -23,15 +25,27 @@ def pods_of(cluster: Cluster, run_id: str) -> dict[str, Any]:
     }
 
 
+def training_pods(cluster: Cluster, run_id: str) -> list[Any]:
+    """The pods of a run's training jobs, node 0 of each first."""
+    found = []
+    for job in train_jobs_of(cluster, run_id):
+        pods = Pods(cluster, job.name)
+        pods.refresh()
+        found += pods.pods
+    return found
+
+
 def troubles_of(run: Run, namespace: str | None) -> dict[str, str] | None:
     """Why steps that have not begun don't, by step; None where the cluster can't be asked."""
     if run.has_ended:
         return {}
     try:
-        pods = pods_of(connect(namespace), run.run_id)
+        cluster = connect(namespace)
+        pods = list(pods_of(cluster, run.run_id).items())
+        pods += [("grpo_finetuning", pod) for pod in training_pods(cluster, run.run_id)]
     except ClusterError:
         return None
-    told = {step: is_stuck(pod) or waits_for_room(pod) for step, pod in pods.items() if pod.status.phase == "Pending"}
+    told = {step: is_stuck(pod) or waits_for_room(pod) for step, pod in pods if pod.status.phase == "Pending"}
     return {step: trouble for step, trouble in told.items() if trouble}
 
 

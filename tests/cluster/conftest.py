@@ -108,6 +108,21 @@ def chart(
     call("uninstall")
 
 
+def run_cron_job(core: client.CoreV1Api, namespace: str, name: str) -> tuple[str, str]:
+    """Start a CronJob now, and wait: the phase its pod ended in, and what it printed."""
+    batch, own = client.BatchV1Api(), f"{name}-{time.time_ns() % 10**9}"
+    spec = batch.read_namespaced_cron_job(name, namespace).spec.job_template.spec
+    batch.create_namespaced_job(namespace, {"metadata": {"name": own}, "spec": spec})
+    chosen = {"label_selector": f"batch.kubernetes.io/job-name={own}"}
+    until = time.monotonic() + 60
+    while not (pods := core.list_namespaced_pod(namespace, **chosen).items):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    ended = wait_for_pod(core, namespace, pods[0].metadata.name)
+    batch.delete_namespaced_job(own, namespace, propagation_policy="Background")
+    return ended
+
+
 def wait_for_pod(core: client.CoreV1Api, namespace: str, name: str, limit_s: float = 600) -> tuple[str, str]:
     """The phase a pod ended in, and what it printed."""
     until = time.monotonic() + limit_s

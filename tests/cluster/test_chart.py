@@ -7,6 +7,8 @@ from subprocess import CompletedProcess
 import pytest
 from kubernetes import client
 
+from tests.cluster.conftest import run_cron_job
+
 Helm = Callable[..., CompletedProcess[str]]
 PREVIOUS = Path(__file__).parent / "charts" / "flowmap-0.1.0.tgz"
 ACCOUNTS = {"steps": "flowmap", "reaper": "flowmap-reaper"}
@@ -82,6 +84,12 @@ def test_an_account_can_do_what_it_must_and_nothing_else(
     review = {"spec": {"user": f"system:serviceaccount:{namespace}:{ACCOUNTS[who]}", "resourceAttributes": asked}}
     answer = client.AuthorizationV1Api().create_subject_access_review(review)
     assert answer.status.allowed is allowed
+
+
+def test_the_reaper_runs_as_its_own_account(chart: Helm, core: client.CoreV1Api, namespace: str) -> None:
+    phase, log = run_cron_job(core, namespace, "flowmap-reaper")
+    assert phase == "Succeeded", log
+    assert "nothing is left over in namespace" in log or "deleted" in log
 
 
 def test_uninstalled_it_leaves_nothing(chart: Helm, core: client.CoreV1Api, namespace: str) -> None:

@@ -8,6 +8,7 @@ and all that tests/cluster/conftest.py names.
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,25 @@ def flowmap(
     for secret in secrets:
         core.create_namespaced_secret(namespace, {"metadata": {"name": secret}, "stringData": keys})
     endpoint = store_url.partition("endpoint=")[2]
+    lock = f"cpu: {images.cpu}\ntrain: {images.train}\n"
+    retraining = {
+        "enabled": True,
+        "schedule": "0 0 29 2 *",  # a test starts it by hand
+        "kubeflow": host,
+        "profile": "local",
+        "config": CONFIG.replace("name: tiny", f"name: retrained-{time.time_ns()}"),
+        "images": lock,
+        "onlyOnChange": True,
+    }
     given = {"store": {"endpoint": endpoint}, "image": images.cpu, "training": {"enabled": True}}
+    given["retraining"] = retraining
     (folder / "values.yaml").write_text(yaml.safe_dump(given))
     helm = go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
     chart = Path(__file__).parents[2] / "charts" / "flowmap"
     release = [str(helm), "--namespace", namespace]
     subprocess.run([*release, "install", "flowmap", str(chart), "--values", folder / "values.yaml"], check=True)
     (folder / "images").mkdir()
-    (folder / "images" / "images.lock").write_text(f"cpu: {images.cpu}\ntrain: {images.train}\n")
+    (folder / "images" / "images.lock").write_text(lock)
     (folder / "tiny.yaml").write_text(CONFIG)
     environment = {"FLOWMAP_KFP_HOST": host, "FLOWMAP_NAMESPACE": namespace, "FLOWMAP_STORE": store_url}
     yield Flowmap(folder, environment)

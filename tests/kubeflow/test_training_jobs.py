@@ -71,6 +71,8 @@ def test_a_launcher_that_is_lost_is_started_again_and_goes_on_with_its_training(
     pod = wait_until(lambda: launcher(core, namespace, run_id))
     time.sleep(10)
     (name,) = train_jobs()
+    assert two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "1").returncode == 0
+    assert "has no node 2: it has 2 nodes" in two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "2").stderr
     core.delete_namespaced_pod(pod.metadata.name, namespace, grace_period_seconds=0)
     again = wait_until(lambda: launcher(core, namespace, run_id))
     assert again.metadata.name != pod.metadata.name

@@ -16,11 +16,11 @@ _OVERLAP_S = 30  # clocks differ
 
 
 class Pods:
-    """The pods of one TrainJob as of the last `refresh`."""
+    """The pods of one TrainJob as of the last `refresh`, by their node's number."""
 
     def __init__(self, cluster: Cluster, job: str) -> None:
         self._cluster, self._job = cluster, job
-        self._pods: list[Any] = []
+        self.pods: list[Any] = []
         self._printed = ""
 
     def refresh(self) -> None:
@@ -30,28 +30,28 @@ class Pods:
         newest: dict[str, Any] = {}
         for pod in sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp):
             newest[pod.metadata.labels.get(_NODE_LABEL, "0")] = pod
-        self._pods = [newest[node] for node in sorted(newest, key=int)]
+        self.pods = [newest[node] for node in sorted(newest, key=int)]
 
     def are_running(self) -> bool:
         """Whether there are any, and none has still to start."""
-        return bool(self._pods) and all(pod.status.phase != "Pending" for pod in self._pods)
+        return bool(self.pods) and all(pod.status.phase != "Pending" for pod in self.pods)
 
     def nodes(self) -> list[str]:
         """The machines they run on."""
-        return [pod.spec.node_name for pod in self._pods]
+        return [pod.spec.node_name for pod in self.pods]
 
     def waiting_for_room(self) -> str | None:
         """What the scheduler says of a pod it finds no machine for."""
-        return next(filter(None, map(waits_for_room, self._pods)), None)
+        return next(filter(None, map(waits_for_room, self.pods)), None)
 
     def stuck(self) -> str | None:
         """Why a pod can't start, for a reason that does not pass by itself."""
-        return next(filter(None, map(is_stuck, self._pods)), None)
+        return next(filter(None, map(is_stuck, self.pods)), None)
 
     def print_first(self) -> None:
         """Print the lines of node 0 that are new, as they are."""
-        if self._pods and self._pods[0].status.phase != "Pending":
-            for line in self._log(self._pods[0], timestamps=True, **self._since()):
+        if self.pods and self.pods[0].status.phase != "Pending":
+            for line in self._log(self.pods[0], timestamps=True, **self._since()):
                 at, _, text = line.partition(" ")
                 if at > self._printed:
                     self._printed = at
@@ -68,7 +68,7 @@ class Pods:
         """Why containers ended, the cluster's events, and the last lines of every node, for an error message."""
         self.refresh()
         lines = []
-        for pod in self._pods:
+        for pod in self.pods:
             name = pod.metadata.name
             for container in pod.status.container_statuses or []:
                 if ended := container.state.terminated:

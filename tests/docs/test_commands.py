@@ -1,0 +1,60 @@
+"""Every `flowmap` command in the documents exists with its options, and every value of the chart that they set."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from flowmap_pipelines.cli import cli
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(path: Path, program: str) -> list[list[str]]:
+    """What the indented blocks of a document call, comments and what is piped elsewhere left out."""
+    text = re.sub(r"\\\n\s*", " ", path.read_text())
+    found = []
+    for line in re.findall(rf"^    ({program} .*)$", text, re.MULTILINE):
+        lexer = shlex.shlex(re.sub(r"\$\([^)]*\)", "X", line), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = list(lexer)
+        found.append(words[: next((i for i, word in enumerate(words) if word in (";", "|", "&", "&&", ">")), None)])
+    return found
+
+
+def option_of(command: click.Command, word: str) -> bool:
+    return any(word in each.opts for each in command.params if isinstance(each, click.Option))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_exist(path: Path) -> None:
+    for _, *words in commands(path, "flowmap"):
+        name, *rest = words
+        command: Any = cli.commands.get(name)
+        assert command is not None, words
+        if isinstance(command, click.Group):
+            command = command.commands.get(rest[0], command.commands["set"])
+        for word in rest:
+            if word.startswith("-"):
+                assert option_of(command, word.partition("=")[0]), words
+
+
+def test_values_that_documents_set_are_the_charts() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "flowmap" / "values.yaml").read_text())
+    names = [word.partition("=")[0] for path in DOCUMENTS for words in commands(path, "helm") for word in words]
+    told = [name for name in names if re.fullmatch(r"[a-z][A-Za-z]+\.[A-Za-z.]+", name)]
+    assert len(told) > 5
+    for name in told:
+        found = values
+        for part in name.split("."):
+            assert part in found, name
+            found = found[part]
+
+
+def test_the_documents_have_commands_at_all() -> None:
+    assert sum(len(commands(path, "flowmap")) for path in DOCUMENTS) > 20
