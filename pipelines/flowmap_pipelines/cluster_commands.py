@@ -67,10 +67,10 @@ def submit(
         flowmap submit flowmap.yaml --profile cluster-gpu --idempotency-key "$GIT_COMMIT"
     """
     from flowmap_pipelines.images import load_images
-    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.kubeflow.client import Kubeflow
+    from flowmap_pipelines.kubeflow.submitting import change_key
+    from flowmap_pipelines.kubeflow.submitting import submit as start
     from flowmap_pipelines.profile import load_profile
-    from flowmap_pipelines.submitting import change_key
-    from flowmap_pipelines.submitting import submit as start
 
     if on_change and key is not None:
         raise click.UsageError("--on-change and --idempotency-key: one of them says when a run is the same, not both")
@@ -102,8 +102,8 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
     """
     from itertools import islice
 
-    from flowmap_pipelines.kubeflow import Kubeflow
-    from flowmap_pipelines.run_status import list_text, status_json, status_text, troubles_of
+    from flowmap_pipelines.kubeflow.client import Kubeflow
+    from flowmap_pipelines.kubeflow.status import list_text, status_json, status_text, troubles_of
 
     server = Kubeflow(kubeflow, namespace)
     if run_id is None:
@@ -132,8 +132,8 @@ def logs(run_id: str, step: str, kubeflow: str | None, namespace: str | None, fo
     \b
         flowmap logs 5f0c... grpo_finetuning -f
     """
-    from flowmap_pipelines.kubeflow import Kubeflow
-    from flowmap_pipelines.run_logs import print_log, print_node_log
+    from flowmap_pipelines.kubeflow.client import Kubeflow
+    from flowmap_pipelines.kubeflow.logs import print_log, print_node_log
 
     if node is not None:
         print_node_log(run_id, node, namespace)
@@ -148,7 +148,7 @@ def logs(run_id: str, step: str, kubeflow: str | None, namespace: str | None, fo
 @options.JSON
 def retry(run_id: str, kubeflow: str | None, namespace: str | None, wait: bool, as_json: bool) -> int:
     """Run again what failed of RUN, under the same id; what it had finished is kept."""
-    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.kubeflow.client import Kubeflow
 
     server = Kubeflow(kubeflow, namespace)
     server.retry(run_id)
@@ -161,8 +161,8 @@ def retry(run_id: str, kubeflow: str | None, namespace: str | None, wait: bool, 
 @on_kubeflow
 def cancel(run_id: str, kubeflow: str | None, namespace: str | None) -> None:
     """End RUN, and its training jobs where KUBECONFIG gives access to them; checkpoints are kept."""
-    from flowmap_pipelines.cancelling import cancel as end
-    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.kubeflow.cancelling import cancel as end
+    from flowmap_pipelines.kubeflow.client import Kubeflow
 
     for line in end(Kubeflow(kubeflow, namespace), run_id, namespace):
         click.echo(line)
@@ -170,8 +170,8 @@ def cancel(run_id: str, kubeflow: str | None, namespace: str | None) -> None:
 
 def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json: bool) -> int:
     """Wait for the run where that is wanted, say what came of it, and return the status to end with."""
-    from flowmap_pipelines.following import exit_code_of, follow, outcome_of, why_failed
-    from flowmap_pipelines.run_status import status_json, troubles_of
+    from flowmap_pipelines.kubeflow.following import exit_code_of, follow, outcome_of, why_failed
+    from flowmap_pipelines.kubeflow.status import status_json, troubles_of
 
     run = follow(server, run_id, lambda run: troubles_of(run, namespace) or {}) if wait else server.run(run_id)
     if as_json:

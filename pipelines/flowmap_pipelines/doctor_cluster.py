@@ -17,7 +17,7 @@ from flowmap.artifacts.store import open_store
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import FlowmapError
 from flowmap_pipelines.doctor import Finding
-from flowmap_pipelines.kubeflow import Kubeflow
+from flowmap_pipelines.kubeflow.client import Kubeflow
 
 _OLDEST = (1, 29)
 _MAX_SKEW_S = 60

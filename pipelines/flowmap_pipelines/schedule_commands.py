@@ -57,10 +57,10 @@ def set_schedule(
     catch_up: bool,
 ) -> None:
     """Put CONFIG on a schedule (the word `set` may be left out)."""
-    from flowmap_pipelines.cron import six_fields
     from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.kubeflow.cron import six_fields
+    from flowmap_pipelines.kubeflow.scheduling import replace
     from flowmap_pipelines.profile import load_profile
-    from flowmap_pipelines.scheduling import replace
 
     settings, how = load_config(config, overrides), load_profile(profile)
     which = load_images(images, pinned=how.pinned)
@@ -77,7 +77,7 @@ def set_schedule(
 @options.JSON
 def list_schedules(kubeflow: str | None, namespace: str | None, as_json: bool) -> None:
     """List the schedules there are."""
-    from flowmap_pipelines.scheduling import current
+    from flowmap_pipelines.kubeflow.scheduling import current
 
     found = current(_server(kubeflow, namespace))
     if as_json:
@@ -95,7 +95,7 @@ def list_schedules(kubeflow: str | None, namespace: str | None, as_json: bool) -
 @on_kubeflow
 def pause(name: str, kubeflow: str | None, namespace: str | None) -> None:
     """Start no more runs of NAME until it is resumed; one that is on goes on."""
-    from flowmap_pipelines import scheduling
+    from flowmap_pipelines.kubeflow import scheduling
 
     scheduling.pause(_server(kubeflow, namespace), name)
     click.echo(f"{name} is paused")
@@ -106,7 +106,7 @@ def pause(name: str, kubeflow: str | None, namespace: str | None) -> None:
 @on_kubeflow
 def resume(name: str, kubeflow: str | None, namespace: str | None) -> None:
     """Start runs of NAME again."""
-    from flowmap_pipelines import scheduling
+    from flowmap_pipelines.kubeflow import scheduling
 
     scheduling.resume(_server(kubeflow, namespace), name)
     click.echo(f"{name} is on")
@@ -117,13 +117,13 @@ def resume(name: str, kubeflow: str | None, namespace: str | None) -> None:
 @on_kubeflow
 def delete(name: str, kubeflow: str | None, namespace: str | None) -> None:
     """Delete the schedule of NAME; while a run of it is on it is only paused."""
-    from flowmap_pipelines import scheduling
+    from flowmap_pipelines.kubeflow import scheduling
 
     scheduling.delete(_server(kubeflow, namespace), name)
     click.echo(f"the schedule of {name} is deleted")
 
 
 def _server(kubeflow: str | None, namespace: str | None) -> Any:
-    from flowmap_pipelines.kubeflow import Kubeflow
+    from flowmap_pipelines.kubeflow.client import Kubeflow
 
     return Kubeflow(kubeflow, namespace)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowmap.errors import ConfigError
-from flowmap_pipelines.cron import six_fields
+from flowmap_pipelines.kubeflow.cron import six_fields
 from tests.cli import flowmap
 from tests.pipeline.test_compiled import IMAGES
 

@@ -22,7 +22,6 @@ from flowmap.cluster import Cluster, ClusterError
 from flowmap.errors import ConfigError, InvariantError
 from flowmap.training import trainjob
 from flowmap.training.job import Failure, Job
-from flowmap.training.node import failures_prefix, result_prefix
 from flowmap.training.trainjob import TrainJobSettings, run_train_jobs
 
 SETTINGS = TrainJobSettings(
@@ -108,7 +107,7 @@ def job(tmp_path: Path, api: Api) -> Job:
         looks.append(name)
         if len(looks) == 3:
             manifest = build_manifest(result, step="training", step_digest="d")
-            publish(open_store(made.store), result, manifest, result_prefix(made))
+            publish(open_store(made.store), result, manifest, made.result_prefix)
             conditions = [{"type": "Complete", "status": "True"}]
             api.jobs[name]["status"] = {"conditions": conditions}
 
@@ -172,7 +171,7 @@ def fail(job: Job) -> None:
     store = open_store(job.store)
     for node, at, lost, text in ((0, 1.0, True, "lost"), (1, 2.0, False, "Traceback: boom")):
         failure = Failure(rank=node, at=at, lost_peer=lost, text=text)
-        store.put(f"{failures_prefix(job)}/{node}.json", failure.model_dump_json().encode())
+        store.put(f"{job.failures_prefix}/{node}.json", failure.model_dump_json().encode())
 
 
 def test_the_failure_told_is_the_one_that_brought_the_others_down(job: Job, api: Api) -> None:

@@ -22,7 +22,7 @@ from flowmap.progress import say
 from flowmap.reaping import delete_left, train_jobs_of
 from flowmap.run_end.mlflow_run import track
 from flowmap.step import store_from_environment
-from flowmap.training.launcher import TRAINJOB_VARIABLE
+from flowmap.training.job import TRAINJOB_VARIABLE
 
 WEBHOOK_VARIABLE = "FLOWMAP_WEBHOOK"
 _TIMEOUT_S = 20

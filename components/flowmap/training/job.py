@@ -28,6 +28,10 @@ from flowmap.training.events import EventFiles
 _LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
+TRAINJOB_VARIABLE = "FLOWMAP_TRAINJOB"  # tells the launcher to train on other nodes, and how
+JOB_VARIABLE = "FLOWMAP_JOB"  # tells a node what to do
+
+
 class Job(BaseModel):
     """What a worker is told.
 
@@ -62,6 +66,16 @@ class Job(BaseModel):
     def open_events(self) -> EventFiles:
         """Where a worker shows its curves; for one process of the job."""
         return EventFiles(open_store(self.store), self.checkpoints.partition("/")[2], self.scratch / "tensorboard")
+
+    @property
+    def result_prefix(self) -> str:
+        """Where node 0 of a distributed job leaves the results in the store, with their manifest."""
+        return f"{self.checkpoints}/result"
+
+    @property
+    def failures_prefix(self) -> str:
+        """Where each node that failed says why."""
+        return f"{self.checkpoints}/failures"
 
     def failures(self) -> list[Failure]:
         """What this node's processes left. Raises StoreError when there was no room even for that."""

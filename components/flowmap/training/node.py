@@ -20,22 +20,11 @@ from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch, publish
 from flowmap.errors import FlowmapError
 from flowmap.progress import say
-from flowmap.training.job import Failure, Job, first_failure
-from flowmap.training.launcher import torchrun
+from flowmap.training.in_place import torchrun
+from flowmap.training.job import JOB_VARIABLE, Failure, Job, first_failure
 
-JOB_VARIABLE = "FLOWMAP_JOB"
 _NODE_VARIABLE = "PET_NODE_RANK"
 _GRACE_S = 5
-
-
-def result_prefix(job: Job) -> str:
-    """Where the results lie in the store, with their manifest."""
-    return f"{job.checkpoints}/result"
-
-
-def failures_prefix(job: Job) -> str:
-    """Where each node that failed says why."""
-    return f"{job.checkpoints}/failures"
 
 
 def main() -> None:
@@ -44,7 +33,7 @@ def main() -> None:
     node = int(os.environ.get(_NODE_VARIABLE, "0"))
     job = Job.model_validate_json(os.environ[JOB_VARIABLE])
     store = open_store(job.store)
-    why = f"{failures_prefix(job)}/{node}.json"
+    why = f"{job.failures_prefix}/{node}.json"
     if store.exists(why):  # of the attempt before
         store.delete(why)
     with tempfile.TemporaryDirectory(prefix="flowmap-node-") as folder:
@@ -70,7 +59,7 @@ def _work(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | No
         return first_failure(here.failures()) or Failure(rank=-1, at=time.time(), lost_peer=False, text=silent)
     if node == 0:
         manifest = build_manifest(here.out, step="training", step_digest=job.checkpoints.rsplit("/", 1)[-1])
-        publish(store, here.out, manifest, result_prefix(job))
+        publish(store, here.out, manifest, job.result_prefix)
     return None
 
 

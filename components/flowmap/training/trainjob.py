@@ -27,8 +27,7 @@ from flowmap.artifacts.transfer import fetch
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import ConfigError
 from flowmap.progress import FORMAT_VARIABLE, LINE_FIELDS, say
-from flowmap.training.job import Failure, Job, first_failure, raise_failure
-from flowmap.training.node import JOB_VARIABLE, failures_prefix, result_prefix
+from flowmap.training.job import JOB_VARIABLE, Failure, Job, first_failure, raise_failure
 from flowmap.training.pods import Pods
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -103,7 +102,7 @@ class _Following:
         while True:
             found = self._read()
             if found is None:
-                self._forget(failures_prefix(self.job), result_prefix(self.job))
+                self._forget(self.job.failures_prefix, self.job.result_prefix)
                 if self._make(body):
                     return
             elif found["metadata"].get("labels", {}).get(JOB_LABEL) != body["metadata"]["labels"][JOB_LABEL]:
@@ -195,7 +194,7 @@ class _Following:
             )
 
     def _take_results(self) -> None:
-        where = result_prefix(self.job)
+        where = self.job.result_prefix
         try:
             manifest = parse_manifest(self.store.get(f"{where}/{MANIFEST_NAME}"), where=where)
         except KeyError:
@@ -204,7 +203,7 @@ class _Following:
         self.done = True
 
     def _failures(self) -> list[Failure]:
-        names = list(self.store.names(failures_prefix(self.job)))
+        names = list(self.store.names(self.job.failures_prefix))
         return [Failure.model_validate_json(self.store.get(name)) for name in names]
 
     def _body(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from flowmap.data.external import external_digests
 from flowmap.errors import ConfigError
 from flowmap_pipelines.compiling import compile_pipeline, package_digest
 from flowmap_pipelines.images import Images
-from flowmap_pipelines.kubeflow import Kubeflow, Run
+from flowmap_pipelines.kubeflow.answers import Run
+from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.profile import Profile
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

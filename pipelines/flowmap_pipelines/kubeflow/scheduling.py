@@ -14,11 +14,12 @@ from itertools import takewhile
 
 from flowmap.config import RunConfig
 from flowmap.errors import ConfigError
-from flowmap_pipelines.cron import six_fields
 from flowmap_pipelines.images import Images
-from flowmap_pipelines.kubeflow import Kubeflow, KubeflowError, Schedule
+from flowmap_pipelines.kubeflow.answers import Schedule
+from flowmap_pipelines.kubeflow.client import Kubeflow, KubeflowError
+from flowmap_pipelines.kubeflow.cron import six_fields
+from flowmap_pipelines.kubeflow.submitting import upload
 from flowmap_pipelines.profile import Profile
-from flowmap_pipelines.submitting import upload
 
 
 def replace(

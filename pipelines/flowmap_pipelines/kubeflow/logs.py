@@ -9,9 +9,9 @@ import click
 
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import ConfigError
-from flowmap_pipelines.following import StepState, log_of, steps_of
-from flowmap_pipelines.kubeflow import Kubeflow
-from flowmap_pipelines.run_status import pods_of, training_pods
+from flowmap_pipelines.kubeflow.client import Kubeflow
+from flowmap_pipelines.kubeflow.following import StepState, log_of, steps_of
+from flowmap_pipelines.kubeflow.status import pods_of, training_pods
 
 _POLL_S = 3.0
 

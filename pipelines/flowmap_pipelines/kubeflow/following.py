@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flowmap.progress import say
-from flowmap_pipelines.kubeflow import Kubeflow, Run, Task
+from flowmap_pipelines.kubeflow.answers import Run, Task
+from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.profile import STEPS
 
 PROMOTED, REJECTED = "registry_push", "record_rejection"

@@ -9,8 +9,8 @@ from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.pods import is_stuck, waits_for_room
 from flowmap.reaping import train_jobs_of
 from flowmap.training.pods import Pods
-from flowmap_pipelines.following import outcome_of, steps_of
-from flowmap_pipelines.kubeflow import Run
+from flowmap_pipelines.kubeflow.answers import Run
+from flowmap_pipelines.kubeflow.following import outcome_of, steps_of
 
 _STEP_LABEL, _RUN_LABEL = "flowmap/step", "pipeline/runid"
 _NO_CLUSTER = "whether pods can start is not known here: set KUBECONFIG and --namespace to look at the cluster too"

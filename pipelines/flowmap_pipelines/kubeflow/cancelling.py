@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from flowmap.cluster import ClusterError, connect
 from flowmap.reaping import delete_left, train_jobs_of
-from flowmap_pipelines.kubeflow import Kubeflow
+from flowmap_pipelines.kubeflow.client import Kubeflow
 
 
 def cancel(kubeflow: Kubeflow, run_id: str, namespace: str | None) -> Iterator[str]:

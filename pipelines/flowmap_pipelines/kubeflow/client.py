@@ -3,7 +3,7 @@
     kubeflow = Kubeflow("http://ml-pipeline.kubeflow:8888", namespace="ml")
     kubeflow.run(run_id).state          # "running"
 
-What the server says is read as version 2.17 says it: a cancelled run ends as FAILED there, and only its history tells.
+What a run, a step or a schedule is, is in answers.py.
 """
 
 from __future__ import annotations
@@ -11,79 +11,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from flowmap.errors import ConfigError, FlowmapError
 from flowmap.patience import PATIENCE_S, patiently
+from flowmap_pipelines.kubeflow.answers import Run, Schedule, run_of, schedule_of
 
 HOST_VARIABLE, TOKEN_VARIABLE = "FLOWMAP_KFP_HOST", "FLOWMAP_KFP_TOKEN"
 _POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 _EXPERIMENT = "flowmap"
 _MARK = "flowmap: "
-_EXECUTOR = "executor"
 _PAGE = 100
 _TIMEOUT_S = 30
-_STATES = {
-    "SUCCEEDED": "done",
-    "FAILED": "failed",
-    "CANCELED": "cancelled",
-    "CANCELING": "cancelling",
-    "RUNNING": "running",
-    "SKIPPED": "skipped",
-}
 
 
 class KubeflowError(FlowmapError):
     """Kubeflow Pipelines can't be reached, refuses, or does not know what was asked for."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One node of a run's graph, as the server names it; `state` as in `Run`, or skipped."""
-
-    name: str
-    state: str
-    start: datetime | None
-    end: datetime | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run: `state` is pending, running, cancelling, done, failed or cancelled.
-
-    `pods` are the ids by which the logs of its steps' pods are asked for; the server does not say whose is whose.
-    """
-
-    run_id: str
-    name: str
-    description: str
-    state: str
-    created: datetime
-    end: datetime | None
-    schedule_id: str | None
-    settings: str
-    tasks: tuple[Task, ...]
-    pods: tuple[str, ...]
-
-    @property
-    def has_ended(self) -> bool:
-        return self.state in ("done", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A recurring run; `cron` has Kubeflow's six fields."""
-
-    schedule_id: str
-    name: str
-    description: str
-    cron: str
-    is_enabled: bool
-    created: datetime
-    settings: str
 
 
 class Kubeflow:
@@ -146,11 +90,11 @@ class Kubeflow:
             service_account=account,
             **self._what(version, settings),
         )
-        return self._read(self._ask(self._runs.run_service_create_run, body, patience_s=0))
+        return run_of(self._ask(self._runs.run_service_create_run, body, patience_s=0))
 
     def run(self, run_id: str) -> Run:
         """How a run is. Raises KubeflowError when there is none of that id."""
-        return self._read(self._ask(self._runs.run_service_get_run, run_id))
+        return run_of(self._ask(self._runs.run_service_get_run, run_id))
 
     def runs(self, name: str | None = None) -> Iterator[Run]:
         """Runs of flowmap, the newest first, without their tasks; or only those of one name."""
@@ -160,7 +104,7 @@ class Kubeflow:
         page = ""
         while True:
             answer = self._ask(self._runs.run_service_list_runs, page_token=page, **told)
-            yield from map(self._read, answer.runs or [])
+            yield from map(run_of, answer.runs or [])
             page = answer.next_page_token
             if not page:
                 return
@@ -197,13 +141,13 @@ class Kubeflow:
             no_catchup=not catch_up,
             **self._what(version, settings),
         )
-        return _schedule(self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patience_s=0))
+        return schedule_of(self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patience_s=0))
 
     def schedules(self) -> list[Schedule]:
         """The schedules of flowmap."""
         ask = self._schedules.recurring_run_service_list_recurring_runs
         found = self._ask(ask, page_size=_PAGE, experiment_id=self._experiment()).recurring_runs
-        return list(map(_schedule, found or []))
+        return list(map(schedule_of, found or []))
 
     def enable(self, schedule_id: str, *, on: bool) -> None:
         """Let a schedule start runs, or not."""
@@ -254,27 +198,6 @@ class Kubeflow:
         parameters = self._api.V2beta1RuntimeConfig(parameters={"settings": settings})
         return {"pipeline_version_reference": reference, "runtime_config": parameters}
 
-    def _read(self, told: Any) -> Run:
-        state = _STATES.get(str(told.state), "pending")
-        history = {str(each.state) for each in told.state_history or []}
-        if state == "failed" and "CANCELING" in history:
-            state = "cancelled"
-        details = (told.run_details.task_details if told.run_details else None) or []
-        executors = [each for each in details if each.display_name == _EXECUTOR]
-        parameters = (told.runtime_config.parameters if told.runtime_config else None) or {}
-        return Run(
-            run_id=told.run_id,
-            name=told.display_name,
-            description=told.description or "",
-            state=state,
-            created=told.created_at,
-            end=_time(told.finished_at),
-            schedule_id=told.recurring_run_id or None,
-            settings=str(parameters.get("settings", "")),
-            tasks=tuple(map(_task, details)),
-            pods=tuple(child.pod_name for each in executors for child in each.child_tasks or []),
-        )
-
     def _ask(self, ask: Any, *args: Any, patience_s: float = PATIENCE_S, **kwargs: Any) -> Any:
         who = f"Kubeflow Pipelines at {self.host}"
         try:
@@ -288,32 +211,6 @@ class Kubeflow:
 def _is(key: str, value: str) -> str:
     """A filter for what has exactly this value."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
-
-
-def _task(told: Any) -> Task:
-    return Task(
-        name=told.display_name or "",
-        state=_STATES.get(str(told.state), "pending"),
-        start=_time(told.start_time),
-        end=_time(told.end_time),
-    )
-
-
-def _schedule(told: Any) -> Schedule:
-    return Schedule(
-        schedule_id=told.recurring_run_id,
-        name=told.display_name,
-        description=told.description or "",
-        cron=told.trigger.cron_schedule.cron if told.trigger and told.trigger.cron_schedule else "",
-        is_enabled=str(told.status) == "ENABLED",
-        created=told.created_at,
-        settings=str((told.runtime_config.parameters or {}).get("settings", "")) if told.runtime_config else "",
-    )
-
-
-def _time(told: datetime | None) -> datetime | None:
-    """A time; the server says 1970 for one that has not come yet."""
-    return told if told is not None and told.year > 1970 else None
 
 
 def _away(error: Exception) -> str | None:

@@ -1,0 +1,1 @@
+"""Runs on Kubeflow Pipelines: submitted, followed, looked after, put on a schedule."""
