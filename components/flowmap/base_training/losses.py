@@ -40,7 +40,7 @@ def mean_flow_target(network: Network, z: Tensor, velocity: Tensor, t: Tensor, r
 
 def mean_flow_loss(
     engine: Network, network: Network, x: Tensor, prompt: Tensor, equal_times: float, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of u against the MeanFlow target.
 
     Args:
@@ -49,8 +49,8 @@ def mean_flow_loss(
         x: data; prompt: its prompts.
         equal_times: the fraction of pairs with r = t, where the target is the velocity alone.
     """
-    t, r = draw_times(len(x), equal_times, generator)
-    noise = torch.randn(x.shape, generator=generator)
+    t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator))
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
     z, velocity = over_data(1 - t, x) * x + over_data(t, x) * noise, noise - x
     target = mean_flow_target(network, z, velocity, t, r, prompt)
     return _weighted(engine(z, t, r, prompt) - target)
@@ -58,21 +58,21 @@ def mean_flow_loss(
 
 def flow_matching_loss(
     engine: Network, x: Tensor, prompt: Tensor, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of v(x_t, t) against eps - x_0: the many-step baseline.
 
     The weighting is MeanFlow's: with plain mean squared error the prompt is learnt far more slowly.
 
     Source: flow matching (arXiv 2210.02747).
     """
-    t, _ = draw_times(len(x), 1.0, generator)
-    noise = torch.randn(x.shape, generator=generator)
+    t = draw_times(len(x), 1.0, generator)[0].to(x.device)
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
     z = over_data(1 - t, x) * x + over_data(t, x) * noise
     return _weighted(engine(z, t, t, prompt) - (noise - x))
 
 
-def _weighted(difference: Tensor) -> tuple[Tensor, dict[str, float]]:
+def _weighted(difference: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """||d||^2 / stop_grad(||d||^2 + c), averaged over the batch. Source: MeanFlow, equation 22 with p = 1."""
     error = difference.flatten(1).square().sum(1)
     loss = (error / (error.detach() + _SMOOTHING)).mean()
-    return loss, {"error": float(error.detach().mean() / difference[0].numel())}
+    return loss, {"error": error.detach().mean() / difference[0].numel()}

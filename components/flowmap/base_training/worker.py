@@ -17,7 +17,7 @@ from flowmap.errors import InvariantError
 from flowmap.networks import read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.training.ema import Ema
-from flowmap.training.engine import load_engine, make_engine, save_engine
+from flowmap.training.engine import device, load_engine, make_engine, save_engine
 from flowmap.training.job import Job, run_worker
 
 _BASELINE_UPDATES = 2
@@ -33,7 +33,8 @@ def train(job: Job) -> None:
     assert section.batch_size is not None
     num_updates = section.updates * (1 if is_map else _BASELINE_UPDATES)
     torch.manual_seed(section.seed)
-    network = read_model_facts(job.out).build()
+    where = device()
+    network = read_model_facts(job.out).build().to(where)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = make_engine(network, optimizer, micro_batch=section.batch_size)
     average = Ema(network, section.ema)
@@ -53,11 +54,12 @@ def train(job: Job) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = section.learning_rate * schedule(update, num_updates)
             chosen = torch.randint(len(data), (section.batch_size,), generator=generator)
-            x, prompt = data.images[chosen], data.prompts[chosen]
+            x, prompt = data.images[chosen].to(where), data.prompts[chosen].to(where)
             if is_map:
-                loss, metrics = mean_flow_loss(engine, network, x, prompt, section.equal_times, generator)
+                loss, measured = mean_flow_loss(engine, network, x, prompt, section.equal_times, generator)
             else:
-                loss, metrics = flow_matching_loss(engine, x, prompt, generator)
+                loss, measured = flow_matching_loss(engine, x, prompt, generator)
+            metrics = {name: float(value) for name, value in measured.items()}
             if not math.isfinite(metrics["error"]):
                 raise InvariantError(
                     f"the error of the {objective} is {metrics['error']} at update {update}: lower "

@@ -32,6 +32,7 @@ from flowmap.seeding import derived_seed
 from flowmap.training.ema import Ema
 from flowmap.training.engine import (
     ENGINE_FOLDER,
+    device,
     init_distributed,
     is_first_on_node,
     load_engine,
@@ -50,7 +51,7 @@ class Trainer:
 
     def __init__(self, job: Job) -> None:
         init_distributed()
-        self.job = job
+        self.job, self.device = job, device()
         self.section: GrpoFinetuning = RunConfig.model_validate_json(job.settings).grpo_finetuning
         self.rank, self.num_processes, self.is_first_here = dist.get_rank(), dist.get_world_size(), is_first_on_node()
         self.facts = read_model_facts(job.inputs["base"])
@@ -58,7 +59,7 @@ class Trainer:
         num_local = section.groups // self.num_processes
         self.groups = range(self.rank * num_local, (self.rank + 1) * num_local)
         self.num_transitions = len(section.grid) - 2
-        self.network = load_network(job.inputs["base"], "map").train().requires_grad_(True)
+        self.network = load_network(job.inputs["base"], "map").to(self.device).train().requires_grad_(True)
         self.reference = TwoTimeMap(copy.deepcopy(self.network).eval().requires_grad_(False))
         self.engine = make_engine(
             self.network,
@@ -69,7 +70,7 @@ class Trainer:
         )
         self.policy = TwoTimeMap(self.engine)
         self.kernel = kernel_of(section)
-        self.rewards = rewards_of(section, job, len(self.facts.prompts))
+        self.rewards = rewards_of(section, job, len(self.facts.prompts), self.device)
         self.ema = Ema(self.network, section.ema)
         self.controller = KlController(section.kl_weight, section.kl_target)
         self.curve: list[dict[str, float]] = []
@@ -146,10 +147,10 @@ class Trainer:
         """The prompt of each of this process's groups, shape (groups,)."""
         generator = torch.Generator().manual_seed(derived_seed(self.section.seed, "prompts", rollout))
         drawn = torch.randint(len(self.facts.prompts), (self.section.groups,), generator=generator)
-        return drawn[self.groups.start : self.groups.stop]
+        return drawn[self.groups.start : self.groups.stop].to(self.device)
 
     def _draw(self, rollout: int, prompt: Tensor) -> Rollout:
-        noise = torch.cat([self._noise(rollout, group) for group in self.groups], 1)
+        noise = torch.cat([self._noise(rollout, group) for group in self.groups], 1).to(self.device)
         return roll_out(TwoTimeMap(self.network), self.kernel, prompt, self.section.grid, noise)
 
     def _noise(self, rollout: int, group: int) -> Tensor:
@@ -220,17 +221,16 @@ def kernel_of(section: GrpoFinetuning) -> Kernel:
     return LocalAnchor() if section.kernel == "local" else ExactLocalAnchor(section.anchor_distance)
 
 
-def rewards_of(section: GrpoFinetuning, job: Job, num_prompts: int) -> list[tuple[Reward, float]]:
-    """Rewards and their weights; the first is the one that the curve shows."""
+def rewards_of(section: GrpoFinetuning, job: Job, num_prompts: int, where: torch.device) -> list[tuple[Reward, float]]:
+    """Rewards on a device, and their weights; the first is the one that the curve shows."""
     network, facts = read_preference(job.inputs["reward"])
     rewards: list[tuple[Reward, float]] = [
-        (PreferenceReward(network, facts.real_score, saturating=section.reward == "saturating"), 1.0)
+        (PreferenceReward(network.to(where), facts.real_score, saturating=section.reward == "saturating"), 1.0)
     ]
     if section.mmd_weight:
         real = load_file(job.inputs["reward"] / REFERENCE)
-        rewards.append(
-            (MmdReward([real["images"][real["prompts"] == p] for p in range(num_prompts)]), section.mmd_weight)
-        )
+        by_prompt = [real["images"][real["prompts"] == p].to(where) for p in range(num_prompts)]
+        rewards.append((MmdReward(by_prompt), section.mmd_weight))
     return rewards
 
 

@@ -29,8 +29,21 @@ def init_distributed() -> None:
     deepspeed = _import_deepspeed()
     if "RANK" not in os.environ:
         os.environ.update(_WORLD_OF_ONE)
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    here = device()
+    if here.type == "cuda":
+        torch.cuda.set_device(here)
+        # As on a CPU, the same work comes to the same bytes.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    backend = "nccl" if here.type == "cuda" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
+
+
+def device() -> torch.device:
+    """Where this process trains: a GPU of its own where there are any, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def node() -> int:
