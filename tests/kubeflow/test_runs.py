@@ -3,12 +3,13 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowmap.artifacts.store import open_store
 from flowmap.config import load_config
-from flowmap.lineage.record import run_records
+from flowmap.lineage.record import run_records, summary_name
 from flowmap_pipelines.profile import STEPS
 from tests.kubeflow.conftest import Flowmap
 from tests.pipeline.runs import run
@@ -33,6 +34,22 @@ def test_a_run_comes_to_what_a_run_on_this_machine_comes_to(first: str, store_ur
     records = run_records(open_store(store_url), first)
     here = run(tmp_path / "root")
     assert {step: record.output for step, record in records.items()} == here.digests()
+
+
+def summary(store_url: str, run_id: str) -> dict[str, Any]:
+    """What the exit handler left, which runs after everything else."""
+    store, until = open_store(store_url), time.monotonic() + 120
+    while not store.exists(summary_name(run_id)):
+        assert time.monotonic() < until
+        time.sleep(2)
+    found: dict[str, Any] = json.loads(store.get(summary_name(run_id)))
+    return found
+
+
+def test_the_exit_handler_leaves_a_summary(flowmap: Flowmap, first: str, store_url: str) -> None:
+    told = summary(store_url, first)
+    assert (told["outcome"], told["version"], set(told["steps"])) == ("published", 1, set(STEPS))
+    assert 'flowmap_runs_total{model="tiny",outcome="published"} 1.0' in flowmap("metrics")
 
 
 def test_status_tells_every_step(flowmap: Flowmap, first: str) -> None:
@@ -71,7 +88,7 @@ def test_a_rejected_candidate_ends_with_status_3(flowmap: Flowmap, first: str) -
     assert told["outcome"] == "rejected"
 
 
-def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap) -> None:
+def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap, store_url: str) -> None:
     run_id = flowmap.submit("--set", "base_training.updates=100000")["run"]
     until = time.monotonic() + 300
     while json.loads(flowmap("status", run_id, "--json"))["steps"].get("base_training", {}).get("state") != "running":
@@ -82,6 +99,7 @@ def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap) -> None:
         assert time.monotonic() < until
         time.sleep(3)
     assert told["outcome"] == "cancelled"
+    assert summary(store_url, run_id)["outcome"] == "cancelled"
 
 
 def test_a_failed_run_says_why_and_is_retried_from_there(flowmap: Flowmap, first: str, store_url: str) -> None:
