@@ -123,20 +123,34 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
 @click.argument("step")
 @on_kubeflow
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the step has ended.")
-@click.option(
-    "--node", type=click.IntRange(0), help="What this node of the step's training job prints, while it is there."
-)
-def logs(run_id: str, step: str, kubeflow: str | None, namespace: str | None, follow: bool, node: int | None) -> None:
-    """Print what STEP of RUN printed, also when its pod is gone; node 0 of a training job speaks through it.
+@click.option("--node", type=click.IntRange(0), help="What this node of the step's training job printed, from 0.")
+@options.ROOT
+@options.STORE
+def logs(
+    run_id: str,
+    step: str,
+    kubeflow: str | None,
+    namespace: str | None,
+    follow: bool,
+    node: int | None,
+    root: Path,
+    store: str | None,
+) -> None:
+    """Print what STEP of RUN printed, also when its pod is gone.
+
+    Node 0 of a training job speaks through the step. What each node printed is kept in the store.
 
     \b
         flowmap logs 5f0c... grpo_finetuning -f
+        flowmap logs 5f0c... grpo_finetuning --node 1
     """
     from flowmap_pipelines.kubeflow.client import Kubeflow
     from flowmap_pipelines.kubeflow.logs import print_log, print_node_log
 
     if node is not None:
-        print_node_log(run_id, node, namespace)
+        from flowmap_pipelines.local_run import store_of
+
+        print_node_log(run_id, step, node, namespace, lambda: store_of(root, store), follow=follow)
         return
     print_log(Kubeflow(kubeflow, namespace), run_id, step, namespace, follow=follow)
 

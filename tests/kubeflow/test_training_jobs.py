@@ -72,7 +72,7 @@ def test_a_launcher_that_is_lost_is_started_again_and_goes_on_with_its_training(
     time.sleep(10)
     (name,) = train_jobs()
     assert two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "1").returncode == 0
-    assert "has no node 2: it has 2 nodes" in two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "2").stderr
+    assert "has no node 2 of grpo_finetuning" in two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "2").stderr
     core.delete_namespaced_pod(pod.metadata.name, namespace, grace_period_seconds=0)
     again = wait_until(lambda: launcher(core, namespace, run_id))
     assert again.metadata.name != pod.metadata.name
@@ -82,6 +82,8 @@ def test_a_launcher_that_is_lost_is_started_again_and_goes_on_with_its_training(
     records = run_records(open_store(store_url), run_id)
     assert not records["grpo_finetuning"].reused
     assert "registry_push" in records
+    assert not train_jobs()
+    assert '"step": "grpo_finetuning"' in two_nodes("logs", run_id, "grpo_finetuning", "--node", "1")  # from the store
 
 
 def test_a_cancelled_run_leaves_no_training_job(two_nodes: Flowmap, train_jobs: Callable[[], list[str]]) -> None:

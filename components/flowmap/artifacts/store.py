@@ -9,7 +9,7 @@ Layout below the store's root:
     checkpoints/<step>/<step digest>/   what an interrupted step resumes from
     tensorboard/<step>/<step digest>/   curves, as event files, while a step trains and after
     lineage/<digest>.json               who made what, when, where
-    runs/<run id>/...                   what each step of one run did, and the run's summary
+    runs/<run id>/...                   what each step of one run did, the run's summary, nodes' logs
     models/<name>/<version>/...         published versions; immutable
     models/<name>/aliases/<alias>       the only thing that moves
 """

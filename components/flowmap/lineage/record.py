@@ -97,7 +97,8 @@ def summary_name(run_id: str) -> str:
 
 def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
     """What each step of a run did, by the step's name, in the order they finished."""
-    names = [name for name in store.names(f"runs/{run_id}") if not name.endswith(f"/{_SUMMARY}")]
+    files = ((name, name.split("/")[2:]) for name in store.names(f"runs/{run_id}"))
+    names = [name for name, (file, *below) in files if not below and file != _SUMMARY]
     records = [StepRecord.model_validate_json(store.get(name)) for name in names]
     return {record.step: record for record in sorted(records, key=lambda record: record.finished_at)}
 
@@ -105,8 +106,8 @@ def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
 def run_summaries(store: ObjectStore, known: Container[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """The id and summary of every run on a cluster that has ended, but for those whose ids are known."""
     for name in store.names("runs"):
-        _, run_id, file = name.split("/")
-        if file == _SUMMARY and run_id not in known:
+        _, run_id, *file = name.split("/")
+        if file == [_SUMMARY] and run_id not in known:
             yield run_id, json.loads(store.get(name))
 
 

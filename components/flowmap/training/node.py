@@ -2,7 +2,7 @@
 
 Inputs come from the store, every byte checked; torchrun finds the other nodes by the PET_ variables that Kubeflow
 Trainer sets. Node 0 leaves the results below `<checkpoints>/result` in the store, and a node that failed says why below
-`<checkpoints>/failures`.
+`<checkpoints>/failures`. What each printed is kept with the run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from flowmap.artifacts.manifest import build_manifest
@@ -22,6 +23,7 @@ from flowmap.errors import FlowmapError
 from flowmap.progress import say
 from flowmap.training.in_place import torchrun
 from flowmap.training.job import JOB_VARIABLE, Failure, Job, first_failure
+from flowmap.training.node_logs import node_log
 
 _NODE_VARIABLE = "PET_NODE_RANK"
 _GRACE_S = 5
@@ -36,23 +38,34 @@ def main() -> None:
     why = f"{job.failures_prefix}/{node}.json"
     if store.exists(why):  # of the attempt before
         store.delete(why)
-    with tempfile.TemporaryDirectory(prefix="flowmap-node-") as folder:
-        try:
-            failure = _work(job, store, node, Path(folder))
-        except FlowmapError as error:
-            failure = Failure(rank=-1, at=time.time(), lost_peer=False, text=f"node {node}: {error}")
+    with tempfile.TemporaryDirectory(prefix="flowmap-node-") as name:
+        folder = Path(name)
+        with node_log(store, node, folder / "log"):
+            failure = _work(job, store, node, folder)
+            if failure is not None:
+                say(failure.text)
     if failure is not None:
-        say(failure.text)
         store.put(why, failure.model_dump_json().encode())
         sys.exit(1)
 
 
 def _work(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | None:
+    """Do this node's part; why it failed, if it did."""
+    try:
+        return _train(job, store, node, folder)
+    except FlowmapError as error:
+        return Failure(rank=-1, at=time.time(), lost_peer=False, text=f"node {node}: {error}")
+    except Exception:
+        return Failure(rank=-1, at=time.time(), lost_peer=False, text=f"node {node}: {traceback.format_exc()}")
+
+
+def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | None:
     for name, manifest in job.manifests.items():
         fetch(store, manifest, folder / "inputs" / name)
     inputs = {name: folder / "inputs" / name for name in job.manifests}
     here = job.model_copy(update={"inputs": inputs, "out": folder / "out", "scratch": folder / "scratch"})
     here.out.mkdir()
+    say(f"node {node}: has its inputs, and starts its processes")
     status = _run(here)
     if status:
         silent = f"a process of node {node} ended without a word, as when the memory's limit is reached; see its log"

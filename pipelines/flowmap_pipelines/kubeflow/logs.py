@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import click
 
+from flowmap.artifacts.store import ObjectStore
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import ConfigError
+from flowmap.training.node_logs import kept_log
 from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.kubeflow.following import StepState, log_of, steps_of
 from flowmap_pipelines.kubeflow.status import pods_of, training_pods
@@ -40,21 +43,53 @@ def print_log(kubeflow: Kubeflow, run_id: str, step: str, namespace: str | None,
         click.echo(f"{step} is {found.state} and has printed nothing that is kept", err=True)
 
 
-def print_node_log(run_id: str, node: int, namespace: str | None) -> None:
-    """Print what one node of a run's training job has printed so far, while its pod is there.
+def print_node_log(
+    run_id: str, step: str, node: int, namespace: str | None, open_kept: Callable[[], ObjectStore], *, follow: bool
+) -> None:
+    """Print what one node of a step's training job printed, and with `follow` what is new while its pod is there.
+
+    The store is opened when the pod is gone only: a laptop may see the one and not the other.
 
     Raises:
-        ClusterError: the cluster can't be asked.
-        ConfigError: there is no such node, or no training job any more.
+        ConfigError: there is no such node, or nothing is kept of it.
+        StoreError: its pod is gone, and the store with what is kept can't be asked.
     """
-    cluster = connect(namespace)
-    pods = training_pods(cluster, run_id)
-    if node >= len(pods):
-        there = f"it has {len(pods)} nodes, from 0" if pods else "it has no training job, or no longer"
-        raise ConfigError(f"run {run_id} has no node {node}: {there}; node 0's lines are in the step's own log")
-    click.echo(
-        cluster.call(cluster.core.read_namespaced_pod_log, pods[node].metadata.name, cluster.namespace), nl=False
-    )
+    printed: dict[str, int] = {}
+    while pod := _node_pod(run_id, node, namespace):
+        name, log = pod
+        sys.stdout.write(log[printed.get(name, 0) :])
+        sys.stdout.flush()
+        printed[name] = max(printed.get(name, 0), len(log))
+        if not follow:
+            return
+        time.sleep(_POLL_S)
+    if printed:
+        return
+    store = open_kept()
+    kept = kept_log(store, run_id, step.replace("-", "_"), node)
+    if not kept:
+        raise ConfigError(
+            f"run {run_id} has no node {node} of {step}: no pod of its training job is there, and {store.url} keeps no "
+            "such log; what a step does in its own pod is told without --node"
+        )
+    click.echo(kept, nl=False)
+
+
+def _node_pod(run_id: str, node: int, namespace: str | None) -> tuple[str, str] | None:
+    """The name of a node's pod and what it printed so far; None when it is gone or the cluster can't be asked."""
+    from kubernetes.client import ApiException
+
+    try:
+        cluster = connect(namespace)
+        pods = training_pods(cluster, run_id)
+        if node >= len(pods):
+            return None
+        name = pods[node].metadata.name
+        return name, str(cluster.call(cluster.core.read_namespaced_pod_log, name, cluster.namespace))
+    except ClusterError:
+        return None
+    except ApiException:  # not started yet
+        return name, ""
 
 
 def _step(kubeflow: Kubeflow, run_id: str, step: str) -> StepState:
