@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from flowmap.config import load_config
+from flowmap.data.remote import is_remote
+from flowmap.errors import ConfigError
 from flowmap_pipelines import options
 from flowmap_pipelines.cluster_commands import on_kubeflow
 
@@ -45,6 +47,12 @@ def schedule() -> None:
 @on_kubeflow
 @options.ACCOUNT
 @click.option("--catch-up", is_flag=True, help="After a pause, start what was missed in it too.")
+@click.option(
+    "--on-change",
+    "watched",
+    metavar="URI",
+    help="Train on the data below this s3:// address, and only when they changed: the run's data_prep.source.",
+)
 def set_schedule(
     config: Path,
     overrides: tuple[str, ...],
@@ -55,13 +63,26 @@ def set_schedule(
     namespace: str | None,
     service_account: str,
     catch_up: bool,
+    watched: str | None,
 ) -> None:
-    """Put CONFIG on a schedule (the word `set` may be left out)."""
+    r"""Put CONFIG on a schedule (the word `set` may be left out).
+
+    A run reuses what is done already: while configuration and data are the same it ends in minutes, and trains nothing.
+
+    \b
+        flowmap schedule flowmap.yaml --cron "0 3 * * *" --on-change "s3://bucket/data?endpoint=http://minio:9000"
+    """
     from flowmap_pipelines.images import load_images
     from flowmap_pipelines.kubeflow.cron import six_fields
     from flowmap_pipelines.kubeflow.scheduling import replace
     from flowmap_pipelines.profile import load_profile
 
+    if watched is not None:
+        if not is_remote(watched):
+            raise ConfigError(
+                f"--on-change {watched}: not in a store; say s3://bucket/prefix?endpoint=http://host:port"
+            )
+        overrides = (*overrides, f"data_prep.source={watched}")
     settings, how = load_config(config, overrides), load_profile(profile)
     which = load_images(images, pinned=how.pinned)
     _, first = six_fields(cron)
@@ -69,7 +90,8 @@ def set_schedule(
         _server(kubeflow, namespace), settings, how, which, cron=cron, account=service_account, catch_up=catch_up
     )
     replaced = ", in place of the schedule before" if before else ""
-    click.echo(f"{settings.name} runs at {cron!r}, first on {first:%Y-%m-%d at %H:%M} UTC{replaced}")
+    trains = f"; it trains when what lies in {watched} has changed" if watched else ""
+    click.echo(f"{settings.name} runs at {cron!r}, first on {first:%Y-%m-%d at %H:%M} UTC{replaced}{trains}")
 
 
 @schedule.command("list")

@@ -9,8 +9,8 @@ from tests.kubeflow.conftest import Flowmap
 NAME = ("--set", "name=scheduled")
 
 
-def schedule(flowmap: Flowmap, cron: str) -> str:
-    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "local", *NAME)
+def schedule(flowmap: Flowmap, cron: str, *words: str) -> str:
+    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "local", *NAME, *words)
 
 
 def listed(flowmap: Flowmap) -> list[dict[str, Any]]:
@@ -24,22 +24,48 @@ def runs(flowmap: Flowmap) -> list[dict[str, Any]]:
     return [run for run in found if run["name"].startswith("scheduled")]
 
 
+def fired(flowmap: Flowmap, known: int = 0) -> dict[str, Any]:
+    until = time.monotonic() + 180
+    while len(found := runs(flowmap)) == known:
+        assert time.monotonic() < until
+        time.sleep(3)
+    return found[0]
+
+
+def deleted(flowmap: Flowmap) -> None:
+    until = time.monotonic() + 300
+    while flowmap.try_("schedule", "delete", "scheduled").returncode:
+        assert time.monotonic() < until
+        time.sleep(5)
+    assert listed(flowmap) == []
+
+
 def test_a_schedule_fires_is_replaced_paused_and_deleted(flowmap: Flowmap) -> None:
     assert "first on" in schedule(flowmap, "0 3 1 1 *")
     assert not runs(flowmap)
     assert "in place of" in schedule(flowmap, "* * * * *")
     assert listed(flowmap) == [{"name": "scheduled", "cron": "* * * * * UTC", "enabled": True}]
-    until = time.monotonic() + 180
-    while not (fired := runs(flowmap)):
-        assert time.monotonic() < until
-        time.sleep(3)
+    run = fired(flowmap)
     flowmap("schedule", "pause", "scheduled")
     assert not listed(flowmap)[0]["enabled"]
     refused = flowmap.try_("schedule", "delete", "scheduled")
     assert refused.returncode == 1
     assert "a run of it goes on" in refused.stderr
-    flowmap("cancel", fired[0]["run"])
-    while flowmap.try_("schedule", "delete", "scheduled").returncode:
-        assert time.monotonic() < until + 120
-        time.sleep(5)
-    assert listed(flowmap) == []
+    flowmap("cancel", run["run"])
+    deleted(flowmap)
+
+
+def test_a_schedule_that_watches_data_trains_on_those(flowmap: Flowmap, store_url: str) -> None:
+    """There are none, which the run's first step says; that unchanged data are not trained on again: test_runs.py."""
+    watched, before = store_url.replace("?", "/nothing?"), len(runs(flowmap))
+    told = schedule(flowmap, "* * * * *", "--on-change", watched)
+    assert f"trains when what lies in {watched} has changed" in told
+    run = fired(flowmap, before)["run"]
+    flowmap("schedule", "pause", "scheduled")
+    until = time.monotonic() + 300
+    while not (ended := json.loads(flowmap("status", run, "--json")))["outcome"]:
+        assert time.monotonic() < until
+        time.sleep(3)
+    assert ended["outcome"] == "failed"
+    assert f"{watched}: there is no such object" in flowmap("logs", run, "data_prep")
+    deleted(flowmap)

@@ -135,6 +135,12 @@ def test_a_wrong_submission(serve: Any, lock: Path, words: tuple[str, ...], said
     assert said in told(*common, *words, status=2)
 
 
+def test_only_data_in_a_store_can_be_watched_for_a_change(serve: Any, lock: Path) -> None:
+    words = ("schedule", "examples/digits.yaml", "--cron", "0 3 * * *", "--images", str(lock))
+    said = told(*words, "--on-change", "digits", "--kubeflow", serve().url, status=2)
+    assert "--on-change digits: not in a store; say s3://" in said
+
+
 def test_without_a_lock_of_images_it_says_how_to_make_one(serve: Any, tmp_path: Path) -> None:
     words = ("submit", "examples/digits.yaml", "--images", str(tmp_path / "none"), "--kubeflow", serve().url)
     assert "it names the images that pods run, by digest" in told(*words, status=2)
