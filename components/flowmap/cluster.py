@@ -3,7 +3,7 @@
     cluster = connect()
     pods = cluster.call(cluster.core.list_namespaced_pod, cluster.namespace, label_selector="...").items
 
-What is asked while a job runs is asked again for ten minutes when the API server is away.
+What a job asks is asked again for ten minutes when the API server is away; a person's command says so at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from flowmap.errors import FlowmapError
-from flowmap.patience import patiently
+from flowmap.patience import PATIENCE_S, patiently
 
 NAMESPACE_VARIABLE = "FLOWMAP_NAMESPACE"
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -36,6 +36,7 @@ class Cluster:
     namespace: str
     core: Any
     custom: Any
+    patience_s: float = PATIENCE_S
 
     def call(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the API server, again and again while it is away. Raises ClusterError; `ApiException` for 404 and 409."""
@@ -47,6 +48,7 @@ class Cluster:
                 _away,
                 "the Kubernetes API server",
                 ClusterError,
+                self.patience_s,
             )
         except ApiException as error:
             if error.status in (404, 409):
@@ -77,7 +79,7 @@ def _away(error: Exception) -> str | None:
     return None
 
 
-def connect(namespace: str | None = None) -> Cluster:
+def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
     """From inside a pod as its service account, elsewhere with KUBECONFIG. Raises ClusterError when there is neither.
 
     The namespace is the one named, or FLOWMAP_NAMESPACE's, the pod's own, or the kubeconfig's.
@@ -98,4 +100,4 @@ def connect(namespace: str | None = None) -> Cluster:
     configuration = client.Configuration.get_default_copy()
     configuration.retries = False
     api = client.ApiClient(configuration)
-    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api))
+    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api), PATIENCE_S * patient)

@@ -41,7 +41,7 @@ def examine_cluster(
 ) -> Iterator[Finding]:
     """Look at cluster, Kubeflow, permissions and store; each finding that fails says what to do."""
     try:
-        cluster = connect(namespace)
+        cluster = connect(namespace, patient=False)
         version, date = _version(cluster)
     except ClusterError as error:
         yield Finding(False, "kubernetes", f"{error}")

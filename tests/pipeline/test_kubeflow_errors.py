@@ -141,6 +141,18 @@ def test_only_data_in_a_store_can_be_watched_for_a_change(serve: Any, lock: Path
     assert "--on-change digits: not in a store; say s3://" in said
 
 
+def test_a_cluster_that_is_away_does_not_keep_a_person_waiting(tmp_path: Path) -> None:
+    """What is kept of the node's log is asked for at once, instead of its pod."""
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": ""}}
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps({"clusters": [cluster], "contexts": [context], "current-context": "c"}))
+    words = ("logs", "r", "grpo_finetuning", "--node", "1", "--root", str(tmp_path))
+    said = told(*words, status=2, environment={"KUBECONFIG": str(kubeconfig)})
+    assert "asking again" not in said
+    assert "no pod of its training job is there" in said
+
+
 def test_without_a_lock_of_images_it_says_how_to_make_one(serve: Any, tmp_path: Path) -> None:
     words = ("submit", "examples/digits.yaml", "--images", str(tmp_path / "none"), "--kubeflow", serve().url)
     assert "it names the images that pods run, by digest" in told(*words, status=2)

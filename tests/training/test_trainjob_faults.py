@@ -106,13 +106,17 @@ def job(tmp_path: Path, api: Api) -> Job:
     def finish(name: str) -> None:
         looks.append(name)
         if len(looks) == 3:
-            manifest = build_manifest(result, step="training", step_digest="d")
-            publish(open_store(made.store), result, manifest, made.result_prefix)
+            leave_results(made, result)
             conditions = [{"type": "Complete", "status": "True"}]
             api.jobs[name]["status"] = {"conditions": conditions}
 
     api.when_read = finish
     return made
+
+
+def leave_results(job: Job, folder: Path) -> None:
+    manifest = build_manifest(folder, step="training", step_digest="d")
+    publish(open_store(job.store), folder, manifest, job.result_prefix)
 
 
 def away() -> MaxRetryError:
@@ -128,7 +132,7 @@ def test_it_goes_on_when_the_api_server_was_away(job: Job, api: Api, capsys: pyt
 
 
 def test_an_api_server_that_stays_away_ends_it(job: Job, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience.patiently, "__defaults__", (0.05,))
+    monkeypatch.setattr(trainjob, "connect", lambda: Cluster("ml", api, api, patience_s=0.05))
     api.faults = [away() for _ in range(100)]
     with pytest.raises(ClusterError, match="can't be reached"):
         run_train_jobs([job], SETTINGS)
@@ -185,6 +189,18 @@ def test_a_train_job_that_somebody_deleted_is_told(job: Job, api: Api) -> None:
     api.when_read = api.jobs.pop
     with pytest.raises(ClusterError, match="was deleted by somebody while it ran"):
         run_train_jobs([job], SETTINGS)
+
+
+def test_a_train_job_that_another_run_saw_the_end_of_first_has_its_results_all_the_same(
+    job: Job, api: Api, tmp_path: Path
+) -> None:
+    def end(name: str) -> None:
+        leave_results(job, tmp_path / "result")
+        del api.jobs[name]
+
+    api.when_read = end
+    run_train_jobs([job], SETTINGS)
+    assert (job.out / "weights").read_bytes() == b"trained"
 
 
 def test_nodes_that_can_not_share_the_processes_are_refused(job: Job, api: Api) -> None:

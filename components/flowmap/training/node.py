@@ -27,6 +27,7 @@ from flowmap.training.node_logs import node_log
 
 _NODE_VARIABLE = "PET_NODE_RANK"
 _GRACE_S = 5
+_OTHERS_S = 24 * 3600  # how long a node that is there waits for one that still has no machine, or pulls its image
 
 
 def main() -> None:
@@ -78,7 +79,8 @@ def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | N
 
 def _run(job: Job) -> int:
     """Start the processes and wait for them; they end when this one is told to."""
-    command, environment = torchrun(job, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    command, environment = torchrun(job, threads, "--rdzv-conf", f"timeout={_OTHERS_S}")
     with subprocess.Popen(command, env=environment) as process:
         try:
             return process.wait()

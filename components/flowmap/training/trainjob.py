@@ -122,7 +122,10 @@ class _Following:
         """See how it is, tell what is new, and take the results when it has finished."""
         found = self._read()
         if found is None:
-            raise ClusterError(f"TrainJob {self.name} was deleted by somebody while it ran; run the step again")
+            if not self._has_results():  # else a run with the same work followed it too, and saw its end first
+                raise ClusterError(f"TrainJob {self.name} was deleted by somebody while it ran; run the step again")
+            self._take_results()
+            return
         self._say_seen()
         self.pods.refresh()
         self.pods.print_first()
@@ -193,6 +196,9 @@ class _Following:
                 f"{self.settings.deadline_s:g} s; its checkpoints are kept, and another run goes on from them"
             )
 
+    def _has_results(self) -> bool:
+        return self.store.exists(f"{self.job.result_prefix}/{MANIFEST_NAME}")
+
     def _take_results(self) -> None:
         where = self.job.result_prefix
         try:
@@ -203,8 +209,11 @@ class _Following:
         self.done = True
 
     def _failures(self) -> list[Failure]:
-        names = list(self.store.names(self.job.failures_prefix))
-        return [Failure.model_validate_json(self.store.get(name)) for name in names]
+        found = []
+        for name in list(self.store.names(self.job.failures_prefix)):
+            with contextlib.suppress(KeyError):  # its node is starting again just now
+                found.append(Failure.model_validate_json(self.store.get(name)))
+        return found
 
     def _body(self) -> dict[str, Any]:
         # What is the same whichever pod the launcher runs in: it decides whether a TrainJob is this job's.

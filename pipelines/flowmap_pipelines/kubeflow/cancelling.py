@@ -18,7 +18,7 @@ def cancel(kubeflow: Kubeflow, run_id: str, namespace: str | None) -> Iterator[s
         kubeflow.cancel(run_id)
         yield f"the run {run.name} ends within seconds"
     try:
-        cluster = connect(namespace)
+        cluster = connect(namespace, patient=False)
     except ClusterError:
         yield "its training jobs, if it has any, are deleted by `flowmap gc --cluster`, which the chart runs"
         return

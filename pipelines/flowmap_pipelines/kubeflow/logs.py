@@ -12,6 +12,7 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import ConfigError
 from flowmap.training.node_logs import kept_log
+from flowmap_pipelines.kubeflow.answers import Run
 from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.kubeflow.following import StepState, log_of, steps_of
 from flowmap_pipelines.kubeflow.status import pods_of, training_pods
@@ -26,17 +27,18 @@ def print_log(kubeflow: Kubeflow, run_id: str, step: str, namespace: str | None,
         ConfigError: the run has no such step, or it has not begun.
     """
     try:
-        cluster: Cluster | None = connect(namespace)
+        cluster: Cluster | None = connect(namespace, patient=False)
     except ClusterError:
         cluster = None
     printed = 0
     while True:
-        found = _step(kubeflow, run_id, step)
-        log = _log(kubeflow, cluster, run_id, found)
+        run = kubeflow.run(run_id)
+        found = _step(run, step)
+        log = _log(kubeflow, cluster, run, found)
         sys.stdout.write(log[printed:])
         sys.stdout.flush()
         printed = max(printed, len(log))
-        if found.end is not None or not follow:
+        if found.end is not None or run.has_ended or not follow:
             break
         time.sleep(_POLL_S)
     if not printed:
@@ -80,7 +82,7 @@ def _node_pod(run_id: str, node: int, namespace: str | None) -> tuple[str, str] 
     from kubernetes.client import ApiException
 
     try:
-        cluster = connect(namespace)
+        cluster = connect(namespace, patient=False)
         pods = training_pods(cluster, run_id)
         if node >= len(pods):
             return None
@@ -92,24 +94,24 @@ def _node_pod(run_id: str, node: int, namespace: str | None) -> tuple[str, str] 
         return name, ""
 
 
-def _step(kubeflow: Kubeflow, run_id: str, step: str) -> StepState:
-    steps = {each.step: each for each in steps_of(kubeflow.run(run_id))}
+def _step(run: Run, step: str) -> StepState:
+    steps = {each.step: each for each in steps_of(run)}
     found = steps.get(step.replace("-", "_"))
     if found is None:
         told = ", ".join(steps) or "none"
-        raise ConfigError(f"run {run_id} has no step {step} that has begun; there is {told}")
+        raise ConfigError(f"run {run.run_id} has no step {step} that has begun; there is {told}")
     return found
 
 
-def _log(kubeflow: Kubeflow, cluster: Cluster | None, run_id: str, found: StepState) -> str:
+def _log(kubeflow: Kubeflow, cluster: Cluster | None, run: Run, found: StepState) -> str:
     if cluster is not None:
         from kubernetes.client import ApiException
 
-        pod = pods_of(cluster, run_id).get(found.section)
+        pod = pods_of(cluster, run.run_id).get(found.section)
         if pod is not None:
             read, name = cluster.core.read_namespaced_pod_log, pod.metadata.name
             try:
                 return str(cluster.call(read, name, cluster.namespace, container="main"))
             except (ApiException, ClusterError):  # not started yet, or gone meanwhile
                 pass
-    return log_of(kubeflow, kubeflow.run(run_id), found)
+    return log_of(kubeflow, run, found)

@@ -51,7 +51,9 @@ def current(kubeflow: Kubeflow) -> list[Schedule]:
     newest: dict[str, Schedule] = {}
     for each in sorted(schedules, key=lambda schedule: schedule.created):
         newest[each.name] = each
-    _delete_idle(kubeflow, [each for each in schedules if each.schedule_id != newest[each.name].schedule_id])
+    # One that is enabled still is not replaced yet: somebody is at it just now.
+    replaced = (each for each in schedules if each.schedule_id != newest[each.name].schedule_id)
+    _delete_idle(kubeflow, [each for each in replaced if not each.is_enabled])
     return [newest[name] for name in sorted(newest)]
 
 

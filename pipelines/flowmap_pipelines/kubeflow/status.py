@@ -40,7 +40,7 @@ def troubles_of(run: Run, namespace: str | None) -> dict[str, str] | None:
     if run.has_ended:
         return {}
     try:
-        cluster = connect(namespace)
+        cluster = connect(namespace, patient=False)
         pods = list(pods_of(cluster, run.run_id).items())
         pods += [("grpo_finetuning", pod) for pod in training_pods(cluster, run.run_id)]
     except ClusterError:
