@@ -5,7 +5,7 @@ The API here is a few lines of Python; on a real one, with real pods, the rest i
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +15,12 @@ from kubernetes.client import ApiException
 from urllib3.exceptions import MaxRetryError
 
 from flowmap import patience
+from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import open_store
 from flowmap.artifacts.transfer import publish
 from flowmap.cluster import Cluster, ClusterError
-from flowmap.errors import ConfigError, InvariantError
+from flowmap.errors import ConfigError, InvariantError, StoreError
 from flowmap.training import trainjob
 from flowmap.training.job import Failure, Job
 from flowmap.training.trainjob import TrainJobSettings, run_train_jobs
@@ -136,6 +137,23 @@ def test_an_api_server_that_stays_away_ends_it(job: Job, api: Api, monkeypatch: 
     api.faults = [away() for _ in range(100)]
     with pytest.raises(ClusterError, match="can't be reached"):
         run_train_jobs([job], SETTINGS)
+
+
+def test_it_goes_on_when_the_store_was_away(
+    job: Job, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, away = LocalStore.names, [StoreError("no answer"), StoreError("no answer")]
+
+    def refuse(store: LocalStore, prefix: str) -> Iterator[str]:
+        if prefix.endswith("/failures") and api.jobs and away:
+            raise away.pop()
+        return names(store, prefix)
+
+    monkeypatch.setattr(LocalStore, "names", refuse)
+    run_train_jobs([job], SETTINGS)
+    assert not away
+    assert (job.out / "weights").read_bytes() == b"trained"
+    assert "the store can't be used (no answer); asking again" in capsys.readouterr().err
 
 
 def test_a_webhook_that_changes_what_matters_is_named(job: Job, api: Api) -> None:

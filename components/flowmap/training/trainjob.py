@@ -25,7 +25,8 @@ from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch
 from flowmap.cluster import Cluster, ClusterError, connect
-from flowmap.errors import ConfigError
+from flowmap.errors import ConfigError, StoreError
+from flowmap.patience import patiently
 from flowmap.progress import FORMAT_VARIABLE, LINE_FIELDS, say
 from flowmap.training.job import JOB_VARIABLE, Failure, Job, first_failure, raise_failure
 from flowmap.training.pods import Pods
@@ -209,6 +210,10 @@ class _Following:
         self.done = True
 
     def _failures(self) -> list[Failure]:
+        """What nodes left. A store that is away for a while is no reason to end training that goes on."""
+        return patiently(self._read_failures, _store_is_away, "the store", StoreError)
+
+    def _read_failures(self) -> list[Failure]:
         found = []
         for name in list(self.store.names(self.job.failures_prefix)):
             with contextlib.suppress(KeyError):  # its node is starting again just now
@@ -288,6 +293,10 @@ class _Following:
     def _ask(self, verb: str, *arguments: Any, **options: Any) -> Any:
         ask = getattr(self.cluster.custom, verb)
         return self.cluster.call(ask, GROUP, VERSION, self.cluster.namespace, PLURAL, *arguments, **options)
+
+
+def _store_is_away(error: Exception) -> str | None:
+    return f"can't be used ({error})" if isinstance(error, StoreError) else None
 
 
 def _condition(found: dict[str, Any], kind: str) -> bool:
