@@ -1,5 +1,6 @@
 """The section about the run in a report's copy, and the registry's page."""
 
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.lineage.record import find_run, original_of, record_step, run_records
+from flowmap.lineage.record import find_run, last_done, original_of, record_step, run_records
 from flowmap.page import END_OF_REPORT
 from flowmap_pipelines.registry_page import curve, write_registry_page
 from flowmap_pipelines.run_section import draw_dag, report_of, seconds_text, with_run
@@ -50,6 +51,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     record_run(store, "20260101-000000-aaaaaa", monkeypatch, reused=set())
     record_run(store, "20260102-000000-bbbbbb", monkeypatch, reused=set(READS) - {"evaluation", "registry_push"})
     return store
+
+
+def test_the_newest_is_the_last_to_finish_whatever_its_id(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    time.sleep(0.01)
+    record_run(store, "0b6c", monkeypatch, reused=set())
+    assert find_run(store, "evaluation", "artifact of evaluation") == "0b6c"
+    newest = last_done(store, "evaluation")
+    assert newest is not None
+    assert newest.run_id == "0b6c"
 
 
 def test_a_reused_step_tells_the_run_that_did_the_work(store: LocalStore) -> None:

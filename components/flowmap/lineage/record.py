@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 from collections.abc import Container, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -21,6 +22,7 @@ from flowmap.artifacts.store import ObjectStore
 
 RUN_VARIABLE, GPUS_VARIABLE = "FLOWMAP_RUN_ID", "FLOWMAP_GPUS"
 _SUMMARY = "summary.json"
+_PARALLEL = 8
 _LIBRARIES = ("flowmap", "torch", "deepspeed", "numpy", "kfp", "great-expectations")
 
 
@@ -135,11 +137,12 @@ def find_run(store: ObjectStore, step: str, output: str) -> str | None:
     return reused_in
 
 
-def _newest_first(store: ObjectStore, step: str) -> Iterator[StepRecord]:
-    """A step's records, run by run; the ids of runs on one machine begin with their time."""
-    for name in sorted(store.names("runs"), reverse=True):
-        if name.endswith(f"/{step}.json"):
-            yield StepRecord.model_validate_json(store.get(name))
+def _newest_first(store: ObjectStore, step: str) -> list[StepRecord]:
+    """A step's records of all runs. Each is read: the ids of runs on a cluster say nothing of their time."""
+    names = [name for name in store.names("runs") if name.endswith(f"/{step}.json")]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        records = [StepRecord.model_validate_json(data) for data in pool.map(store.get, names)]
+    return sorted(records, key=lambda record: record.finished_at, reverse=True)
 
 
 def _library_versions() -> Iterator[tuple[str, str]]:
