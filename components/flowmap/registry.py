@@ -21,13 +21,17 @@ from pydantic import BaseModel, ConfigDict
 from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import fetch, publish, verify
-from flowmap.errors import ConfigError
+from flowmap.errors import ConfigError, FlowmapError
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
 
 
 class UnknownModelError(ConfigError):
     """No such model, version or alias; the message lists what there is."""
+
+
+class StaleVerdictError(FlowmapError):
+    """The gate judged a candidate against a version that the alias no longer points to."""
 
 
 class Judged(BaseModel):
@@ -107,6 +111,20 @@ class Registry:
         if version.candidate != candidate:
             return version
         return next((other for other in self.versions() if other.manifest.digest == version.incumbent), None)
+
+    def check_judged(self, alias: str, *, candidate: str, incumbent: str | None) -> None:
+        """Raise StaleVerdictError when `alias` has moved on since a candidate was judged against `incumbent`.
+
+        That happens when two runs end side by side, or an old one is retried; the later one must not undo the earlier.
+        """
+        number = self.aliases().get(alias)
+        current = self.resolve(str(number)) if number is not None else None
+        if current is None or candidate == current.candidate or incumbent == current.manifest.digest:
+            return
+        raise StaleVerdictError(
+            f"{self.name}@{alias} has become version {number} since this candidate was judged: start a new run of the "
+            "same configuration, which reuses all but the evaluation"
+        )
 
     def publish(self, directory: Path, paths: Iterable[str], source: Manifest, **facts: Any) -> tuple[Version, bool]:
         """Upload, read back, write the version once; a candidate that has a version gets that one.

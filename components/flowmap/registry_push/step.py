@@ -26,6 +26,7 @@ def promote(context: Context) -> None:
         raise InvariantError(f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published")
     registry, alias = Registry(context.store, config.name), config.registry_push.alias
     facts = _facts(context, evaluated)
+    registry.check_judged(alias, candidate=candidate.digest, incumbent=evaluated.metrics["incumbent"])
     version, is_new = registry.publish(context.inputs["tuned"], _PUBLISHED, candidate, **facts)
     registry.move_alias(alias, version)
     said = "published as" if is_new else "already promoted as"
