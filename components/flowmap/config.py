@@ -168,9 +168,13 @@ class Evaluation(Section):
 
 
 class RegistryPush(Section):
-    """Which alias follows a promoted version."""
+    """What becomes of a candidate that passes the gate.
+
+    It is published, and `alias`, whose version it had to beat, follows it; with `publish` false it is only judged.
+    """
 
     alias: Name = "production"
+    publish: bool = True
 
 
 class RunConfig(Section):

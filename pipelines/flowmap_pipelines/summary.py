@@ -30,8 +30,8 @@ class Summary:
     """One run's outcome.
 
     Attributes:
-        outcome: `published`, `already promoted` or `rejected`.
-        version: the registered version; None when rejected.
+        outcome: `published`, `already promoted`, `passed` (nothing was to be published) or `rejected`.
+        version: the registered version; None without one.
         report: a copy of the report outside the store.
     """
 
@@ -45,7 +45,7 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        return REJECTED if self.version is None else PROMOTED
+        return REJECTED if self.outcome == "rejected" else PROMOTED
 
     def to_json(self) -> dict[str, Any]:
         steps = {
@@ -90,6 +90,8 @@ class Summary:
 
     def _outcome(self) -> str:
         verdict = self.evaluated.verdict
+        if self.outcome == "passed":
+            return f"passed against the {verdict.against}; not published, for registry_push.publish is false"
         if self.version is None:
             return f"rejected against the {verdict.against} for {', '.join(verdict.failed)}; the rejection is recorded"
         return f"{self.outcome} as {self.name}@{self.version}, which `{self.alias}` points to"

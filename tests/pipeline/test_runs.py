@@ -87,6 +87,15 @@ def test_the_same_run_again_is_reused_whole_and_already_promoted(root: Path, fir
     assert {name: again.digests()[name] for name in TRAINING} == {name: first.digests()[name] for name in TRAINING}
 
 
+def test_what_is_only_to_be_judged_is_not_published(root: Path, first: Finished) -> None:
+    """As a pull request is: nothing is left to do for the run after it but to publish."""
+    judged = run(root, "registry_push.publish=false")
+    assert (judged.status, judged.outcome["outcome"], judged.outcome["version"]) == (0, "passed", None)
+    assert judged.reused() == TRAINING | {"evaluation"}
+    assert "passed against the base; not published" in judged.told
+    assert registry(root).aliases() == {"production": 1}
+
+
 def test_a_changed_setting_runs_only_what_depends_on_it(root: Path, first: Finished) -> None:
     changed = run(root, "evaluation.resamples=400")
     assert changed.status == 0, changed.told

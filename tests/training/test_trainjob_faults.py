@@ -37,6 +37,7 @@ class Api:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.faults: list[Exception] = []
         self.deleted: list[str] = []
+        self.events: list[Any] = []
         self.change: Callable[[dict[str, Any]], None] = lambda body: None
         self.when_read: Callable[[str], None] = lambda name: None
 
@@ -71,6 +72,9 @@ class Api:
     def list_namespaced_pod(self, *_: Any, **__: Any) -> Any:
         self._fault()
         return SimpleNamespace(items=[])
+
+    def list_namespaced_event(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(items=self.events)
 
     def _fault(self) -> None:
         if self.faults:
@@ -190,10 +194,13 @@ def test_a_train_job_of_the_same_name_and_another_job_is_left_alone(job: Job, ap
 
 def fail(job: Job) -> None:
     """Node 1 failed by itself, node 0 because of it, and earlier by its own clock."""
-    store = open_store(job.store)
-    for node, at, lost, text in ((0, 1.0, True, "lost"), (1, 2.0, False, "Traceback: boom")):
-        failure = Failure(rank=node, at=at, lost_peer=lost, text=text)
-        store.put(f"{job.failures_prefix}/{node}.json", failure.model_dump_json().encode())
+    leave_failure(job, Failure(rank=0, at=1.0, cause="lost_peer", text="lost"))
+    leave_failure(job, Failure(rank=1, at=2.0, cause="own", text="Traceback: boom"))
+
+
+def leave_failure(job: Job, failure: Failure) -> None:
+    name = f"{job.failures_prefix}/{failure.rank}.json"
+    open_store(job.store).put(name, failure.model_dump_json().encode())
 
 
 def test_the_failure_told_is_the_one_that_brought_the_others_down(job: Job, api: Api) -> None:
@@ -219,6 +226,89 @@ def test_a_train_job_that_another_run_saw_the_end_of_first_has_its_results_all_t
     api.when_read = end
     run_train_jobs([job], SETTINGS)
     assert (job.out / "weights").read_bytes() == b"trained"
+
+
+@pytest.fixture
+def of_another_run(job: Job, api: Api) -> str:
+    """The name of a TrainJob for the same work, which another run made."""
+    other = trainjob._Following(trainjob.connect(), job, SETTINGS)
+    body = other._body()
+    body["metadata"]["labels"]["flowmap/run"] = "another"
+    api.jobs[other.name] = body
+    return other.name
+
+
+def test_a_train_job_of_another_run_is_followed_and_left_to_it(job: Job, api: Api, of_another_run: str) -> None:
+    run_train_jobs([job], SETTINGS)
+    assert (job.out / "weights").read_bytes() == b"trained"
+    assert list(api.jobs) == [of_another_run]
+
+
+def test_a_train_job_is_made_again_when_another_run_ended_it(
+    job: Job, api: Api, of_another_run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish, cancelled = api.when_read, []
+
+    def cancel_first(name: str) -> None:
+        if len(cancelled) < 2:  # the second time it is followed already
+            cancelled.append(name)
+            if len(cancelled) == 2:
+                del api.jobs[name]
+        else:
+            finish(name)
+
+    api.when_read = cancel_first
+    run_train_jobs([job], SETTINGS)
+    assert (job.out / "weights").read_bytes() == b"trained"
+    assert "deleted by the run that had made it; it is made again" in capsys.readouterr().err
+    assert api.deleted == [of_another_run]  # that of the same name which it made itself
+
+
+def test_what_a_cluster_restarts_for_is_no_end_until_it_says_failed(job: Job, api: Api) -> None:
+    looks = []
+
+    def lose(name: str) -> None:
+        looks.append(name)
+        leave_failure(job, Failure(rank=-1, at=1.0, cause="silent", text="node 1 ended without a word"))
+        leave_failure(job, Failure(rank=0, at=0.0, cause="lost_peer", text="Traceback: gloo"))
+        if len(looks) == 5:
+            api.jobs[name]["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+
+    api.when_read = lose
+    with pytest.raises(ClusterError, match=r"failed\nnode 1 ended without a word\nnone of its pods is left"):
+        run_train_jobs([job], SETTINGS)
+    assert len(looks) == 5
+
+
+def test_a_cluster_that_makes_no_pods_is_told(job: Job, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    finish = api.when_read
+
+    def refuse(name: str) -> None:
+        of_job = SimpleNamespace(name=f"{name}-node-0")
+        api.events = [SimpleNamespace(involved_object=of_job, message="exceeded quota: gpus")]
+        finish(name)
+
+    api.when_read = refuse
+    run_train_jobs([job], SETTINGS)
+    assert capsys.readouterr().err.count("its pods are not made: exceeded quota: gpus") == 1
+
+
+def test_time_without_machines_is_no_run_time(
+    job: Job, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The clock stands at a thousand seconds a look: with one of four looks' time it would be over."""
+    now_s = iter(range(0, 1_000_000, 1000))
+    following = trainjob._Following(trainjob.connect(), job, SETTINGS.model_copy(update={"deadline_s": 1500}))
+    monkeypatch.setattr(trainjob.time, "monotonic", lambda: next(now_s))
+    monkeypatch.setattr(following.pods, "are_running", lambda nodes: True)
+    monkeypatch.setattr(following.pods, "nodes", lambda: ["a"])
+    waiting = iter(["no room", None, "no room", "no room", "no room", None])
+    monkeypatch.setattr(following.pods, "waiting_for_room", lambda: next(waiting))
+    for _ in range(5):
+        following._check_times(suspended=False)
+    with pytest.raises(ClusterError, match=r"longer than the profile's trainjob\.deadline_s, 1500 s"):
+        following._check_times(suspended=False)
+    assert capsys.readouterr().err.count("no room") == 2
 
 
 def test_nodes_that_can_not_share_the_processes_are_refused(job: Job, api: Api) -> None:

@@ -1,4 +1,4 @@
-"""Publish what the gate promoted, or record what it rejected.
+"""Publish what the gate promoted, or record what it rejected; or only tell, where nothing is to be published.
 
 Neither is ever reused: what they do lies outside their artifact, and doing it again changes nothing.
 """
@@ -16,6 +16,7 @@ from flowmap.step import Context
 
 _PUBLISHED = ("ema.safetensors", "model.json")
 OUTCOME = "outcome.json"
+PASSED, REJECTED = "passed", "rejected"
 
 
 def promote(context: Context) -> None:
@@ -24,6 +25,10 @@ def promote(context: Context) -> None:
     evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
     if evaluated.verdict.verdict != "promote":
         raise InvariantError(f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published")
+    if not config.registry_push.publish:
+        say(f"registry_push: {config.name} passed the gate; not published, for registry_push.publish is false")
+        _finish(context, {"outcome": PASSED, "version": None, "alias": None})
+        return
     registry, alias = Registry(context.store, config.name), config.registry_push.alias
     facts = _facts(context, evaluated)
     registry.check_judged(alias, candidate=candidate.digest, incumbent=evaluated.metrics["incumbent"])
@@ -41,7 +46,7 @@ def reject(context: Context) -> None:
     rejection = Rejection(name=context.config.name, candidate=candidate, **_facts(context, evaluated))
     Registry(context.store, context.config.name).reject(rejection)
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
-    _finish(context, {"outcome": "rejected", "version": None, "alias": None})
+    _finish(context, {"outcome": REJECTED, "version": None, "alias": None})
 
 
 def _facts(context: Context, evaluated: Evaluated) -> dict[str, Any]:

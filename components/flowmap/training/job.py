@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,6 +26,7 @@ from flowmap.processes import die_with_run
 from flowmap.training.events import EventFiles
 
 # What PyTorch says where a process it talks to is gone.
+_CAUSES = ("own", "silent", "lost_peer")  # what tells more comes first
 _LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
@@ -92,20 +94,21 @@ class Failure(BaseModel):
     Attributes:
         rank: the process among all of the job.
         at: when, in seconds since 1970.
-        lost_peer: it only noticed that another had gone.
+        cause: whether it was its own; or it was ended from outside and left no word, as when the memory's limit is
+            reached, and as NCCL does when another process has gone; or it noticed itself that another had.
         text: a message for the user, or a traceback.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rank: int
     at: float
-    lost_peer: bool
+    cause: Literal["own", "silent", "lost_peer"]
     text: str
 
 
 def first_failure(failures: Iterable[Failure]) -> Failure | None:
     """The one that brought the others down."""
-    return min(failures, key=lambda failure: (failure.lost_peer, failure.at), default=None)
+    return min(failures, key=lambda failure: (_CAUSES.index(failure.cause), failure.at), default=None)
 
 
 def run_worker(work: Callable[[Job], None]) -> None:
@@ -116,13 +119,13 @@ def run_worker(work: Callable[[Job], None]) -> None:
         with full_disk_told():
             work(job)
     except FlowmapError as error:
-        _leave(job, str(error))
+        _leave(job, str(error), "own")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         told = str(error).lower()
-        _leave(job, traceback.format_exc(), lost_peer=any(sign in told for sign in _LOST_PEER))
+        _leave(job, traceback.format_exc(), "lost_peer" if any(sign in told for sign in _LOST_PEER) else "own")
         raise
 
 
@@ -135,8 +138,8 @@ def raise_failure(job: Job, failures: Iterable[Failure], otherwise: str) -> None
     raise InvariantError(f"{job.module} failed in process {first.rank}: {first.text}" if crashed else first.text)
 
 
-def _leave(job: Job, text: str, *, lost_peer: bool = False) -> None:
+def _leave(job: Job, text: str, cause: Literal["own", "lost_peer"]) -> None:
     rank = int(os.environ.get("RANK", "0"))
-    failure = Failure(rank=rank, at=time.time(), lost_peer=lost_peer, text=text)
+    failure = Failure(rank=rank, at=time.time(), cause=cause, text=text)
     with contextlib.suppress(OSError):
         (job.scratch / f"failure-{rank}.json").write_text(failure.model_dump_json())

@@ -55,9 +55,9 @@ def _work(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | No
     try:
         return _train(job, store, node, folder)
     except FlowmapError as error:
-        return Failure(rank=-1, at=time.time(), lost_peer=False, text=f"node {node}: {error}")
+        return Failure(rank=-1, at=time.time(), cause="own", text=f"node {node}: {error}")
     except Exception:
-        return Failure(rank=-1, at=time.time(), lost_peer=False, text=f"node {node}: {traceback.format_exc()}")
+        return Failure(rank=-1, at=time.time(), cause="own", text=f"node {node}: {traceback.format_exc()}")
 
 
 def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | None:
@@ -70,7 +70,7 @@ def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | N
     status = _run(here)
     if status:
         silent = f"a process of node {node} ended without a word, as when the memory's limit is reached; see its log"
-        return first_failure(here.failures()) or Failure(rank=-1, at=time.time(), lost_peer=False, text=silent)
+        return first_failure(here.failures()) or Failure(rank=-1, at=time.time(), cause="silent", text=silent)
     if node == 0:
         manifest = build_manifest(here.out, step="training", step_digest=job.checkpoints.rsplit("/", 1)[-1])
         publish(store, here.out, manifest, job.result_prefix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ class Pods:
 
     def __init__(self, cluster: Cluster, job: str) -> None:
         self._cluster, self._job = cluster, job
+        self._at_once = replace(cluster, patience_s=0.0)  # for what it can do without
         self.pods: list[Any] = []
         self._printed = ""
 
@@ -32,9 +34,9 @@ class Pods:
             newest[pod.metadata.labels.get(_NODE_LABEL, "0")] = pod
         self.pods = [newest[node] for node in sorted(newest, key=int)]
 
-    def are_running(self) -> bool:
-        """Whether there are any, and none has still to start."""
-        return bool(self.pods) and all(pod.status.phase != "Pending" for pod in self.pods)
+    def are_running(self, nodes: int) -> bool:
+        """Whether there are that many, and none has still to start."""
+        return len(self.pods) == nodes and all(pod.status.phase != "Pending" for pod in self.pods)
 
     def nodes(self) -> list[str]:
         """The machines they run on."""
@@ -47,6 +49,14 @@ class Pods:
     def stuck(self) -> str | None:
         """Why a pod can't start, for a reason that does not pass by itself."""
         return next(filter(None, map(is_stuck, self.pods)), None)
+
+    def refused(self, nodes: int) -> str | None:
+        """What the cluster says of a pod that it does not make, as where a quota is used up."""
+        if len(self.pods) >= nodes:
+            return None
+        told = self._events("involvedObject.kind=Job,reason=FailedCreate")
+        mine = [event for event in told if event.involved_object.name.startswith(f"{self._job}-")]
+        return f"its pods are not made: {mine[-1].message}" if mine else None
 
     def print_first(self) -> None:
         """Print the lines of node 0 that are new, as they are."""
@@ -73,24 +83,25 @@ class Pods:
             for container in pod.status.container_statuses or []:
                 if ended := container.state.terminated:
                     lines.append(f"{name}: ended with status {ended.exit_code} ({ended.reason})")
-            lines += [f"{name}: {event}" for event in self._events(name)]
+            warnings = self._events(f"involvedObject.name={name},type=Warning")
+            lines += [f"{name}: {event.reason}: {event.message}" for event in warnings]
             lines += [f"{name} | {line}" for line in self._log(pod, tail_lines=_LAST_LINES)]
         return "\n".join(lines or ["none of its pods is left, and so no log"])
 
-    def _events(self, name: str) -> list[str]:
-        core, chosen = self._cluster.core, f"involvedObject.name={name},type=Warning"
+    def _events(self, chosen: str) -> list[Any]:
+        core = self._cluster.core
         try:
-            found = self._cluster.call(core.list_namespaced_event, self._cluster.namespace, field_selector=chosen)
+            found = self._at_once.call(core.list_namespaced_event, self._cluster.namespace, field_selector=chosen)
         except ClusterError:
             return []
-        return [f"{event.reason}: {event.message}" for event in found.items]
+        return list(found.items)
 
     def _log(self, pod: Any, **options: Any) -> list[str]:
         from kubernetes.client import ApiException
 
         core, name = self._cluster.core, pod.metadata.name
         try:
-            log: str = self._cluster.call(core.read_namespaced_pod_log, name, self._cluster.namespace, **options)
-        except (ApiException, ClusterError):  # not started, or gone meanwhile
+            log: str = self._at_once.call(core.read_namespaced_pod_log, name, self._cluster.namespace, **options)
+        except (ApiException, ClusterError):  # not started, gone meanwhile, or on a machine that does not answer
             return []
         return log.splitlines()

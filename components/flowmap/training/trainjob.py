@@ -95,7 +95,8 @@ class _Following:
         self.name = f"flowmap-{_short(job.checkpoints)}"
         self.pods = Pods(cluster, self.name)
         self._told = ""
-        self._seen_s = self._ran_since_s = self._stuck_since_s = 0.0
+        self._seen_s = self._stuck_since_s = 0.0
+        self._ran_s, self._looked_s = 0.0, time.monotonic()
 
     def start(self) -> None:
         """Create the TrainJob, or go on with the one that a launcher before this one made."""
@@ -115,7 +116,7 @@ class _Following:
                 self.delete()
                 time.sleep(_POLL_S)
             else:
-                self.is_ours = True
+                self.is_ours = found["metadata"]["labels"].get(RUN_LABEL) == body["metadata"]["labels"].get(RUN_LABEL)
                 say(f"{self.job.module}: goes on with TrainJob {self.name}, which was there already")
                 return
 
@@ -123,9 +124,7 @@ class _Following:
         """See how it is, tell what is new, and take the results when it has finished."""
         found = self._read()
         if found is None:
-            if not self._has_results():  # else a run with the same work followed it too, and saw its end first
-                raise ClusterError(f"TrainJob {self.name} was deleted by somebody while it ran; run the step again")
-            self._take_results()
+            self._gone()
             return
         self._say_seen()
         self.pods.refresh()
@@ -134,11 +133,26 @@ class _Following:
             self.pods.print_first()
             self._take_results()
             return
+        # Any other cause is one that the cluster starts all nodes again for, until it says Failed.
         failures = self._failures()
         first = first_failure(failures)
-        if _condition(found, "Failed") or (first is not None and not first.lost_peer):
-            raise_failure(self.job, failures, f"failed in TrainJob {self.name}:\n{self.pods.explained()}")
+        if first is not None and first.cause == "own":
+            say(self.pods.explained())
+            raise_failure(self.job, failures, "")
+        if _condition(found, "Failed"):
+            told = [first.text] if first is not None else []
+            raise ClusterError("\n".join([f"TrainJob {self.name} failed", *told, self.pods.explained()]))
         self._check_times(suspended=_condition(found, "Suspended"))
+
+    def _gone(self) -> None:
+        """Another run with the same work may have made it, and deletes it at its own end, whatever that is."""
+        if self._has_results():
+            self._take_results()
+        elif self.is_ours:
+            raise ClusterError(f"TrainJob {self.name} was deleted by somebody while it ran; run the step again")
+        else:
+            say(f"{self.job.module}: TrainJob {self.name} was deleted by the run that had made it; it is made again")
+            self.start()
 
     def delete(self) -> None:
         """Delete it and its pods; one that is gone is gone."""
@@ -175,23 +189,23 @@ class _Following:
     def _check_times(self, *, suspended: bool) -> None:
         """Raise when it can't start, or runs too long; time in a queue counts for neither."""
         now_s = time.monotonic()
-        waits = "it waits in its queue" if suspended else self.pods.waiting_for_room()
-        if waits:
-            self._tell(waits)
-            self._stuck_since_s = 0.0
-            return
+        since_s, self._looked_s = now_s - self._looked_s, now_s
         stuck = self.pods.stuck()
-        if stuck:
+        if stuck and not suspended:
             self._tell(stuck)
             self._stuck_since_s = self._stuck_since_s or now_s
             if now_s - self._stuck_since_s > _STUCK_S:
                 raise ClusterError(f"TrainJob {self.name} can't start: {stuck}\n{self.pods.explained()}")
             return
         self._stuck_since_s = 0.0
-        if self.pods.are_running():
+        if suspended:
+            self._tell("it waits in its queue")
+        elif waits := self.pods.waiting_for_room() or self.pods.refused(self.settings.nodes):
+            self._tell(waits)
+        elif self.pods.are_running(self.settings.nodes):
             self._tell(f"runs on {', '.join(self.pods.nodes())}")
-            self._ran_since_s = self._ran_since_s or now_s
-        if self._ran_since_s and now_s - self._ran_since_s > self.settings.deadline_s:
+            self._ran_s += since_s
+        if self._ran_s > self.settings.deadline_s:
             raise ClusterError(
                 f"TrainJob {self.name} has run for longer than the profile's trainjob.deadline_s, "
                 f"{self.settings.deadline_s:g} s; its checkpoints are kept, and another run goes on from them"

@@ -2,7 +2,7 @@
 
 steps = steps_of(run)                        # in the order they began
 run = follow(kubeflow, run_id)               # tells each change, and returns when the run has ended
-outcome_of(run)                              # "promoted", "rejected", "failed" or "cancelled"
+outcome_of(run)                              # "promoted", "passed", "rejected", "failed" or "cancelled"
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flowmap_pipelines.profile import STEPS
 PROMOTED, REJECTED = "registry_push", "record_rejection"
 _POLL_S = 5.0
 _LAST_LINES = 15
-_OUTCOMES = {"promoted": 0, "rejected": 3, "failed": 1, "cancelled": 1}
+_OUTCOMES = {"promoted": 0, "passed": 0, "rejected": 3, "failed": 1, "cancelled": 1}
 # The tasks that are no steps of their own, but belong to one.
 _KNOWN = (*STEPS, REJECTED)
 
@@ -69,7 +69,8 @@ def outcome_of(run: Run) -> str:
     if run.state != "done":
         return run.state
     rejected = any(each.step == REJECTED and each.state == "done" for each in steps_of(run))
-    return "rejected" if rejected else "promoted"
+    publishes = json.loads(run.settings or "{}").get("registry_push", {}).get("publish", True)
+    return "rejected" if rejected else "promoted" if publishes else "passed"
 
 
 def exit_code_of(run: Run) -> int:
