@@ -31,8 +31,10 @@ def promote(context: Context) -> None:
         return
     registry, alias = Registry(context.store, config.name), config.registry_push.alias
     facts = _facts(context, evaluated)
-    registry.check_judged(alias, candidate=candidate.digest, incumbent=evaluated.metrics["incumbent"])
+    judged = {"candidate": candidate.digest, "incumbent": facts["incumbent"]}
+    registry.check_judged(alias, **judged)
     version, is_new = registry.publish(context.inputs["tuned"], _PUBLISHED, candidate, **facts)
+    registry.check_judged(alias, **judged)  # the upload takes its time
     registry.move_alias(alias, version)
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {config.name}@{version.version}; {alias} points to it")

@@ -6,8 +6,10 @@ not come yet is 1970 or the year 1; a step is several nodes of Argo's, and nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import dropwhile, takewhile
 from typing import Any
 
 _EXECUTOR = "executor"
@@ -70,8 +72,7 @@ class Schedule:
 def run_of(told: Any) -> Run:
     """Read what the server says of a run."""
     state = _STATES.get(str(told.state), "pending")
-    history = {str(each.state) for each in told.state_history or []}
-    if state == "failed" and "CANCELING" in history:
+    if state == "failed" and _was_cancelled([str(each.state) for each in told.state_history or []]):
         state = "cancelled"
     details = (told.run_details.task_details if told.run_details else None) or []
     executors = [each for each in details if each.display_name == _EXECUTOR]
@@ -88,6 +89,13 @@ def run_of(told: Any) -> Run:
         tasks=tuple(map(_task, details)),
         pods=tuple(child.pod_name for each in executors for child in each.child_tasks or []),
     )
+
+
+def _was_cancelled(history: Sequence[str]) -> bool:
+    """Whether it was asked to end since it last failed: a run that is retried keeps its history."""
+    backwards = dropwhile(lambda state: state == "FAILED", reversed(history))
+    since_failure = takewhile(lambda state: state != "FAILED", backwards)
+    return "CANCELING" in since_failure
 
 
 def _task(told: Any) -> Task:

@@ -101,13 +101,7 @@ class Kubeflow:
         told: dict[str, Any] = {"page_size": _PAGE, "sort_by": "created_at desc", "experiment_id": self._experiment()}
         if name is not None:
             told["filter"] = _is("name", name)
-        page = ""
-        while True:
-            answer = self._ask(self._runs.run_service_list_runs, page_token=page, **told)
-            yield from map(run_of, answer.runs or [])
-            page = answer.next_page_token
-            if not page:
-                return
+        return map(run_of, self._pages(self._runs.run_service_list_runs, "runs", told))
 
     def retry(self, run_id: str) -> None:
         """Run again what failed of a run, under the same id."""
@@ -145,9 +139,9 @@ class Kubeflow:
 
     def schedules(self) -> list[Schedule]:
         """The schedules of flowmap."""
-        ask = self._schedules.recurring_run_service_list_recurring_runs
-        found = self._ask(ask, page_size=_PAGE, experiment_id=self._experiment()).recurring_runs
-        return list(map(schedule_of, found or []))
+        list_schedules = self._schedules.recurring_run_service_list_recurring_runs
+        told = {"page_size": _PAGE, "experiment_id": self._experiment()}
+        return list(map(schedule_of, self._pages(list_schedules, "recurring_runs", told)))
 
     def enable(self, schedule_id: str, *, on: bool) -> None:
         """Let a schedule start runs, or not."""
@@ -197,6 +191,16 @@ class Kubeflow:
         reference = self._api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
         parameters = self._api.V2beta1RuntimeConfig(parameters={"settings": settings})
         return {"pipeline_version_reference": reference, "runtime_config": parameters}
+
+    def _pages(self, ask: Any, items: str, told: dict[str, Any]) -> Iterator[Any]:
+        """All of what is listed, a page at a time."""
+        page = ""
+        while True:
+            answer = self._ask(ask, page_token=page, **told)
+            yield from getattr(answer, items) or []
+            page = answer.next_page_token
+            if not page:
+                return
 
     def _ask(self, ask: Any, *args: Any, patience_s: float = PATIENCE_S, **kwargs: Any) -> Any:
         who = f"Kubeflow Pipelines at {self.host}"

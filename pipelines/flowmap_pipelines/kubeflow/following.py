@@ -114,7 +114,7 @@ def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:
     found = unknown = ""
     for pod in run.pods:
         log = kubeflow.log(run.run_id, pod)
-        speakers = {text.partition(":")[0] for text in map(_said, log.splitlines()) if text}
+        speakers = {text.partition(":")[0] for text in map(said, log.splitlines()) if text}
         if step.section in speakers:
             found = log
         elif not speakers & set(STEPS):  # it failed before it came to the step's own code
@@ -122,7 +122,7 @@ def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:
     return found or unknown
 
 
-def _said(line: str) -> str:
+def said(line: str) -> str:
     """What a line of a pod's log says: of a line in JSON its text, which is all that Kubeflow keeps of it."""
     try:
         return str(json.loads(line)["log"])
@@ -132,5 +132,5 @@ def _said(line: str) -> str:
 
 def _last_words(step: str, log: Sequence[str]) -> str:
     """The last that a step itself said, or else the last lines of all."""
-    own = (text.removeprefix(f"{step}: ") for text in map(_said, reversed(log)) if text.startswith(f"{step}: "))
+    own = (text.removeprefix(f"{step}: ") for text in map(said, reversed(log)) if text.startswith(f"{step}: "))
     return next(own, "\n".join(log[-_LAST_LINES:]) or "its log is gone")

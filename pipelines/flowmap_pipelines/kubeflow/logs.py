@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -14,7 +16,7 @@ from flowmap.errors import ConfigError
 from flowmap.training.node_logs import kept_log
 from flowmap_pipelines.kubeflow.answers import Run
 from flowmap_pipelines.kubeflow.client import Kubeflow
-from flowmap_pipelines.kubeflow.following import StepState, log_of, steps_of
+from flowmap_pipelines.kubeflow.following import StepState, log_of, said, steps_of
 from flowmap_pipelines.kubeflow.status import pods_of, training_pods
 
 _POLL_S = 3.0
@@ -30,18 +32,15 @@ def print_log(kubeflow: Kubeflow, run_id: str, step: str, namespace: str | None,
         cluster: Cluster | None = connect(namespace, patient=False)
     except ClusterError:
         cluster = None
-    printed = 0
+    printed = _Printed()
     while True:
         run = kubeflow.run(run_id)
         found = _step(run, step)
-        log = _log(kubeflow, cluster, run, found)
-        sys.stdout.write(log[printed:])
-        sys.stdout.flush()
-        printed = max(printed, len(log))
+        printed.print(_log(kubeflow, cluster, run, found))
         if found.end is not None or run.has_ended or not follow:
             break
         time.sleep(_POLL_S)
-    if not printed:
+    if not printed.texts:
         click.echo(f"{step} is {found.state} and has printed nothing that is kept", err=True)
 
 
@@ -56,16 +55,13 @@ def print_node_log(
         ConfigError: there is no such node, or nothing is kept of it.
         StoreError: its pod is gone, and the store with what is kept can't be asked.
     """
-    printed: dict[str, int] = {}
-    while pod := _node_pod(run_id, node, namespace):
-        name, log = pod
-        sys.stdout.write(log[printed.get(name, 0) :])
-        sys.stdout.flush()
-        printed[name] = max(printed.get(name, 0), len(log))
+    printed = _Printed()
+    while (log := _node_log(run_id, node, namespace)) is not None:
+        printed.print(log)
         if not follow:
             return
         time.sleep(_POLL_S)
-    if printed:
+    if printed.texts:
         return
     store = open_kept()
     kept = kept_log(store, run_id, step.replace("-", "_"), node)
@@ -77,21 +73,42 @@ def print_node_log(
     click.echo(kept, nl=False)
 
 
-def _node_pod(run_id: str, node: int, namespace: str | None) -> tuple[str, str] | None:
-    """The name of a node's pod and what it printed so far; None when it is gone or the cluster can't be asked."""
-    from kubernetes.client import ApiException
-
+def _node_log(run_id: str, node: int, namespace: str | None) -> str | None:
+    """What a node's pod printed so far; None when it is gone or the cluster can't be asked."""
     try:
         cluster = connect(namespace, patient=False)
         pods = training_pods(cluster, run_id)
-        if node >= len(pods):
-            return None
-        name = pods[node].metadata.name
-        return name, str(cluster.call(cluster.core.read_namespaced_pod_log, name, cluster.namespace))
+        return _pod_log(cluster, pods[node]) if node < len(pods) else None
     except ClusterError:
         return None
-    except ApiException:  # not started yet
-        return name, ""
+
+
+def _pod_log(cluster: Cluster, pod: Any, **options: str) -> str:
+    """What a pod printed so far; nothing while it has not started, and when it is gone meanwhile."""
+    from kubernetes.client import ApiException
+
+    if pod.status.phase == "Pending":
+        return ""
+    try:
+        return str(cluster.call(cluster.core.read_namespaced_pod_log, pod.metadata.name, cluster.namespace, **options))
+    except ApiException:
+        return ""
+
+
+class _Printed:
+    """Prints a log that is read whole again and again: what is new in it, or all where another pod began it anew."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def print(self, log: str) -> None:
+        lines = log.splitlines(keepends=True)
+        # By their texts: those are all that Kubeflow keeps of lines in JSON, when the pod is gone.
+        texts, num_known = [said(line.rstrip("\n")) for line in lines], len(self.texts)
+        new = lines[num_known:] if texts[:num_known] == self.texts else lines
+        sys.stdout.write("".join(new))
+        sys.stdout.flush()
+        self.texts = texts or self.texts
 
 
 def _step(run: Run, step: str) -> StepState:
@@ -105,13 +122,8 @@ def _step(run: Run, step: str) -> StepState:
 
 def _log(kubeflow: Kubeflow, cluster: Cluster | None, run: Run, found: StepState) -> str:
     if cluster is not None:
-        from kubernetes.client import ApiException
-
-        pod = pods_of(cluster, run.run_id).get(found.section)
-        if pod is not None:
-            read, name = cluster.core.read_namespaced_pod_log, pod.metadata.name
-            try:
-                return str(cluster.call(read, name, cluster.namespace, container="main"))
-            except (ApiException, ClusterError):  # not started yet, or gone meanwhile
-                pass
+        with contextlib.suppress(ClusterError):
+            pod = pods_of(cluster, run.run_id).get(found.section)
+            if pod is not None and (log := _pod_log(cluster, pod, container="main")):
+                return log
     return log_of(kubeflow, run, found)

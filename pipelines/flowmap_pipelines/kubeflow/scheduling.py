@@ -46,25 +46,31 @@ def replace(
 
 
 def current(kubeflow: Kubeflow) -> list[Schedule]:
-    """The schedule of each model, and no longer those that were replaced while a run of theirs went on."""
+    """The schedule of each model: the newest that is on, else the newest.
+
+    Those before it, which a run of theirs kept until now, are deleted. A newer one that is not on is no schedule yet:
+    somebody is replacing the other just now, or was interrupted.
+    """
     schedules = kubeflow.schedules()
-    newest: dict[str, Schedule] = {}
-    for each in sorted(schedules, key=lambda schedule: schedule.created):
-        newest[each.name] = each
-    # One that is enabled still is not replaced yet: somebody is at it just now.
-    replaced = (each for each in schedules if each.schedule_id != newest[each.name].schedule_id)
-    _delete_idle(kubeflow, [each for each in replaced if not each.is_enabled])
-    return [newest[name] for name in sorted(newest)]
+    found: dict[str, Schedule] = {}
+    for each in sorted(schedules, key=lambda schedule: (schedule.is_enabled, schedule.created)):
+        found[each.name] = each
+    before = (each for each in schedules if each.created < found[each.name].created)
+    _delete_idle(kubeflow, [each for each in before if not each.is_enabled])
+    return [found[name] for name in sorted(found)]
 
 
 def pause(kubeflow: Kubeflow, name: str) -> None:
     """Start nothing until it is resumed."""
-    kubeflow.enable(_one(kubeflow, name).schedule_id, on=False)
+    for each in _of(kubeflow, name) or [_one(kubeflow, name)]:
+        kubeflow.enable(each.schedule_id, on=False)
 
 
 def resume(kubeflow: Kubeflow, name: str) -> None:
     """Start runs again; what was missed is not made up for unless the schedule was made with `catch_up`."""
-    kubeflow.enable(_one(kubeflow, name).schedule_id, on=True)
+    one = _one(kubeflow, name)
+    for each in _of(kubeflow, name):
+        kubeflow.enable(each.schedule_id, on=each.schedule_id == one.schedule_id)
 
 
 def delete(kubeflow: Kubeflow, name: str) -> None:

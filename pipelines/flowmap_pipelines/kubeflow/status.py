@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,11 +43,15 @@ def troubles_of(run: Run, namespace: str | None) -> dict[str, str] | None:
     try:
         cluster = connect(namespace, patient=False)
         pods = list(pods_of(cluster, run.run_id).items())
-        pods += [("grpo_finetuning", pod) for pod in training_pods(cluster, run.run_id)]
     except ClusterError:
         return None
-    told = {step: is_stuck(pod) or waits_for_room(pod) for step, pod in pods if pod.status.phase == "Pending"}
-    return {step: trouble for step, trouble in told.items() if trouble}
+    with contextlib.suppress(ClusterError):  # who may look at pods may still not look at training jobs
+        pods += [("grpo_finetuning", pod) for pod in training_pods(cluster, run.run_id)]
+    told: dict[str, str] = {}
+    for step, pod in pods:
+        if pod.status.phase == "Pending" and (trouble := is_stuck(pod) or waits_for_room(pod)):
+            told.setdefault(step, trouble)
+    return told
 
 
 def status_text(run: Run, troubles: Mapping[str, str] | None, link: str) -> str:

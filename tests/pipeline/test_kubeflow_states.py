@@ -1,0 +1,115 @@
+"""Kubeflow's states that a real one comes to only by accident: retried ends, interrupted replacements."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flowmap.cluster import Cluster, ClusterError
+from flowmap_pipelines.kubeflow import scheduling, status
+from flowmap_pipelines.kubeflow.answers import Run, Schedule, run_of
+from flowmap_pipelines.kubeflow.logs import _Printed
+from flowmap_pipelines.kubeflow.status import troubles_of
+
+
+def told(*history: str) -> Any:
+    """A run as the server tells it."""
+    return SimpleNamespace(
+        run_id="r",
+        display_name="digits",
+        description="",
+        state=history[-1],
+        state_history=[SimpleNamespace(state=state) for state in history],
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        finished_at=None,
+        recurring_run_id=None,
+        runtime_config=None,
+        run_details=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "state"),
+    [
+        (("PENDING", "RUNNING", "FAILED"), "failed"),
+        (("PENDING", "RUNNING", "CANCELING", "FAILED"), "cancelled"),
+        (("RUNNING", "CANCELING", "RUNNING", "FAILED", "FAILED"), "cancelled"),
+        (("RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED"), "failed"),
+        (("RUNNING", "FAILED", "RUNNING", "CANCELING", "FAILED"), "cancelled"),
+        (("RUNNING", "CANCELING", "FAILED", "RUNNING", "SUCCEEDED"), "done"),
+    ],
+)
+def test_a_run_is_cancelled_by_what_happened_since_it_was_last_retried(history: tuple[str, ...], state: str) -> None:
+    assert run_of(told(*history)).state == state
+
+
+class Schedules:
+    """Kubeflow's schedules of one model, and no run."""
+
+    def __init__(self, **enabled: bool) -> None:
+        self.there = {
+            name: Schedule(name, "digits", "", "", on, datetime(2026, 1, day, tzinfo=UTC), "")
+            for day, (name, on) in enumerate(enabled.items(), start=1)
+        }
+
+    def schedules(self) -> list[Schedule]:
+        return list(self.there.values())
+
+    def runs(self) -> list[Run]:
+        return []
+
+    def enable(self, name: str, *, on: bool) -> None:
+        self.there[name] = replace(self.there[name], is_enabled=on)
+
+    def delete_schedule(self, name: str) -> None:
+        del self.there[name]
+
+    def on(self) -> dict[str, bool]:
+        return {name: each.is_enabled for name, each in self.there.items()}
+
+
+def test_a_replacement_that_was_interrupted_leaves_the_schedule_before_it() -> None:
+    server: Any = Schedules(old=True, new=False)
+    assert [each.schedule_id for each in scheduling.current(server)] == ["old"]
+    scheduling.pause(server, "digits")
+    assert server.on() == {"old": False, "new": False}
+    scheduling.resume(server, "digits")
+    assert server.on() == {"new": True}
+
+
+def test_of_two_that_are_on_one_is_left_on() -> None:
+    server: Any = Schedules(old=True, new=True)
+    scheduling.resume(server, "digits")
+    assert server.on() == {"old": False, "new": True}
+
+
+def pod(name: str, phase: str, reason: str) -> Any:
+    waiting = SimpleNamespace(waiting=SimpleNamespace(reason=reason, message="no such image"), terminated=None)
+    statuses = [SimpleNamespace(state=waiting)] if reason else []
+    found = {"phase": phase, "container_statuses": statuses, "init_container_statuses": [], "conditions": []}
+    return SimpleNamespace(metadata=SimpleNamespace(name=name), status=SimpleNamespace(**found))
+
+
+def test_a_pod_that_is_stuck_is_not_hidden_by_those_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who may not look at training jobs still sees the other pods."""
+    monkeypatch.setattr(status, "connect", lambda *_, **__: Cluster("ml", None, None))
+    monkeypatch.setattr(status, "pods_of", lambda *_: {"data_prep": pod("d", "Pending", "ErrImagePull")})
+    nodes = [pod("0", "Pending", "ErrImagePull"), pod("1", "Pending", "")]
+    monkeypatch.setattr(status, "training_pods", lambda *_: nodes)
+    run = run_of(told("RUNNING"))
+    assert set(troubles_of(run, None) or {}) == {"data_prep", "grpo_finetuning"}
+
+    def refuse(*_: Any) -> None:
+        raise ClusterError("403")
+
+    monkeypatch.setattr(status, "training_pods", refuse)
+    assert set(troubles_of(run, None) or {}) == {"data_prep"}
+
+
+def test_a_log_is_printed_once_and_begun_anew_with_another_pod(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = _Printed()
+    for log in ('{"log": "a"}\n', '{"log": "a"}\nb\n', "", "a\nb\nc\n", "x\n"):
+        printed.print(log)
+    assert capsys.readouterr().out == '{"log": "a"}\nb\nc\nx\n'
