@@ -17,26 +17,35 @@ from flowmap.registry import Registry
 from tests.minio_server import CREDENTIALS, MinioServer
 
 POLICIES = Path(__file__).parents[2] / "charts" / "flowmap" / "policies"
-BUCKET, KEY = "roles", "a-secret-for-tests"
+KEY = "a-secret-for-tests"
 As = Callable[[str], ObjectStore]
 
 
+@pytest.fixture(scope="module", params=["roles", "shared/team/a"])
+def where(request: pytest.FixtureRequest, minio: MinioServer) -> str:
+    """A whole bucket, or what lies below a prefix."""
+    minio.make_bucket(request.param.partition("/")[0])
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def as_role(minio: MinioServer) -> As:
-    """A store opened with the credentials of a role: one user each, with its policy for this bucket."""
+def as_role(minio: MinioServer, where: str) -> As:
+    """A store opened with the credentials of a role: one user each, with its policy for this bucket and prefix."""
     host = minio.endpoint.removeprefix("http://")
     admin = MinioAdmin(endpoint=host, credentials=StaticProvider(*CREDENTIALS.values()), secure=False)
-    minio.make_bucket(BUCKET)
+    bucket, _, prefix = where.partition("/")
     for path in POLICIES.glob("*.json"):
-        admin.policy_add(path.stem, policy=json.loads(path.read_text().replace("BUCKET", BUCKET)))
-        admin.user_add(f"role-{path.stem}", KEY)
-        admin.attach_policy([path.stem], user=f"role-{path.stem}")
+        told = path.read_text().replace("BUCKET", bucket).replace("PREFIX", f"{prefix}/" if prefix else "")
+        name = f"{bucket}-{path.stem}"
+        admin.policy_add(name, policy=json.loads(told))
+        admin.user_add(name, KEY)
+        admin.attach_policy([name], user=name)
 
     def opened(role: str) -> ObjectStore:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ACCESS_KEY_ID", f"role-{role}")
+            patch.setenv("AWS_ACCESS_KEY_ID", f"{bucket}-{role}")
             patch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
-            return open_store(f"s3://{BUCKET}?endpoint={minio.endpoint}", patient=False)
+            return open_store(f"s3://{where}?endpoint={minio.endpoint}", patient=False)
 
     return opened
 
@@ -73,8 +82,10 @@ def test_training_can_not_write_models(as_role: As, name: str) -> None:
 
 @pytest.mark.parametrize("role", ["train", "registry"])
 @pytest.mark.parametrize("name", ["artifacts/d/x", "steps/d.json", "lineage/l.json", "models/m/1/version.json"])
-def test_nobody_deletes_what_is_meant_to_stay(as_role: As, minio: MinioServer, role: str, name: str) -> None:
-    owner = open_store(f"s3://{BUCKET}?endpoint={minio.endpoint}", patient=False)
+def test_nobody_deletes_what_is_meant_to_stay(
+    as_role: As, minio: MinioServer, where: str, role: str, name: str
+) -> None:
+    owner = open_store(f"s3://{where}?endpoint={minio.endpoint}", patient=False)
     owner.put(name, b"kept")
     with pytest.raises(StoreError):
         as_role(role).delete(name)

@@ -29,8 +29,13 @@ EVERYTHING: dict[str, Any] = {
         "secrets": {"steps": "train", "registry": "publish"},
     },
     "image": IMAGE,
+    "imagePullSecrets": ["registry"],
     "serviceAccount": {"name": "trainer", "annotations": {"example.com/role": "train"}},
-    "networkPolicy": {"store": {"cidr": "10.1.2.3/32", "ports": [9000]}, "apiServer": {"cidr": "10.0.0.1/32"}},
+    "networkPolicy": {
+        "store": {"cidr": "10.1.2.3/32", "ports": [9000]},
+        "apiServer": {"cidr": "10.0.0.1/32"},
+        "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.1.2.4/32"}}], "ports": [{"port": 5000}]}],
+    },
     "kfpLauncher": {"enabled": True},
     "resourceQuota": {"enabled": True},
     "localQueue": {"enabled": True, "clusterQueue": "gpus"},
@@ -142,6 +147,7 @@ def test_everything_that_runs_is_unprivileged(helm: Path, tmp_path: Path) -> Non
     assert len(pods) == 7
     for name, pod in pods.items():
         context = pod["containers"][0]["securityContext"]
+        assert pod["imagePullSecrets"] == [{"name": "registry"}], name
         assert pod["securityContext"]["runAsNonRoot"], name
         assert context["readOnlyRootFilesystem"], name
         assert context["capabilities"] == {"drop": ["ALL"]}, name

@@ -16,6 +16,11 @@ s3://{{ .Values.store.bucket }}{{ with .Values.store.prefix }}/{{ . }}{{ end }}?
 {{/* What a restricted namespace asks of a pod that this chart runs itself. */}}
 {{- define "flowmap.restrictedPod" -}}
 restartPolicy: Never
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
