@@ -59,17 +59,16 @@ def submit(
     What is compiled is uploaded as a version of the pipeline that has the configuration's name, once. With --wait the
     status is 0 when the model was promoted, 3 when the gate rejected it, and 1 when a step failed.
 
-    With --on-change the run is the one that this CONFIG and these data already had, if any; what failed of it is run
-    again.
+    With --on-change the run is the last such one, while CONFIG and data are the same; what failed of it is run again,
+    or a new run is started where code or images have changed since.
 
     \b
         flowmap submit examples/digits.yaml --profile cluster-gpu --wait
         flowmap submit flowmap.yaml --profile cluster-gpu --idempotency-key "$GIT_COMMIT"
     """
     from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.kubeflow import submitting
     from flowmap_pipelines.kubeflow.client import Kubeflow
-    from flowmap_pipelines.kubeflow.submitting import change_key
-    from flowmap_pipelines.kubeflow.submitting import submit as start
     from flowmap_pipelines.profile import load_profile
 
     if on_change and key is not None:
@@ -79,8 +78,10 @@ def submit(
     settings, how = load_config(config, overrides), load_profile(profile)
     which = load_images(images, pinned=how.pinned)
     server = Kubeflow(kubeflow, namespace)
-    key = change_key(settings) if on_change else key
-    run, is_new = start(server, settings, how, which, account=service_account, key=key, again_if_failed=on_change)
+    if on_change:
+        run, is_new = submitting.submit_on_change(server, settings, how, which, account=service_account)
+    else:
+        run, is_new = submitting.submit(server, settings, how, which, account=service_account, key=key)
     click.echo(f"{'started' if is_new else 'known already'}: {server.link(run.run_id)}", err=as_json)
     status = _finish(server, run.run_id, namespace, wait, as_json)
     if markdown is not None and store is not None:

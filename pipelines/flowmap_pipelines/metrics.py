@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -36,31 +37,44 @@ def registry_of(store: ObjectStore) -> CollectorRegistry:
 
 
 class _Runs(Collector):
-    """Sums over the summaries; one that was read is not read again."""
+    """Sums over the summaries. One that was read is read again only while the run may be retried, after a failure.
+
+    A run that failed and was then retried has ended twice: no sum ever falls.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._summaries: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, dict[str, Any]] = {}
+        self._sums: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _SUMS}
+        self._ends: dict[tuple[str, ...], float] = {}
+        self._lock = Lock()  # each request has a thread of its own
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        self._summaries.update(run_summaries(self._store, self._summaries))
-        sums: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _SUMS}
-        ends: dict[tuple[str, ...], float] = {}
-        for run in self._summaries.values():
-            model, outcome = run["name"], run["outcome"]
-            sums["flowmap_runs"][model, outcome] += 1
-            ended = datetime.fromisoformat(run["ended_at"]).timestamp()
-            ends[model, outcome] = max(ended, ends.get((model, outcome), 0))
-            for step, done in run["steps"].items():
-                sums["flowmap_steps"][model, step, str(done["reused"]).lower()] += 1
-                sums["flowmap_step_seconds"][model, step] += done["wall_s"]
-                sums["flowmap_gpu_seconds"][model, step] += done["gpu_s"]
+        with self._lock:
+            ended_for_good = {run_id for run_id, run in self._known.items() if run["state"] == "done"}
+            for run_id, run in run_summaries(self._store, ended_for_good):
+                before = self._known.get(run_id)
+                if run != before:
+                    self._add(run, {} if before is None else before["steps"])
+                self._known[run_id] = run
         for name, (meaning, labels) in _SUMS.items():
             family = CounterMetricFamily(name, meaning, labels=labels)
-            for values, total in sums[name].items():
+            for values, total in self._sums[name].items():
                 family.add_metric(values, total)
             yield family
         last = GaugeMetricFamily("flowmap_last_run_end", "When the last such run ended", labels=("model", "outcome"))
-        for values, ended in ends.items():
+        for values, ended in self._ends.items():
             last.add_metric(values, ended)
         yield last
+
+    def _add(self, run: dict[str, Any], before: dict[str, Any]) -> None:
+        """Add what a run came to, but for the steps that are as they were when it had ended before."""
+        model, outcome = run["name"], run["outcome"]
+        self._sums["flowmap_runs"][model, outcome] += 1
+        ended = datetime.fromisoformat(run["ended_at"]).timestamp()
+        self._ends[model, outcome] = max(ended, self._ends.get((model, outcome), 0))
+        for step, done in run["steps"].items():
+            if done != before.get(step):
+                self._sums["flowmap_steps"][model, step, str(done["reused"]).lower()] += 1
+                self._sums["flowmap_step_seconds"][model, step] += done["wall_s"]
+                self._sums["flowmap_gpu_seconds"][model, step] += done["gpu_s"]

@@ -124,14 +124,26 @@ def test_metrics_count_every_run_once(store: LocalStore, monkeypatch: pytest.Mon
     assert 'flowmap_gpu_seconds_total{model="digits",step="grpo_finetuning"} 1600.0' in text
 
 
-def test_mlflow_is_told_of_a_run_once(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_retried_ends_twice_and_its_steps_count_once(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = registry_of(store)
+    for state in ("FAILED", "COMPLETE"):
+        end_run(SETTINGS, state)
+        text = generate_latest(registry).decode()
+    assert 'flowmap_runs_total{model="digits",outcome="failed"} 1.0' in text
+    assert 'flowmap_runs_total{model="digits",outcome="published"} 1.0' in text
+    assert 'flowmap_steps_total{model="digits",reused="false",step="registry_push"} 1.0' in text
+
+
+def test_mlflow_is_told_of_a_retried_run(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put(f"{artifact_prefix('tuned')}/curve.json", json.dumps([{"rollout": 1, "reward": 0.5}]).encode())
     nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
     record_step(store, step="grpo_finetuning", step_digest="d", output="tuned", reused=False, wall_s=1, **nothing)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # instead of a server
     monkeypatch.setenv(URI_VARIABLE, (tmp_path / "mlruns").as_uri())
-    for _ in range(2):
-        end_run(SETTINGS, "COMPLETE")
+    for state in ("FAILED", "COMPLETE", "COMPLETE"):
+        end_run(SETTINGS, state)
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("digits")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -140,6 +152,7 @@ def test_mlflow_is_told_of_a_run_once(store: LocalStore, tmp_path: Path, monkeyp
     assert run.data.tags["flowmap.outcome"] == "published"
     assert run.data.tags["flowmap.grpo_finetuning"] == "tuned"
     assert run.data.metrics == {"grpo.reward": 0.5}
+    assert len(client.get_metric_history(run.info.run_id, "grpo.reward")) == 1
 
 
 def test_an_mlflow_that_is_away_fails_nothing(

@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flowmap.cluster import Cluster, ClusterError
+from flowmap.config import load_config
 from flowmap_pipelines.kubeflow import scheduling, status
 from flowmap_pipelines.kubeflow.answers import Run, Schedule, run_of
 from flowmap_pipelines.kubeflow.logs import _Printed
 from flowmap_pipelines.kubeflow.status import troubles_of
+from flowmap_pipelines.kubeflow.submitting import submit_on_change
+from flowmap_pipelines.profile import load_profile
+from tests.pipeline.test_compiled import IMAGES
 
 
 def told(*history: str) -> Any:
@@ -25,6 +30,7 @@ def told(*history: str) -> Any:
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         finished_at=None,
         recurring_run_id=None,
+        pipeline_version_reference=None,
         runtime_config=None,
         run_details=None,
     )
@@ -43,6 +49,83 @@ def told(*history: str) -> Any:
 )
 def test_a_run_is_cancelled_by_what_happened_since_it_was_last_retried(history: tuple[str, ...], state: str) -> None:
     assert run_of(told(*history)).state == state
+
+
+class Runs:
+    """Kubeflow's runs of one model, whose pipeline's version is `version`."""
+
+    def __init__(self) -> None:
+        self.there: list[Run] = []
+        self.did: list[str] = []
+        self.version = "1"
+
+    def upload(self, *_: Any) -> tuple[str, str]:
+        return "pipeline", self.version
+
+    def runs(self, name: str | None = None) -> list[Run]:
+        return [run for run in reversed(self.there) if name in (None, run.name)]
+
+    def start(self, name: str, _: str, version: tuple[str, str], settings: str, account: str | None) -> Run:
+        number = str(len(self.there))
+        template, created = run_of(told("RUNNING")), datetime(2026, 1, 1 + len(self.there), tzinfo=UTC)
+        run = replace(template, run_id=number, name=name, created=created, version=version[1], settings=settings)
+        self.there.append(run)
+        return run
+
+    def retry(self, number: str) -> None:
+        self.did.append(f"retried {number}")
+
+    def cancel(self, number: str) -> None:
+        self.did.append(f"cancelled {number}")
+
+    def end(self, number: int, state: str) -> None:
+        self.there[number] = replace(self.there[number], state=state)
+
+
+def on_change(runs: Any, updates: int) -> tuple[str, bool]:
+    config = load_config(Path("examples/digits.yaml"), [f"grpo_finetuning.rollouts={updates}"])
+    run, is_new = submit_on_change(runs, config, load_profile("cluster-cpu"), IMAGES, account=None)
+    return run.run_id, is_new
+
+
+def test_a_change_is_told_from_the_last_run_of_its_kind() -> None:
+    """Going back to what was is a change too: another model has been promoted since."""
+    runs = Runs()
+    assert [on_change(runs, updates) for updates in (10, 10, 20, 10, 10)] == [
+        ("0", True),
+        ("0", False),
+        ("1", True),
+        ("2", True),
+        ("2", False),
+    ]
+    assert not runs.did
+
+
+def test_what_failed_is_run_again_as_it_is_unless_the_code_has_changed() -> None:
+    runs = Runs()
+    on_change(runs, 10)
+    runs.end(0, "failed")
+    assert on_change(runs, 10) == ("0", False)
+    assert runs.did == ["retried 0"]
+    runs.version = "2"
+    assert on_change(runs, 10) == ("1", True)
+    runs.end(1, "done")
+    runs.version = "3"
+    assert on_change(runs, 10) == ("1", False)
+    assert runs.did == ["retried 0"]
+
+
+def test_of_two_that_see_the_same_change_at_once_the_first_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs()
+    start = runs.start
+
+    def start_twice(*words: Any) -> Run:
+        start(*words)
+        return start(*words)
+
+    monkeypatch.setattr(runs, "start", start_twice)
+    assert on_change(runs, 10) == ("0", False)
+    assert runs.did == ["cancelled 1"]
 
 
 class Schedules:

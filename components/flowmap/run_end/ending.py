@@ -37,11 +37,11 @@ def end_run(settings: str, state: str) -> None:
         _end_train_jobs(run_id)
     summary = summary_of(store, config.name, run_id, _STATES.get(state, state.lower()))
     store.put(summary_name(run_id), json.dumps(summary, indent=1, sort_keys=True).encode())
-    track(store, config, run_id, summary["outcome"])
     text = told(summary)
     say(text)
     if url := os.environ.get(WEBHOOK_VARIABLE):
         notify(url, text)
+    track(store, config, run_id, summary["outcome"])
 
 
 def summary_of(store: ObjectStore, name: str, run_id: str, state: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A run of the pipeline as a run of MLflow, where MLFLOW_TRACKING_URI says that somebody looks there.
 
 The experiment is the model's name; settings are parameters, the candidate's figures and GRPO's curve are metrics, and
-digests and the outcome are tags. A run is written once: MLflow is asked for the tag `flowmap.run` first.
+digests and the outcome are tags. A run is written once, or completed when it had failed before and was retried; the tag
+`flowmap.run` tells.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from flowmap.progress import say
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _BATCH = 900
 _LONGEST = 500
+_BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}  # it would wait for 16 minutes
 
 
 def track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> None:
     """Tell MLflow of a run that has ended, if anybody looks there; a failure is said and fails nothing."""
     if not os.environ.get(URI_VARIABLE):
         return
+    for name, bound in _BOUNDS.items():
+        os.environ.setdefault(name, bound)
     try:
         _track(store, config, run_id, outcome)
     except ImportError:
         say(f"{URI_VARIABLE} is set, but mlflow is not installed: pip install 'flowmap[mlflow]'")
     except Exception as error:  # whatever a tracking server does to it, the run itself is done
-        say(f"MLflow was not told of the run: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+        told = " ".join(str(error).split())[:200]
+        say(f"MLflow was not told of the run: {type(error).__name__}: {told}")
 
 
 def _track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> None:
@@ -40,17 +45,20 @@ def _track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> 
     from mlflow.entities import Metric, Param, RunTag
 
     client, records = MlflowClient(), run_records(store, run_id)
-    known = client.get_experiment_by_name(config.name)
-    experiment = client.create_experiment(config.name) if known is None else known.experiment_id
-    if client.search_runs([experiment], f"tags.`flowmap.run` = '{run_id}'", max_results=1):
+    told = client.get_experiment_by_name(config.name)
+    experiment = client.create_experiment(config.name) if told is None else told.experiment_id
+    found = client.search_runs([experiment], f"tags.`flowmap.run` = '{run_id}'", max_results=1)
+    if found and found[0].info.status == "FINISHED":
         return
-    made = client.create_run(experiment, run_name=run_id, tags={"flowmap.run": run_id}).info.run_id
+    known = found[0] if found else client.create_run(experiment, run_name=run_id, tags={"flowmap.run": run_id})
+    made = known.info.run_id
     params = [Param(name, value[:_LONGEST]) for name, value in _flat(json.loads(config.to_json()))]
     tags = [RunTag("flowmap.outcome", outcome), *(RunTag(*tag) for tag in _tags(records))]
     for start in range(0, len(params), 100):
         client.log_batch(made, params=params[start : start + 100])
     client.log_batch(made, tags=tags)
-    metrics = [Metric(name, value, 0, step) for name, value, step in _metrics(store, records)]
+    points = (point for point in _metrics(store, records) if point[0] not in known.data.metrics)
+    metrics = [Metric(name, value, 0, step) for name, value, step in points]
     for start in range(0, len(metrics), _BATCH):
         client.log_batch(made, metrics=metrics[start : start + _BATCH])
     client.set_terminated(made, {"failed": "FAILED", "cancelled": "KILLED"}.get(outcome, "FINISHED"))

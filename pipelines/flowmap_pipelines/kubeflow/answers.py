@@ -47,6 +47,7 @@ class Run:
     created: datetime
     end: datetime | None
     schedule_id: str | None
+    version: str
     settings: str
     tasks: tuple[Task, ...]
     pods: tuple[str, ...]
@@ -85,6 +86,7 @@ def run_of(told: Any) -> Run:
         created=told.created_at,
         end=_time(told.finished_at),
         schedule_id=told.recurring_run_id or None,
+        version=str(told.pipeline_version_reference.pipeline_version_id) if told.pipeline_version_reference else "",
         settings=str(parameters.get("settings", "")),
         tasks=tuple(map(_task, details)),
         pods=tuple(child.pod_name for each in executors for child in each.child_tasks or []),

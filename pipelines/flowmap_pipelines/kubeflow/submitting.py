@@ -3,13 +3,14 @@
     run, is_new = submit(kubeflow, config, profile, images, account="flowmap", key="nightly-2026-11-25")
 
 A version is named by the digest of what was compiled, so the same configuration, profile, images and code are the same
-version. The key is part of the run's name, by which a second call finds it.
+version. The key is part of the run's name, by which a second call finds it; so is what a change is told by.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from flowmap.artifacts.manifest import canonical_json, sha256_of
@@ -22,6 +23,7 @@ from flowmap_pipelines.kubeflow.answers import Run
 from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.profile import Profile
 
+_ON_CHANGE = "change-"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -33,12 +35,6 @@ def upload(kubeflow: Kubeflow, config: RunConfig, profile: Profile, images: Imag
         return kubeflow.upload(config.name, package_digest(package), package)
 
 
-def change_key(config: RunConfig) -> str:
-    """A key that changes with the configuration and with the data that it names. Raises DataError without data."""
-    told = {"settings": config.to_json(), "data": external_digests(config)}
-    return f"change-{sha256_of(canonical_json(told))[:16]}"
-
-
 def submit(
     kubeflow: Kubeflow,
     config: RunConfig,
@@ -47,11 +43,8 @@ def submit(
     *,
     account: str | None,
     key: str | None = None,
-    again_if_failed: bool = False,
 ) -> tuple[Run, bool]:
     """Start a run, or find the one that was started with this key; and whether it is new.
-
-    With `again_if_failed` what failed of the run that is found is run again.
 
     Raises:
         ConfigError: the key is not one, or was used with another configuration.
@@ -60,25 +53,54 @@ def submit(
         raise ConfigError(f"--idempotency-key {key!r}: a key has letters, digits, `.`, `_` and `-`, at most 80 of them")
     settings = config.to_json()
     name = config.name if key is None else f"{config.name} {key}"
-    if key is not None and (known := _known(kubeflow, name)) is not None:
-        run = _same(known, settings, key)
-        if again_if_failed and run.state in ("failed", "cancelled"):
-            kubeflow.retry(run.run_id)
-        return run, False
+    if key is not None and (known := _oldest(kubeflow.runs(name))) is not None:
+        return _same(known, settings, key), False
     version = upload(kubeflow, config, profile, images)
     run = kubeflow.start(name, profile.description, version, settings, account)
     if key is None:
         return run, True
-    # Two that ask at once both find nothing: the run that was made first stays.
-    first = _known(kubeflow, name)
+    first = _first(kubeflow, run, kubeflow.runs(name))
+    return _same(first, settings, key), first.run_id == run.run_id
+
+
+def submit_on_change(
+    kubeflow: Kubeflow, config: RunConfig, profile: Profile, images: Images, *, account: str | None
+) -> tuple[Run, bool]:
+    """Start a run when configuration or data changed since the last that was started so, else find that; is it new?
+
+    What failed of the one that is found is run again, unless code or images have changed too: those want a new run.
+
+    Raises:
+        DataError: there are no such data.
+    """
+    begins = f"{config.name} {_ON_CHANGE}"
+    told = {"settings": config.to_json(), "data": external_digests(config)}
+    name = f"{begins}{sha256_of(canonical_json(told))[:16]}"
+    version = upload(kubeflow, config, profile, images)
+    last = next((run for run in kubeflow.runs() if run.name.startswith(begins)), None)
+    if last is not None and last.name == name:
+        has_failed = last.state in ("failed", "cancelled")
+        if has_failed and last.version == version[1]:
+            kubeflow.retry(last.run_id)
+        if not has_failed or last.version == version[1]:
+            return last, False
+    run = kubeflow.start(name, profile.description, version, config.to_json(), account)
+    since = (each for each in kubeflow.runs(name) if last is None or each.created > last.created)
+    first = _first(kubeflow, run, since)
+    return first, first.run_id == run.run_id
+
+
+def _oldest(runs: Iterable[Run]) -> Run | None:
+    return min(runs, key=lambda run: (run.created, run.run_id), default=None)
+
+
+def _first(kubeflow: Kubeflow, run: Run, alike: Iterable[Run]) -> Run:
+    """Two that ask at once both find nothing: of what they started the first stays, and the other is ended."""
+    first = _oldest(alike)
     if first is None or first.run_id == run.run_id:
-        return run, True
+        return run
     kubeflow.cancel(run.run_id)
-    return _same(first, settings, key), False
-
-
-def _known(kubeflow: Kubeflow, name: str) -> Run | None:
-    return min(kubeflow.runs(name), key=lambda run: (run.created, run.run_id), default=None)
+    return first
 
 
 def _same(run: Run, settings: str, key: str) -> Run:
