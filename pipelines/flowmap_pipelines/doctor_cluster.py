@@ -16,10 +16,12 @@ from typing import Any
 from flowmap.artifacts.store import open_store
 from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import FlowmapError
+from flowmap.training.trainjob import GROUP, VERSION
 from flowmap_pipelines.doctor import Finding
 from flowmap_pipelines.kubeflow.client import Kubeflow
 
 _OLDEST = (1, 29)
+_TRIED = "2.17"
 _MAX_SKEW_S = 60
 # What a step's account has to be allowed, by what for.
 _STEPS = (
@@ -48,9 +50,9 @@ def examine_cluster(
         return
     yield _kubernetes(version)
     yield _clock("kubernetes", date)
-    trainer = _has_group(cluster, "trainer.kubeflow.org")
+    trainer = _versions(cluster, GROUP)
     yield _kubeflow(kubeflow, namespace)
-    yield Finding(None, "kubeflow trainer", "installed" if trainer else "not there; only for profiles with `trainjob`")
+    yield _trainer(trainer)
     for finding in _permissions(cluster, account, _STEPS):
         yield finding if finding.ok else replace(finding, told=f"{finding.told}; {_CHART}")
     if trainer:
@@ -85,11 +87,21 @@ def _clock(whose: str, date: str | None) -> Finding:
     return Finding(skew_s <= _MAX_SKEW_S, f"clock of {whose}", f"{skew_s:.0f} s apart from this one{advice}")
 
 
-def _has_group(cluster: Cluster, group: str) -> bool:
+def _versions(cluster: Cluster, group: str) -> list[str]:
+    """The versions of an API that the cluster serves; none where it does not know the group."""
     from kubernetes import client
 
     groups = cluster.call(client.ApisApi(cluster.core.api_client).get_api_versions).groups
-    return any(each.name == group for each in groups)
+    return [version.version for each in groups if each.name == group for version in each.versions]
+
+
+def _trainer(versions: list[str]) -> Finding:
+    if not versions:
+        return Finding(None, "kubeflow trainer", "not there; only for profiles with `trainjob`")
+    told = f"serves {GROUP}/{', '.join(versions)}"
+    if VERSION in versions:
+        return Finding(True, "kubeflow trainer", told)
+    return Finding(False, "kubeflow trainer", f"{told}; flowmap speaks {VERSION}: install Kubeflow Trainer 2.0")
 
 
 def _kubeflow(host: str | None, namespace: str | None) -> Finding:
@@ -99,7 +111,8 @@ def _kubeflow(host: str | None, namespace: str | None) -> Finding:
         kubeflow = Kubeflow(host, namespace)
     except FlowmapError as error:
         return Finding(False, "kubeflow pipelines", str(error))
-    return Finding(True, "kubeflow pipelines", f"{kubeflow.host} answers")
+    advice = "" if kubeflow.version.startswith(_TRIED) else f"; flowmap was tried with {_TRIED} only"
+    return Finding(not advice or None, "kubeflow pipelines", f"{kubeflow.version} at {kubeflow.host}{advice}")
 
 
 def _permissions(
@@ -129,7 +142,7 @@ def _allowed(cluster: Cluster, account: str, verb: str, group: str, resource: st
 
 
 def _runtime(cluster: Cluster) -> Finding:
-    where = ("trainer.kubeflow.org", "v1alpha1", cluster.namespace, "trainingruntimes", "flowmap-training")
+    where = (GROUP, VERSION, cluster.namespace, "trainingruntimes", "flowmap-training")
     found = _tried(lambda: cluster.call(cluster.custom.get_namespaced_custom_object, *where))
     if found is None:
         return Finding(None, "training runtime", f"not to be seen by this account, or not there; {_NO_TRAINING}")

@@ -33,6 +33,8 @@ class KubeflowError(FlowmapError):
 class Kubeflow:
     """One API server, as one account sees it.
 
+    `version` is what the server says it is.
+
     Args:
         host: its URL; without it FLOWMAP_KFP_HOST.
         namespace: of a multi-user Kubeflow; in a single-user one there is nothing to choose.
@@ -62,10 +64,14 @@ class Kubeflow:
         self._runs, self._schedules = api.RunServiceApi(self._client), api.RecurringRunServiceApi(self._client)
         self._pipelines = api.PipelineServiceApi(self._client)
         self._experiments = api.ExperimentServiceApi(self._client)
-        healthy = self._ask(api.HealthzServiceApi(self._client).healthz_service_get_healthz, patience_s=0)
-        if healthy.multi_user and not namespace:
+        # As JSON: the client's own model of the answer leaves the version out.
+        get_health = api.HealthzServiceApi(self._client).healthz_service_get_healthz
+        health = json.loads(self._ask(get_health, patience_s=0, _preload_content=False).data)
+        is_multi_user = bool(health.get("multi_user"))
+        if is_multi_user and not namespace:
             raise ConfigError("this Kubeflow serves several users: say whose namespace with --namespace")
-        self._where: dict[str, Any] = {"namespace": namespace} if healthy.multi_user else {}
+        self.version = str(health.get("tag_name") or "unknown")
+        self._where: dict[str, Any] = {"namespace": namespace} if is_multi_user else {}
 
     def link(self, run_id: str) -> str:
         """The run's page."""
