@@ -92,7 +92,7 @@ def test_what_is_only_to_be_judged_is_not_published(root: Path, first: Finished)
     judged = run(root, "registry_push.publish=false")
     assert (judged.status, judged.outcome["outcome"], judged.outcome["version"]) == (0, "passed", None)
     assert judged.reused() == TRAINING | {"evaluation"}
-    assert "passed against the base; not published" in judged.told
+    assert "tiny passed the gate; not published" in judged.told
     assert registry(root).aliases() == {"production": 1}
 
 
