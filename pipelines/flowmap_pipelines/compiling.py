@@ -15,7 +15,7 @@ from flowmap.run_end.ending import WEBHOOK_VARIABLE
 from flowmap.run_end.mlflow_run import URI_VARIABLE
 from flowmap.step import STORE_VARIABLE
 from flowmap.training.job import TRAINJOB_VARIABLE
-from flowmap.training.trainjob import POD_VARIABLE, TrainJobSettings
+from flowmap.training.train_job_spec import POD_VARIABLE, TrainJobSettings
 from flowmap_pipelines.images import Images
 from flowmap_pipelines.profile import Profile, Resources, StepProfile, TrainJob, amount
 from flowmap_pipelines.training_pipeline import RUN_END, make_pipeline

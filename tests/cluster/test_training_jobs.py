@@ -18,7 +18,7 @@ from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import publish
 from flowmap.training.job import Job
-from flowmap.training.trainjob import GROUP, PLURAL, VERSION, TrainJobSettings
+from flowmap.training.train_job_spec import GROUP, PLURAL, VERSION, TrainJobSettings
 from flowmap_pipelines.images import Images
 from tests.grpo_finetuning.test_training import SECTION, job_of, untrained
 

@@ -11,7 +11,7 @@ from kubernetes import client
 
 from flowmap.artifacts.store import open_store
 from flowmap.lineage.record import run_records
-from flowmap.training.trainjob import GROUP, PLURAL, VERSION
+from flowmap.training.train_job_spec import GROUP, PLURAL, VERSION
 from flowmap_pipelines.profile import shipped_profiles
 from tests.kubeflow.conftest import Flowmap
 

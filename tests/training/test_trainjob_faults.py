@@ -23,7 +23,8 @@ from flowmap.cluster import Cluster, ClusterError
 from flowmap.errors import ConfigError, InvariantError, StoreError
 from flowmap.training import trainjob
 from flowmap.training.job import Failure, Job
-from flowmap.training.trainjob import TrainJobSettings, run_train_jobs
+from flowmap.training.train_job_spec import TrainJobSettings, train_job
+from flowmap.training.trainjob import run_train_jobs
 
 SETTINGS = TrainJobSettings(
     nodes=2, runtime="r", image="i@sha256:0", requests={}, limits={}, cpus=1, deadline_s=60, labels={}
@@ -231,11 +232,11 @@ def test_a_train_job_that_another_run_saw_the_end_of_first_has_its_results_all_t
 @pytest.fixture
 def of_another_run(job: Job, api: Api) -> str:
     """The name of a TrainJob for the same work, which another run made."""
-    other = trainjob._Following(trainjob.connect(), job, SETTINGS)
-    body = other._body()
+    body = train_job(job, SETTINGS, [])
     body["metadata"]["labels"]["flowmap/run"] = "another"
-    api.jobs[other.name] = body
-    return other.name
+    name: str = body["metadata"]["name"]
+    api.jobs[name] = body
+    return name
 
 
 def test_a_train_job_of_another_run_is_followed_and_left_to_it(job: Job, api: Api, of_another_run: str) -> None:

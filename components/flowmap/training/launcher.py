@@ -23,7 +23,8 @@ def launch(jobs: Sequence[Job]) -> None:
         ClusterError: the cluster that the jobs were given to did not run them.
     """
     if told := os.environ.get(TRAINJOB_VARIABLE):
-        from flowmap.training.trainjob import TrainJobSettings, run_train_jobs
+        from flowmap.training.train_job_spec import TrainJobSettings
+        from flowmap.training.trainjob import run_train_jobs
 
         run_train_jobs(jobs, TrainJobSettings.model_validate_json(told))
     else:

@@ -2,64 +2,44 @@
 
     run_train_jobs(jobs, TrainJobSettings(nodes=2, image="repository@sha256:...", ...))
 
-The runtime, a TrainingRuntime of the chart, says all that is the same for every job; this fills in image, command, size
-and the job itself. The name follows from the step digest, so a launcher that was lost and started again finds its
-TrainJob and goes on with it. It is deleted when it has ended, however that was, and by `flowmap gc` when nobody follows
-it any more.
+The name follows from the step digest, so a launcher that was lost and started again finds its TrainJob and goes on with
+it. It is deleted when it has ended, however that was, and by `flowmap gc` when nobody follows it any more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch
 from flowmap.cluster import Cluster, ClusterError, connect
-from flowmap.errors import ConfigError, StoreError
+from flowmap.errors import StoreError
 from flowmap.patience import patiently
-from flowmap.progress import FORMAT_VARIABLE, LINE_FIELDS, say
-from flowmap.training.job import JOB_VARIABLE, Failure, Job, first_failure, raise_failure
+from flowmap.progress import say
+from flowmap.training.job import Failure, Job, first_failure, raise_failure
 from flowmap.training.pods import Pods
+from flowmap.training.train_job_spec import (
+    GROUP,
+    JOB_LABEL,
+    PLURAL,
+    POD_VARIABLE,
+    RUN_LABEL,
+    SEEN,
+    VERSION,
+    TrainJobSettings,
+    train_job,
+    train_job_name,
+)
 
-GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-POD_VARIABLE = "FLOWMAP_POD"
-PART_OF = {"app.kubernetes.io/part-of": "flowmap"}
-RUN_LABEL, JOB_LABEL, SEEN = "flowmap/run", "flowmap/job", "flowmap/seen"
 _POLL_S = 2.0
 _SEEN_EVERY_S = 60.0
 _STUCK_S = 45.0
-
-
-class TrainJobSettings(BaseModel):
-    """What the profile says about a step's TrainJob; requests, limits and whole CPUs are a node's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    nodes: int
-    runtime: str
-    image: str
-    requests: dict[str, str]
-    limits: dict[str, str]
-    cpus: int
-    deadline_s: float
-    labels: dict[str, str] = {}
-
-    def check(self, num_processes: int) -> None:
-        """Raise ConfigError when the nodes can't share that many processes evenly."""
-        if num_processes % self.nodes:
-            raise ConfigError(
-                f"the profile's trainjob.nodes is {self.nodes}, which does not divide grpo_finetuning.processes, "
-                f"{num_processes}: give each node as many processes as it has GPUs"
-            )
 
 
 def run_train_jobs(jobs: Sequence[Job], settings: TrainJobSettings) -> None:
@@ -92,7 +72,7 @@ class _Following:
         self.job, self.settings, self.cluster = job, settings, cluster
         self.is_ours = self.done = False
         self.store: ObjectStore = open_store(job.store)
-        self.name = f"flowmap-{_short(job.checkpoints)}"
+        self.name = train_job_name(job)
         self.pods = Pods(cluster, self.name)
         self._told = ""
         self._seen_s = self._stuck_since_s = 0.0
@@ -100,7 +80,7 @@ class _Following:
 
     def start(self) -> None:
         """Create the TrainJob, or go on with the one that a launcher before this one made."""
-        body = self._body()
+        body = train_job(self.job, self.settings, self._owners())
         while True:
             found = self._read()
             if found is None:
@@ -234,35 +214,6 @@ class _Following:
                 found.append(Failure.model_validate_json(self.store.get(name)))
         return found
 
-    def _body(self) -> dict[str, Any]:
-        # What is the same whichever pod the launcher runs in: it decides whether a TrainJob is this job's.
-        plain = self.job.model_copy(update={"inputs": {}, "out": Path("out"), "scratch": Path("scratch")})
-        told = plain.model_dump_json()
-        settings, num_here = self.settings, self.job.num_processes // self.settings.nodes
-        threads = max(1, settings.cpus // num_here)
-        labels = {**settings.labels, **PART_OF, JOB_LABEL: _short(told)}
-        if run := os.environ.get(LINE_FIELDS["run"]):
-            labels[RUN_LABEL] = run
-        environment = {JOB_VARIABLE: told, FORMAT_VARIABLE: "json", "OMP_NUM_THREADS": str(threads)}
-        environment |= {name: os.environ[name] for name in LINE_FIELDS.values() if name in os.environ}
-        owners = self._owners()
-        return {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": "TrainJob",
-            "metadata": {"name": self.name, "labels": labels, "ownerReferences": owners},
-            "spec": {
-                "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": settings.runtime},
-                "trainer": {
-                    "image": settings.image,
-                    "command": ["python", "-m", "flowmap.training.node"],
-                    "numNodes": settings.nodes,
-                    "numProcPerNode": num_here,
-                    "resourcesPerNode": {"requests": settings.requests, "limits": settings.limits},
-                    "env": [{"name": name, "value": value} for name, value in environment.items()],
-                },
-            },
-        }
-
     def _owners(self) -> list[dict[str, Any]]:
         """Whatever owns this pod, a run's Workflow: the pod itself may be lost and made again. Else the pod."""
         name = os.environ.get(POD_VARIABLE)
@@ -316,10 +267,6 @@ def _store_is_away(error: Exception) -> str | None:
 def _condition(found: dict[str, Any], kind: str) -> bool:
     conditions = found.get("status", {}).get("conditions", [])
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _api_exception() -> Any:
