@@ -175,10 +175,15 @@ def _store(url: str) -> Iterator[Finding]:
     """Whether it can be used, and whether these credentials could overwrite registered models."""
     try:
         store = open_store(url, patient=False)
+        store.exists("doctor/cluster")
+    except FlowmapError as error:
+        yield Finding(False, "store", str(error))
+        return
+    try:
         store.put("doctor/cluster", b"written by flowmap doctor")
         store.delete("doctor/cluster")
     except FlowmapError as error:
-        yield Finding(False, "store", str(error))
+        yield Finding(None, "store", f"can be read, which is enough on this side, but not written: {error}")
         return
     yield Finding(True, "store", f"{url}: written and deleted")
     there = next((name for name in store.names("models") if name.endswith(".json")), None)
