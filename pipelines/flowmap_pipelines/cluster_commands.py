@@ -12,6 +12,7 @@ import click
 
 from flowmap.artifacts.store import open_store
 from flowmap.config import load_config
+from flowmap.errors import ConfigError
 from flowmap_pipelines import options
 
 Command = Callable[..., Any]
@@ -166,6 +167,9 @@ def retry(run_id: str, kubeflow: str | None, namespace: str | None, wait: bool, 
     from flowmap_pipelines.kubeflow.client import Kubeflow
 
     server = Kubeflow(kubeflow, namespace)
+    run = server.run(run_id)
+    if run.state not in ("failed", "cancelled"):
+        raise ConfigError(f"run {run_id} is {run.state}: nothing of it has failed; `flowmap submit` starts another")
     server.retry(run_id)
     click.echo(f"retried: {server.link(run_id)}", err=as_json)
     return _finish(server, run_id, namespace, wait, as_json)

@@ -109,6 +109,12 @@ def test_a_run_that_is_not_there(serve: Any) -> None:
     assert "has nothing of that name (404)" in told("status", "nix", "--kubeflow", serve().url, status=1)
 
 
+def test_a_run_that_has_not_failed_is_not_retried(serve: Any) -> None:
+    run = {"run_id": "r", "display_name": "digits", "state": "SUCCEEDED", "created_at": "2026-01-01T00:00:00Z"}
+    server = serve(runs=(200, run))
+    assert "run r is done: nothing of it has failed" in told("retry", "r", "--kubeflow", server.url, status=2)
+
+
 def test_a_multi_user_kubeflow_wants_a_namespace(serve: Any) -> None:
     server = serve(healthz=(200, {"multi_user": True}))
     assert "say whose namespace with --namespace" in told("status", "--kubeflow", server.url, status=2)
