@@ -6,11 +6,11 @@ from typing import Any
 
 from tests.kubeflow.conftest import Flowmap
 
-NAME = ("--set", "name=scheduled")
+NAME = f"scheduled-{time.time_ns()}"  # of which no run is known yet
 
 
 def schedule(flowmap: Flowmap, cron: str, *words: str) -> str:
-    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "local", *NAME, *words)
+    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "local", "--set", f"name={NAME}", *words)
 
 
 def listed(flowmap: Flowmap) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def listed(flowmap: Flowmap) -> list[dict[str, Any]]:
 def runs(flowmap: Flowmap) -> list[dict[str, Any]]:
     """The schedule's runs: Kubeflow names each after the schedule."""
     found = json.loads(flowmap("status", "--json", "-n", "100"))
-    return [run for run in found if run["name"].startswith("scheduled")]
+    return [run for run in found if run["name"].startswith(NAME)]
 
 
 def fired(flowmap: Flowmap, known: int = 0) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def fired(flowmap: Flowmap, known: int = 0) -> dict[str, Any]:
 
 def deleted(flowmap: Flowmap) -> None:
     until = time.monotonic() + 300
-    while flowmap.try_("schedule", "delete", "scheduled").returncode:
+    while flowmap.try_("schedule", "delete", NAME).returncode:
         assert time.monotonic() < until
         time.sleep(5)
     assert listed(flowmap) == []
@@ -44,11 +44,11 @@ def test_a_schedule_fires_is_replaced_paused_and_deleted(flowmap: Flowmap) -> No
     assert "first on" in schedule(flowmap, "0 3 1 1 *")
     assert not runs(flowmap)
     assert "in place of" in schedule(flowmap, "* * * * *")
-    assert listed(flowmap) == [{"name": "scheduled", "cron": "* * * * * UTC", "enabled": True}]
+    assert listed(flowmap) == [{"name": NAME, "cron": "* * * * * UTC", "enabled": True}]
     run = fired(flowmap)
-    flowmap("schedule", "pause", "scheduled")
+    flowmap("schedule", "pause", NAME)
     assert not listed(flowmap)[0]["enabled"]
-    refused = flowmap.try_("schedule", "delete", "scheduled")
+    refused = flowmap.try_("schedule", "delete", NAME)
     assert refused.returncode == 1
     assert "a run of it goes on" in refused.stderr
     flowmap("cancel", run["run"])
@@ -61,7 +61,7 @@ def test_a_schedule_that_watches_data_trains_on_those(flowmap: Flowmap, store_ur
     told = schedule(flowmap, "* * * * *", "--on-change", watched)
     assert f"trains when what lies in {watched} has changed" in told
     run = fired(flowmap, before)["run"]
-    flowmap("schedule", "pause", "scheduled")
+    flowmap("schedule", "pause", NAME)
     until = time.monotonic() + 300
     while not (ended := json.loads(flowmap("status", run, "--json")))["outcome"]:
         assert time.monotonic() < until
