@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.kubeflow.conftest import Flowmap
 
-NAME = f"scheduled-{time.time_ns()}"  # of which no run is known yet
+NAME = f"scheduled-{time.time_ns() % 10**9}"  # of which no run is known yet; Kubeflow keeps 25 letters of it
 
 
 def schedule(flowmap: Flowmap, cron: str, *words: str) -> str:
