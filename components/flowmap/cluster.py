@@ -44,6 +44,7 @@ class Cluster:
 
         try:
             return patiently(
+                # P can't say that a keyword may be added, which every call of this client's takes.
                 lambda: ask(*args, **{"_request_timeout": _TIMEOUT_S, **kwargs}),  # type: ignore[arg-type]
                 _away,
                 "the Kubernetes API server",
@@ -99,5 +100,5 @@ def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
             raise ClusterError(f"no Kubernetes: neither in a pod of one nor by KUBECONFIG ({told})") from None
     configuration = client.Configuration.get_default_copy()
     configuration.retries = False
-    api = client.ApiClient(configuration)
-    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api), PATIENCE_S * patient)
+    api, patience_s = client.ApiClient(configuration), PATIENCE_S if patient else 0.0
+    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api), patience_s)

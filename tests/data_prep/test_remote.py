@@ -51,6 +51,7 @@ def prepared(settings: RunConfig, folder: Path) -> dict[str, bytes]:
     """The files of the artifact that data_prep makes."""
     out = folder / "out"
     out.mkdir(parents=True)
+    # All of a Context that the step uses; a whole one takes a run.
     run(SimpleNamespace(config=settings, out=out, scratch=folder / "scratch"))  # type: ignore[arg-type]
     return {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 

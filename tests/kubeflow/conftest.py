@@ -19,6 +19,8 @@ from kubernetes import client
 
 from flowmap_pipelines.images import Images
 from tests.cli import COMMAND
+
+# Fixtures: pytest finds them by their names here, and a test's parameters are named like them.
 from tests.cluster.conftest import core, images, needed, store_url  # noqa: F401
 from tests.go_programs import go_program
 from tests.minio_server import CREDENTIALS

@@ -10,6 +10,7 @@ import pytest
 
 from flowmap.cluster import Cluster, ClusterError
 from flowmap.config import load_config
+from flowmap_pipelines import doctor_cluster
 from flowmap_pipelines.kubeflow import scheduling, status
 from flowmap_pipelines.kubeflow.answers import Run, Schedule, run_of
 from flowmap_pipelines.kubeflow.logs import _Printed
@@ -138,12 +139,14 @@ class Schedules:
         }
 
     def schedules(self) -> list[Schedule]:
-        return list(self.there.values())
+        return list(reversed(self.there.values()))
 
     def runs(self) -> list[Run]:
         return []
 
     def enable(self, name: str, *, on: bool) -> None:
+        others = {other for other, each in self.there.items() if each.is_enabled} - {name}
+        assert not (on and others), "two would start runs at once"
         self.there[name] = replace(self.there[name], is_enabled=on)
 
     def delete_schedule(self, name: str) -> None:
@@ -189,6 +192,15 @@ def test_a_pod_that_is_stuck_is_not_hidden_by_those_beside_it(monkeypatch: pytes
 
     monkeypatch.setattr(status, "training_pods", refuse)
     assert set(troubles_of(run, None) or {}) == {"data_prep"}
+
+
+def test_versions_that_were_not_tried_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_cluster, "Kubeflow", lambda *_: SimpleNamespace(version="2.9.0", host="http://k"))
+    found = doctor_cluster._kubeflow("http://k", None)
+    assert (found.ok, found.told) == (None, "2.9.0 at http://k; flowmap was tried with 2.17 only")
+    found = doctor_cluster._trainer(["v2"])
+    assert not found.ok
+    assert "serves trainer.kubeflow.org/v2; flowmap speaks v1alpha1: install Kubeflow Trainer 2.0" in found.told
 
 
 def test_a_log_is_printed_once_and_begun_anew_with_another_pod(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,7 @@ def leave_results(job: Job, folder: Path) -> None:
 
 
 def away() -> MaxRetryError:
+    # Nobody asks it for the pool that it should have.
     return MaxRetryError(None, "/", None)  # type: ignore[arg-type]
 
 

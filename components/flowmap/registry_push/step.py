@@ -16,7 +16,6 @@ from flowmap.step import Context
 
 _PUBLISHED = ("ema.safetensors", "model.json")
 OUTCOME = "outcome.json"
-PASSED, REJECTED = "passed", "rejected"
 
 
 def promote(context: Context) -> None:
@@ -27,7 +26,7 @@ def promote(context: Context) -> None:
         raise InvariantError(f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published")
     if not config.registry_push.publish:
         say(f"registry_push: {config.name} passed the gate; not published, for registry_push.publish is false")
-        _finish(context, {"outcome": PASSED, "version": None, "alias": None})
+        _finish(context, {"outcome": "passed", "version": None, "alias": None})
         return
     registry, alias = Registry(context.store, config.name), config.registry_push.alias
     facts = _facts(context, evaluated)
@@ -48,7 +47,7 @@ def reject(context: Context) -> None:
     rejection = Rejection(name=context.config.name, candidate=candidate, **_facts(context, evaluated))
     Registry(context.store, context.config.name).reject(rejection)
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
-    _finish(context, {"outcome": REJECTED, "version": None, "alias": None})
+    _finish(context, {"outcome": "rejected", "version": None, "alias": None})
 
 
 def _facts(context: Context, evaluated: Evaluated) -> dict[str, Any]:

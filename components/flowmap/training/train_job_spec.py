@@ -1,6 +1,6 @@
 """What a TrainJob of Kubeflow Trainer is asked to be, as the plain dictionary that its API takes.
 
-    body = train_job(name, job, TrainJobSettings(nodes=2, image="repository@sha256:...", ...), owners=[])
+    body = train_job(job, TrainJobSettings(nodes=2, image="repository@sha256:...", ...), owners=[])
 
 The runtime, a TrainingRuntime of the chart, says all that is the same for every job; this fills in image, command, size
 and the job itself. By its label JOB_LABEL a TrainJob of the same name is known to be of the same job or not.

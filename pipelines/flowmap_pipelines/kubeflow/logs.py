@@ -56,7 +56,8 @@ def print_node_log(
         StoreError: its pod is gone, and the store with what is kept can't be asked.
     """
     printed = _Printed()
-    while (log := _node_log(run_id, node, namespace)) is not None:
+    # Who has seen some of it waits for a cluster that is away, and nobody else does.
+    while (log := _node_log(run_id, node, namespace, patient=bool(printed.texts))) is not None:
         printed.print(log)
         if not follow:
             return
@@ -73,10 +74,10 @@ def print_node_log(
     click.echo(kept, nl=False)
 
 
-def _node_log(run_id: str, node: int, namespace: str | None) -> str | None:
+def _node_log(run_id: str, node: int, namespace: str | None, *, patient: bool) -> str | None:
     """What a node's pod printed so far; None when it is gone or the cluster can't be asked."""
     try:
-        cluster = connect(namespace, patient=False)
+        cluster = connect(namespace, patient=patient)
         pods = training_pods(cluster, run_id)
         return _pod_log(cluster, pods[node]) if node < len(pods) else None
     except ClusterError:

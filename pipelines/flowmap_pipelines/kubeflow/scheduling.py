@@ -68,9 +68,11 @@ def pause(kubeflow: Kubeflow, name: str) -> None:
 
 def resume(kubeflow: Kubeflow, name: str) -> None:
     """Start runs again; what was missed is not made up for unless the schedule was made with `catch_up`."""
-    one = _one(kubeflow, name)
+    one = _one(kubeflow, name).schedule_id
     for each in _of(kubeflow, name):
-        kubeflow.enable(each.schedule_id, on=each.schedule_id == one.schedule_id)
+        if each.schedule_id != one:
+            kubeflow.enable(each.schedule_id, on=False)
+    kubeflow.enable(one, on=True)
 
 
 def delete(kubeflow: Kubeflow, name: str) -> None:
