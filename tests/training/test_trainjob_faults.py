@@ -287,7 +287,8 @@ def test_a_cluster_that_makes_no_pods_is_told(job: Job, api: Api, capsys: pytest
 
     def refuse(name: str) -> None:
         of_job = SimpleNamespace(name=f"{name}-node-0")
-        api.events = [SimpleNamespace(involved_object=of_job, message="exceeded quota: gpus")]
+        message = f'Error creating: pods "{name}-node-0-{len(api.events)}" is forbidden: exceeded quota: gpus'
+        api.events.append(SimpleNamespace(involved_object=of_job, message=message))
         finish(name)
 
     api.when_read = refuse

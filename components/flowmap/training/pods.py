@@ -56,7 +56,11 @@ class Pods:
             return None
         told = self._events("involvedObject.kind=Job,reason=FailedCreate")
         mine = [event for event in told if event.involved_object.name.startswith(f"{self._job}-")]
-        return f"its pods are not made: {mine[-1].message}" if mine else None
+        if not mine:
+            return None
+        # What stands before it names a pod that never was, another each time.
+        why = mine[-1].message.partition(" is forbidden: ")[2] or mine[-1].message
+        return f"its pods are not made: {why}"
 
     def print_first(self) -> None:
         """Print the lines of node 0 that are new, as they are."""
