@@ -139,14 +139,14 @@ def test_a_reward_that_does_not_vary_changes_nothing_but_the_count(job: Job) -> 
 
 
 def test_processes_and_zero_stages_agree(job: Job, tmp_path: Path) -> None:
-    """The same samples, the same first loss, and the same weights after a few updates."""
+    """The same samples, the same first loss, and the same summed gradients: what plain descent adds to the weights."""
     curves, weights = {}, {}
     for processes, stage in ((1, 0), (2, 0), (2, 1), (2, 2)):
         section = SECTION | {"rollouts": 2, "updates_per_rollout": 1, "processes": processes, "zero_stage": stage}
         name = f"{processes}-{stage}"
         each = job_of(tmp_path, **section).model_copy(
             update={
-                "module": "flowmap.grpo_finetuning.worker",
+                "module": "tests.grpo_finetuning.sgd_worker",
                 "num_processes": processes,
                 "out": tmp_path / name,
                 "scratch": tmp_path / f"{name}-scratch",
@@ -163,4 +163,4 @@ def test_processes_and_zero_stages_agree(job: Job, tmp_path: Path) -> None:
         assert first["reward"] == pytest.approx(alone["reward"], abs=1e-6), name
         assert first["loss"] == pytest.approx(alone["loss"], abs=1e-6), name
         for key, value in weights["1-0"].items():
-            torch.testing.assert_close(weights[name][key], value, atol=2e-4, rtol=1e-3, msg=f"{name} {key}")
+            torch.testing.assert_close(weights[name][key], value, atol=1e-6, rtol=1e-4, msg=f"{name} {key}")

@@ -1,0 +1,24 @@
+"""GRPO's worker with plain gradient descent: what it adds to a weight is the gradient itself.
+
+Adam divides by the gradient's own size, so where a gradient is zero but for rounding, its first step is a whole learning
+rate in a direction that the processor decides.
+"""
+
+from typing import Any
+
+import torch
+
+from flowmap.grpo_finetuning import worker
+from flowmap.training.job import run_worker
+
+
+class PlainDescent(torch.optim.SGD):
+    """Called as AdamW is."""
+
+    def __init__(self, parameters: Any, learning_rate: float, **_: Any) -> None:
+        super().__init__(parameters, learning_rate)
+
+
+if __name__ == "__main__":
+    torch.optim.AdamW = PlainDescent  # type: ignore[misc,assignment]
+    run_worker(worker.train)
