@@ -23,12 +23,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from flowmap.config import RunConfig
+from flowmap.settings import RunConfig
 from flowmap.grpo_finetuning import worker
 from flowmap.maps import TwoTimeMap
-from flowmap.networks import ModelFacts, save_weights, write_model_facts
+from flowmap.models import ModelFacts, save_weights, write_model_facts
 from flowmap.rewards.preference import REFERENCE, PreferenceFacts, PreferenceNetwork, write_preference
-from flowmap.training.job import Job
+from flowmap.launching.job import Job
 
 SHAPE, NUM_PROMPTS, ROUNDS, WARM_UP = (1, 8, 8), 10, 20, 3
 

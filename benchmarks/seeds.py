@@ -20,7 +20,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowmap.config import load_config
+from flowmap.settings import load_config
 from flowmap.evaluation.charts import COLOURS
 
 _SEEDED = ("base_training", "reward_training", "grpo_finetuning", "evaluation")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from flowmap.maps import RectifiedFlow, over_data
+from flowmap.maps import Condition, RectifiedFlow, over_data
 
 
 class GaussianMap:
@@ -19,13 +19,13 @@ class GaussianMap:
         noise = torch.randn(num, num_dims, generator=generator)
         return (1 - t) * self.mean + self.variance(at).sqrt() * noise
 
-    def transport(self, x: Tensor, t: Tensor, r: Tensor, prompt: Tensor) -> Tensor:
+    def transport(self, x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
         spread = (self.variance(r) / self.variance(t)).sqrt()
         return over_data((1 - r) * self.mean, x) + over_data(spread, x) * (x - over_data((1 - t) * self.mean, x))
 
-    def endpoint(self, x: Tensor, t: Tensor, prompt: Tensor) -> Tensor:
-        return self.transport(x, t, torch.zeros_like(t), prompt)
+    def endpoint(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.transport(x, t, torch.zeros_like(t), condition)
 
-    def velocity(self, x: Tensor, t: Tensor, prompt: Tensor) -> Tensor:
+    def velocity(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         slope = (t - (1 - t) * self.scale**2) / self.variance(t)
         return -self.mean + over_data(slope, x) * (x - over_data((1 - t) * self.mean, x))

@@ -7,11 +7,17 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser import open_page
+from tests.go_programs import begin_to_build
 from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
 
 # Whoever works with flowmap has these set, and no test is to use their store.
 for variable in ("FLOWMAP_STORE", "FLOWMAP_NAMESPACE", *CREDENTIALS):
     os.environ.pop(variable, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Programs that tests wait for are built while other tests run."""
+    begin_to_build({name for item in items for name in getattr(item, "fixturenames", ())})
 
 
 @pytest.fixture(scope="session")

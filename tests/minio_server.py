@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.go_programs import go_program
+from tests.go_programs import MINIO, go_program
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "flowmap-tests", "AWS_SECRET_ACCESS_KEY": "flowmap-tests-secret"}
 
@@ -65,4 +65,4 @@ class MinioServer:
 
 
 def minio_binary() -> Path:
-    return go_program("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
+    return go_program(MINIO)

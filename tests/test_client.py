@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowmap.code_version import code_version
+from flowmap.steps.code_version import code_version
 from flowmap_pipelines.profile import STEPS
 from tests.pipeline.test_compiled import IMAGES
 
@@ -49,7 +49,7 @@ def test_the_client_is_small(client: Path) -> None:
 
 def test_what_is_installed_has_the_code_version_of_its_sources(client: Path) -> None:
     """So a result that an image made is reused by a checkout of the same sources, and the other way round."""
-    program = "import sys; from flowmap.code_version import code_version; print(*map(code_version, sys.argv[1:]))"
+    program = "import sys; from flowmap.steps.code_version import code_version; print(*map(code_version, sys.argv[1:]))"
     command = [client / "python", "-c", program, *STEPS]
     installed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=client)
     assert installed.stdout.split() == [code_version(step) for step in STEPS]

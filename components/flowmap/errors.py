@@ -40,6 +40,10 @@ class IntegrityError(FlowmapError):
     """Bytes in the store are not the bytes that were written there."""
 
 
+class RewardError(FlowmapError):
+    """A reward gave no verdicts: its service is away, or too many samples were left without one."""
+
+
 class InvariantError(FlowmapError):
     """The training broke a law it must keep (ratio 1 before the first update, a map without holes, finite losses)."""
 

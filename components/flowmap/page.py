@@ -11,7 +11,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-# A report that has been stored is never changed; what is known only later goes into a copy, in the place of this.
+# A report that has been stored is never changed; what is known only later goes into a copy, in the place of these.
+TOP_OF_REPORT = "<!-- the model -->"
 END_OF_REPORT = "<!-- the run -->"
 
 _STYLE = Path(__file__).with_name("page.css")

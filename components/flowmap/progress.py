@@ -21,9 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-TERMINAL_VARIABLE = "FLOWMAP_TERMINAL"
-MARK_VARIABLE = "FLOWMAP_LINE_MARK"
-FORMAT_VARIABLE = "FLOWMAP_LOG_FORMAT"
+from flowmap.settings import environment
+
 # The environment variables that a line in JSON takes its fields from. The text's field is called `log`, because that is
 # all that Kubeflow keeps of such a line.
 LINE_FIELDS = {"run": "FLOWMAP_RUN_ID", "step": "FLOWMAP_STEP", "step_digest": "FLOWMAP_STEP_DIGEST"}
@@ -32,12 +31,12 @@ _LINE_EVERY_S = 5.0
 
 def say(text: str) -> None:
     """Print one line for the person who watches the run, or for the program that collects logs."""
-    if os.environ.get(FORMAT_VARIABLE) == "json":
+    if os.environ.get(environment.LOG_FORMAT) == "json":
         fields = {name: os.environ[variable] for name, variable in LINE_FIELDS.items() if variable in os.environ}
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields, "log": text}
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
         return
-    print(os.environ.get(MARK_VARIABLE, "") + text, file=sys.stderr, flush=True)
+    print(os.environ.get(environment.LINE_MARK, "") + text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -53,7 +52,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         with contextlib.suppress(OSError):
-            if name := os.environ.get(TERMINAL_VARIABLE):
+            if name := os.environ.get(environment.TERMINAL):
                 self._terminal = Path(name).open("w")
         return self
 

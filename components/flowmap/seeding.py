@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from flowmap.artifacts.manifest import canonical_json, sha256_of
+from flowmap.artifacts.digest import canonical_json, sha256_of
 
 
 def seed_everything(seed: int) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 import flowmap
-from flowmap.config import load_config
 from flowmap.errors import ConfigError, FlowmapError
+from flowmap.settings import load_config
 from flowmap_pipelines import cluster_commands, options
 from flowmap_pipelines.schedule_commands import schedule
 
@@ -82,7 +82,7 @@ def plan(
         flowmap plan examples/digits.yaml --set grpo_finetuning.rollouts=90
         flowmap plan flowmap.yaml --profile cluster-gpu
     """
-    from flowmap_pipelines.fitting import fit
+    from flowmap_pipelines.capacity import fit
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.planning import plan as planned_steps
     from flowmap_pipelines.planning import plan_text
@@ -134,7 +134,7 @@ def compile(
         flowmap compile examples/digits.yaml --profile cluster-gpu -o pipeline.yaml
     """
     from flowmap_pipelines.compiling import compile_pipeline, compile_resources
-    from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.image_lock import load_images
     from flowmap_pipelines.profile import load_profile
 
     how = load_profile(profile)
@@ -170,8 +170,8 @@ def sample(
     """
     if output.suffix not in (".npz", ".png"):
         raise ConfigError(f"{output}: samples go to a .npz or a .png file")
-    from flowmap_pipelines.generate import find_version, generate, save_samples
     from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.sampling import find_version, generate, save_samples
 
     models_in = store_of(root, store)
     version = find_version(models_in, model)
@@ -192,8 +192,8 @@ def models(name: str | None, root: Path, store: str | None, html: Path | None, a
     \b
         flowmap models --html models.html
     """
-    from flowmap_pipelines.listing import list_models, models_text
     from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import list_models, models_text
 
     there = store_of(root, store)
     found = list_models(there, name)
@@ -214,10 +214,10 @@ def models(name: str | None, root: Path, store: str | None, html: Path | None, a
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens.")
 def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
     """Open the report of a registered version in a browser, or write it out as one HTML file."""
-    from flowmap.evaluated import read_report
-    from flowmap_pipelines.generate import find_version
+    from flowmap.registry.evaluation_result import read_report
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.run_section import report_of
+    from flowmap_pipelines.sampling import find_version
 
     there = store_of(root, store)
     version = find_version(there, model)
@@ -237,16 +237,21 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
     """Look at your images and write a configuration for them, with comments.
 
     SOURCE is a folder with a metadata.csv or metadata.parquet (file_name, prompt), or an .npz file with the arrays
-    images and prompts.
+    images and prompts; or the name of an example, digits or mnist.
 
     \b
         flowmap init my-images -o my-images.yaml
         flowmap run my-images.yaml
+        flowmap init digits -o digits.yaml
     """
     if output.exists():
         raise ConfigError(f"{output} exists; name another file, or remove it first")
-    from flowmap_pipelines.initialise import write_configuration
+    from flowmap_pipelines.init_config import example_names, write_configuration, write_example
 
+    if str(source) in example_names() and not source.exists():
+        write_example(str(source), output)
+        click.echo(f"wrote {output}, an example. Next: flowmap run {output}")
+        return
     seen = write_configuration(source, preferences, output)
     click.echo(f"wrote {output}: {seen}. Next: flowmap run {output}")
 

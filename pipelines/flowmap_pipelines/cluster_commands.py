@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from flowmap.artifacts.store import open_store
-from flowmap.config import load_config
 from flowmap.errors import ConfigError
+from flowmap.settings import load_config
 from flowmap_pipelines import options
 
 Command = Callable[..., Any]
@@ -67,7 +67,7 @@ def submit(
         flowmap submit examples/digits.yaml --profile cluster-gpu --wait
         flowmap submit flowmap.yaml --profile cluster-gpu --idempotency-key "$GIT_COMMIT"
     """
-    from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.image_lock import load_images
     from flowmap_pipelines.kubeflow import submitting
     from flowmap_pipelines.kubeflow.client import Kubeflow
     from flowmap_pipelines.profile import load_profile
@@ -216,8 +216,8 @@ def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: b
     \b
         flowmap gc --cluster --dry-run
     """
-    from flowmap.cluster import connect
-    from flowmap.reaping import delete_left, find_left
+    from flowmap.kubernetes.api import connect
+    from flowmap.kubernetes.leftovers import delete_left, find_left
 
     there = connect(namespace)
     left = find_left(there, duration(unseen, "--unseen"), duration(ended, "--ended"))
@@ -238,7 +238,7 @@ def metrics(root: Path, store: str | None, serve: int | None) -> None:
     from prometheus_client import generate_latest, start_http_server
 
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.metrics import registry_of
+    from flowmap_pipelines.prometheus import registry_of
 
     registry = registry_of(store_of(root, store))
     if serve is None:

@@ -8,15 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flowmap.config import RunConfig
-from flowmap.lineage.record import GPUS_VARIABLE, RUN_VARIABLE
-from flowmap.progress import FORMAT_VARIABLE
-from flowmap.run_end.ending import WEBHOOK_VARIABLE
-from flowmap.run_end.mlflow_run import URI_VARIABLE
-from flowmap.step import STORE_VARIABLE
-from flowmap.training.job import TRAINJOB_VARIABLE
-from flowmap.training.train_job_spec import POD_VARIABLE, TrainJobSettings
-from flowmap_pipelines.images import Images
+from flowmap.launching.train_job_spec import TrainJobSettings
+from flowmap.settings import RunConfig, environment
+from flowmap_pipelines.image_lock import Images
 from flowmap_pipelines.profile import Profile, Resources, StepProfile, TrainJob, amount
 from flowmap_pipelines.training_pipeline import RUN_END, make_pipeline
 
@@ -97,16 +91,16 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     # The image's root may be read-only: all that libraries write goes to the scratch directory.
     for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
         task.set_env_variable(variable, _SCRATCH)
-    task.set_env_variable(FORMAT_VARIABLE, "json")
+    task.set_env_variable(environment.LOG_FORMAT, "json")
     if section == RUN_END:
-        kubernetes.use_config_map_as_env(task, _MLFLOW_CONFIG_MAP, {"uri": URI_VARIABLE}, optional=True)
-        kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": WEBHOOK_VARIABLE}, optional=True)
+        kubernetes.use_config_map_as_env(task, _MLFLOW_CONFIG_MAP, {"uri": environment.MLFLOW_URI}, optional=True)
+        kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": environment.WEBHOOK}, optional=True)
     if step.trainjob is not None:
-        task.set_env_variable(TRAINJOB_VARIABLE, _train_job(step.trainjob, images.of(step.image)).model_dump_json())
-        kubernetes.use_field_path_as_env(task, POD_VARIABLE, "metadata.name")
-    task.set_env_variable(GPUS_VARIABLE, str(_gpus(step)))
-    kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
-    kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": STORE_VARIABLE})
+        task.set_env_variable(environment.TRAIN_JOB, _train_job(step.trainjob, images.of(step.image)).model_dump_json())
+        kubernetes.use_field_path_as_env(task, environment.POD, "metadata.name")
+    task.set_env_variable(environment.GPUS, str(_gpus(step)))
+    kubernetes.use_field_path_as_env(task, environment.RUN_ID, "metadata.labels['pipeline/runid']")
+    kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": environment.STORE})
     kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)
 
 

@@ -14,9 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from flowmap.artifacts.store import open_store
-from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import FlowmapError
-from flowmap.training.train_job_spec import GROUP, VERSION
+from flowmap.kubernetes.api import Cluster, ClusterError, connect
+from flowmap.launching.train_job_spec import GROUP, VERSION
 from flowmap_pipelines.doctor import Finding
 from flowmap_pipelines.kubeflow.client import Kubeflow
 

@@ -22,12 +22,9 @@ from pathlib import Path
 from typing import TextIO
 
 from flowmap.artifacts.store import ObjectStore, open_store
-from flowmap.config import RunConfig
 from flowmap.errors import FlowmapError, StoreError, full_disk_told
-from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records
-from flowmap.processes import RUN_PID_VARIABLE
-from flowmap.progress import MARK_VARIABLE, TERMINAL_VARIABLE
-from flowmap.step import ERROR_VARIABLE, STORE_VARIABLE
+from flowmap.lineage.record import StepRecord, run_records
+from flowmap.settings import RunConfig, environment
 
 _MARK = "\x1e"
 _LOCK = "lock"
@@ -106,11 +103,11 @@ def _scratch(root: Path, run_id: str) -> Iterator[Path]:
 def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
     """What the steps' processes inherit."""
     os.environ |= {
-        RUN_VARIABLE: run_id,
-        STORE_VARIABLE: store.url,
-        ERROR_VARIABLE: str(scratch / "error.json"),
-        MARK_VARIABLE: _MARK,
-        RUN_PID_VARIABLE: str(os.getpid()),
+        environment.RUN_ID: run_id,
+        environment.STORE: store.url,
+        environment.ERROR_FILE: str(scratch / "error.json"),
+        environment.LINE_MARK: _MARK,
+        environment.RUN_PID: str(os.getpid()),
         "TMPDIR": str(scratch / "tmp"),
         "PYTHONUNBUFFERED": "1",
     }
@@ -118,7 +115,7 @@ def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 8)))
     if sys.stderr.isatty():
-        os.environ[TERMINAL_VARIABLE] = os.ttyname(sys.stderr.fileno())
+        os.environ[environment.TERMINAL] = os.ttyname(sys.stderr.fileno())
 
 
 def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:

@@ -6,43 +6,18 @@ would run, what follows can't be known and is taken to run too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.code_version import code_version
-from flowmap.config import RunConfig
-from flowmap.data.external import external_digests
 from flowmap.lineage.record import StepRecord, last_done
-from flowmap.step import finished_result, incumbent_of, section_of, step_digest
+from flowmap.settings import RunConfig
+from flowmap.steps.dag import PIPELINE, sources_of
+from flowmap.steps.digests import decisions, digest_of, finished_result, installed
+from flowmap.steps.step import Input, Step
 from flowmap_pipelines.profile import Profile
 from flowmap_pipelines.run_section import seconds_text
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A step as its shell runs it: what it reads from which step, and what else enters its digest."""
-
-    name: str
-    reads: Mapping[str, str] = field(default_factory=dict)
-    external: Callable[[RunConfig], Mapping[str, str]] | None = None
-    with_incumbent: bool = False
-    reuse: bool = True
-
-
-_DAG = (
-    _Step("data_prep", external=external_digests),
-    _Step("base_training", {"data": "data_prep"}),
-    _Step("reward_training", {"data": "data_prep"}),
-    _Step("grpo_finetuning", {"base": "base_training", "reward": "reward_training"}),
-    _Step(
-        "evaluation",
-        {"data": "data_prep", "base": "base_training", "reward": "reward_training", "tuned": "grpo_finetuning"},
-        with_incumbent=True,
-    ),
-    _Step("registry_push", {"tuned": "grpo_finetuning", "evaluated": "evaluation"}, reuse=False),
-)
 
 
 @dataclass(frozen=True)
@@ -68,33 +43,40 @@ class PlannedStep:
 
 
 def plan(config: RunConfig, store: ObjectStore) -> list[PlannedStep]:
-    """Every step in order. Raises DataError when the user's data are not there."""
+    """Every step in order, both branches behind the gate as one. Raises DataError when the data are not there."""
     made: dict[str, str] = {}
-    planned = []
-    for step in _DAG:
-        reason, output = _reason(step, config, store, made)
+    planned: dict[str, PlannedStep] = {}
+    for step in PIPELINE:
+        if step.name in planned:
+            continue
+        last = last_done(store, step.name)
+        reason, output = _reason(step, config, store, made, last)
         if output is not None:
             made[step.name] = output
-        planned.append(PlannedStep(step.name, not reason, reason, last_done(store, step.name), output))
-    return planned
+        planned[step.name] = PlannedStep(step.name, not reason, reason, last, output)
+    return list(planned.values())
 
 
-def _reason(step: _Step, config: RunConfig, store: ObjectStore, made: Mapping[str, str]) -> tuple[str, str | None]:
+def _reason(
+    step: Step, config: RunConfig, store: ObjectStore, made: Mapping[str, str], last: StepRecord | None
+) -> tuple[str, str | None]:
     """Why a step would run, or "" and its artifact's digest."""
-    waited_for = [source for source in step.reads.values() if source not in made]
+    waited_for = [name for name in step.reads if name not in made]
     if waited_for:
         return f"after {', '.join(waited_for)}", None
     if not step.reuse:
         return "always: its effect is outside its artifact", None
-    inputs = {name: made[source] for name, source in step.reads.items()}
-    if step.with_incumbent and (version := incumbent_of(store, config, inputs["tuned"])):
-        inputs["incumbent"] = version.manifest.digest
-    if step.external is not None:
-        inputs |= step.external(config)
-    digest = step_digest(step.name, "run", code_version(step.name), section_of(step.name, config), inputs)
-    finished = finished_result(store, digest)
+    inputs = {source.output: Input(made[source.name]) for source in sources_of(step)}
+    inputs |= step.extra_inputs(config, store, inputs)
+
+    def version(library: str) -> str | None:
+        """As here, or where it is not installed, as where the step last ran."""
+        known = {} if last is None else last.libraries
+        return installed(library) or known.get(library)
+
+    finished = finished_result(store, digest_of(decisions(step, config, inputs, version)))
     if finished is None:
-        return "no result for these settings, this code and these inputs", None
+        return "no result for these settings, this code, these libraries and inputs", None
     return "", finished.digest
 
 

@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
-from flowmap.config import RunConfig, Section
 from flowmap.errors import ConfigError
-from flowmap.explained import Place, explain, written_as
+from flowmap.settings import Section, written_as
+from flowmap.settings.messages import Place, explain
+from flowmap.steps.dag import PIPELINE
 
-STEPS = tuple(name for name in RunConfig.model_fields if name != "name")
+STEPS = tuple(dict.fromkeys(step.name for step in PIPELINE))
 _DISTRIBUTED = "grpo_finetuning"
 _QUANTITY = r"([0-9]+(?:\.[0-9]+)?)(m|[kMGTP]i?|)"
 _SCALE = {"": 1.0, "m": 1e-3} | {

@@ -10,7 +10,7 @@ from typing import Any
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord
 from flowmap.page import render
-from flowmap_pipelines.listing import FIGURES
+from flowmap_pipelines.model_list import FIGURES
 
 _TEMPLATE = Path(__file__).with_name("registry_page.html")
 _WIDTH, _HEIGHT, _MARGIN = 220, 60, 6

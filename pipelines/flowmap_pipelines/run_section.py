@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+
+import yaml
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord, find_run, original_of, run_records
-from flowmap.page import END_OF_REPORT, render
+from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
 
 _TEMPLATE = Path(__file__).with_name("run_section.html")
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150, 46, 40, 18
@@ -36,12 +39,25 @@ def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord
         records=records,
         originals=originals,
         last=max(records.values(), key=lambda record: record.finished_at),
+        settings=settings_text(records),
         boxes=boxes,
         arrows=arrows,
         box=(_BOX_WIDTH, _BOX_HEIGHT),
         size=(max(box.x for box in boxes) + _BOX_WIDTH + 2, max(box.y for box in boxes) + _BOX_HEIGHT + 2),
     )
-    return report.replace(END_OF_REPORT.encode(), section.encode())
+    top = f" of <b>{escape(model_name(records))}</b>" if model_name(records) else ""
+    return report.replace(TOP_OF_REPORT.encode(), top.encode()).replace(END_OF_REPORT.encode(), section.encode())
+
+
+def model_name(records: Mapping[str, StepRecord]) -> str:
+    """The name that a run's model has in the registry, as its last step was told; empty without a record of that."""
+    pushed = records.get("registry_push")
+    return "" if pushed is None else str(pushed.section.get("name", ""))
+
+
+def settings_text(records: Mapping[str, StepRecord]) -> str:
+    """Every setting that decided a result of the run, as YAML."""
+    return yaml.safe_dump({name: record.section for name, record in records.items()}, sort_keys=False)
 
 
 def report_of(store: ObjectStore, report: bytes, evaluation: str) -> bytes:

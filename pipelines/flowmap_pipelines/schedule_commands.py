@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from flowmap.config import load_config
 from flowmap.data.remote import is_remote
 from flowmap.errors import ConfigError
+from flowmap.settings import load_config
 from flowmap_pipelines import options
 from flowmap_pipelines.cluster_commands import on_kubeflow
 
@@ -72,7 +72,7 @@ def set_schedule(
     \b
         flowmap schedule flowmap.yaml --cron "0 3 * * *" --on-change "s3://bucket/data?endpoint=http://minio:9000"
     """
-    from flowmap_pipelines.images import load_images
+    from flowmap_pipelines.image_lock import load_images
     from flowmap_pipelines.kubeflow.cron import six_fields
     from flowmap_pipelines.kubeflow.scheduling import replace
     from flowmap_pipelines.profile import load_profile

@@ -10,8 +10,8 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.evaluated import Evaluated, read_evaluated
 from flowmap.lineage.record import run_records
+from flowmap.registry.evaluation_result import Evaluated, read_evaluated
 from flowmap_pipelines.local_run import LocalRun
 from flowmap_pipelines.run_section import with_run
 

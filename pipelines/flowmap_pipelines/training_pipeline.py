@@ -1,20 +1,19 @@
-"""The DAG: wiring only. What each step's pod gets is a profile's matter."""
+"""The DAG as Kubeflow runs it: made from the steps' definitions. What each step's pod gets is a profile's matter."""
 
+import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
 from typing import Any
 
 from kfp import dsl
 
-from flowmap.base_training.component import base_training
-from flowmap.data_prep.component import data_prep
-from flowmap.evaluation.component import evaluation
-from flowmap.grpo_finetuning.component import grpo_finetuning
-from flowmap.registry_push.component import record_rejection, registry_push
-from flowmap.reward_training.component import reward_training
 from flowmap.run_end.component import run_end
+from flowmap.steps.dag import PIPELINE, PROMOTE, sources_of
+from flowmap.steps.step import Step
 
 RUN_END = "run_end"
+VERDICT = "verdict"  # the output that branches wait for
 Configure = Callable[[str, dsl.PipelineTask], None]
 
 
@@ -25,9 +24,9 @@ def make_pipeline(configure: Configure | None = None) -> Any:
     """
 
     def ending(settings: Any) -> AbstractContextManager[Any]:
-        return nullcontext() if configure is None else dsl.ExitHandler(step(RUN_END, run_end(settings=settings)))
+        return nullcontext() if configure is None else dsl.ExitHandler(configured(RUN_END, run_end(settings=settings)))
 
-    def step(section: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+    def configured(section: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
         task.set_caching_options(False)
         if configure is not None:
@@ -35,18 +34,17 @@ def make_pipeline(configure: Configure | None = None) -> Any:
         return task
 
     def train(settings: Any) -> None:
-        data = step("data_prep", data_prep(settings=settings)).outputs["data"]
-        base = step("base_training", base_training(settings=settings, data=data)).outputs["base"]
-        reward = step("reward_training", reward_training(settings=settings, data=data)).outputs["reward"]
-        tuning = grpo_finetuning(settings=settings, base=base, reward=reward)
-        tuned = step("grpo_finetuning", tuning).outputs["tuned"]
-        judging = evaluation(settings=settings, data=data, base=base, reward=reward, tuned=tuned)
-        judged = step("evaluation", judging).outputs
-        pushed = {"settings": settings, "tuned": tuned, "evaluated": judged["evaluated"]}
-        with dsl.If(judged["verdict"] == "promote"):
-            step("registry_push", registry_push(**pushed))
-        with dsl.Else():
-            step("registry_push", record_rejection(**pushed))
+        outputs: dict[str, Any] = {}
+
+        def add(step: Step) -> None:
+            inputs = {source.output: outputs[source.output] for source in sources_of(step)}
+            made = configured(step.name, component_of(step)(settings=settings, **inputs)).outputs
+            outputs.update(made)
+
+        for verdict, steps in groupby(PIPELINE, key=lambda step: step.when):
+            with branch(verdict, outputs):
+                for step in steps:
+                    add(step)
 
     @dsl.pipeline(name="flowmap", description="Train a few-step generator with reinforcement learning")
     def training_pipeline(settings: str):
@@ -54,3 +52,16 @@ def make_pipeline(configure: Configure | None = None) -> Any:
             train(settings)
 
     return training_pipeline
+
+
+def branch(verdict: str | None, outputs: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Where the steps go that wait for a verdict: the first of both branches, or the other one."""
+    if verdict is None:
+        return nullcontext()
+    condition: AbstractContextManager[Any] = dsl.If(outputs[VERDICT] == verdict) if verdict == PROMOTE else dsl.Else()
+    return condition
+
+
+def component_of(step: Step) -> Any:
+    """The KFP shell of a step, in its folder's component.py."""
+    return getattr(importlib.import_module(f"flowmap.{step.name}.component"), step.task)

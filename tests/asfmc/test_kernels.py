@@ -23,8 +23,7 @@ def step_from_marginal(kernel: Kernel, flow_map: GaussianMap, t: float, r: float
     """x_r drawn by the kernel from x_t ~ p_t, shape (NUM, NUM_DIMS)."""
     generator = torch.Generator().manual_seed(0)
     x_t = flow_map.draw(NUM, NUM_DIMS, t, generator)
-    prompt = torch.zeros(NUM, dtype=torch.int64)
-    step = kernel.step(flow_map, x_t, torch.full((NUM,), t), torch.full((NUM,), r), prompt)
+    step = kernel.step(flow_map, x_t, torch.full((NUM,), t), torch.full((NUM,), r), {})
     return step.sample(torch.randn(x_t.shape, generator=generator))
 
 
@@ -53,21 +52,21 @@ def test_the_local_anchor_has_the_excess_variance_of_its_formula(t: float, r: fl
 
 
 def test_the_exact_anchor_lies_between_the_endpoint_anchor_and_the_deterministic_map() -> None:
-    flow_map, prompt = GaussianMap(), torch.zeros(3, dtype=torch.int64)
+    flow_map = GaussianMap()
     x_t = flow_map.draw(3, 2, 0.8, torch.Generator().manual_seed(1))
     t, r = torch.full((3,), 0.8), torch.full((3,), 0.3)
-    endpoint = EndpointAnchor().step(flow_map, x_t, t, r, prompt)
-    far = ExactLocalAnchor(0.9).step(flow_map, x_t, t, r, prompt)
+    endpoint = EndpointAnchor().step(flow_map, x_t, t, r, {})
+    far = ExactLocalAnchor(0.9).step(flow_map, x_t, t, r, {})
     torch.testing.assert_close(far.mean, endpoint.mean)
     torch.testing.assert_close(far.std, endpoint.std)
-    near = ExactLocalAnchor(1e-6).step(flow_map, x_t, t, r, prompt)
-    torch.testing.assert_close(near.mean, flow_map.transport(x_t, t, r, prompt), atol=1e-5, rtol=0)
+    near = ExactLocalAnchor(1e-6).step(flow_map, x_t, t, r, {})
+    torch.testing.assert_close(near.mean, flow_map.transport(x_t, t, r, {}), atol=1e-5, rtol=0)
     assert float(near.std.max()) < 2e-3
 
 
 def test_the_local_anchor_stays_finite_near_noise() -> None:
     flow_map, ones = GaussianMap(), torch.ones(2)
-    step = LocalAnchor().step(flow_map, torch.randn(2, 3), ones, ones * 0.999, torch.zeros(2, dtype=torch.int64))
+    step = LocalAnchor().step(flow_map, torch.randn(2, 3), ones, ones * 0.999, {})
     assert bool(step.mean.isfinite().all())
     assert float(step.std.max()) < 1
 
@@ -87,7 +86,7 @@ def test_log_prob_and_kl_agree_with_torch_distributions() -> None:
 def test_a_rollout_ends_in_the_data_distribution() -> None:
     flow_map, grid = GaussianMap(), (1.0, 0.683, 0.367, 0.05, 0.0)
     noise = torch.randn(len(grid) - 1, NUM, NUM_DIMS, generator=torch.Generator().manual_seed(4))
-    rollout = roll_out(flow_map, ExactLocalAnchor(0.05), torch.zeros(NUM, dtype=torch.int64), grid, noise)
+    rollout = roll_out(flow_map, ExactLocalAnchor(0.05), {}, grid, noise)
     assert_marginal(rollout.x_0, flow_map.mean, flow_map.scale**2)
     assert [round(float(transition.r[0]), 3) for transition in rollout.transitions] == [0.683, 0.367, 0.05]
     assert not any(transition.old.mean.requires_grad for transition in rollout.transitions)

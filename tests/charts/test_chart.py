@@ -12,9 +12,9 @@ import yaml
 from prometheus_client import generate_latest
 
 from flowmap.artifacts.local_store import LocalStore
-from flowmap_pipelines.metrics import registry_of
 from flowmap_pipelines.profile import load_profile, shipped_profiles
-from tests.go_programs import go_program
+from flowmap_pipelines.prometheus import registry_of
+from tests.go_programs import HELM, go_program
 
 CHART = Path(__file__).parents[2] / "charts" / "flowmap"
 GOLDEN = Path(__file__).with_name("golden")
@@ -57,7 +57,7 @@ KUBERNETES = ("--kube-version", "1.34.2")
 
 @pytest.fixture(scope="session")
 def helm() -> Path:
-    return go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
+    return go_program(HELM)
 
 
 def call(helm: Path, folder: Path, values: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,8 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-from flowmap_pipelines.images import Images, load_images
-from tests.go_programs import go_program
+from flowmap_pipelines.image_lock import Images, load_images
+from tests.go_programs import HELM, go_program
 from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
 
 
@@ -89,7 +89,7 @@ def chart(
     core: client.CoreV1Api, namespace: str, images: Images, store_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
     """The chart, installed; a function that calls helm in its namespace."""
-    helm = go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
+    helm = go_program(HELM)
     values = tmp_path_factory.mktemp("chart") / "values.yaml"
     endpoint = store_url.partition("endpoint=")[2]
     given = {"store": {"endpoint": endpoint}, "image": images.cpu, "training": {"enabled": True}}

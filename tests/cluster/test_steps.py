@@ -15,9 +15,9 @@ from kubernetes import client
 from flowmap.artifacts.manifest import Manifest, parse_manifest
 from flowmap.artifacts.store import open_store
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.config import load_config
 from flowmap.lineage.record import run_records
-from flowmap_pipelines.images import Images
+from flowmap.settings import load_config
+from flowmap_pipelines.image_lock import Images
 from flowmap_pipelines.profile import load_profile
 from tests.cluster.conftest import wait_for_pod
 from tests.pipeline.runs import CONFIG, run
@@ -27,7 +27,7 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 from types import SimpleNamespace
-from flowmap.step import execute
+from flowmap.steps.frame import execute
 told = json.loads(os.environ["TOLD"])
 def carrier(name, text=None):
     path = Path("/scratch") / name

@@ -17,9 +17,9 @@ from kubernetes import client
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import publish
-from flowmap.training.job import Job
-from flowmap.training.train_job_spec import GROUP, PLURAL, VERSION, TrainJobSettings
-from flowmap_pipelines.images import Images
+from flowmap.launching.job import Job
+from flowmap.launching.train_job_spec import GROUP, PLURAL, VERSION, TrainJobSettings
+from flowmap_pipelines.image_lock import Images
 from tests.grpo_finetuning.test_training import SECTION, job_of, untrained
 
 REQUESTS, LIMITS = {"cpu": "200m", "memory": "512Mi"}, {"cpu": "1", "memory": "2Gi"}
@@ -28,8 +28,8 @@ LAUNCH = """
 import sys
 from pathlib import Path
 from flowmap.errors import FlowmapError
-from flowmap.training.job import Job
-from flowmap.training.launcher import launch
+from flowmap.launching.job import Job
+from flowmap.launching.launcher import launch
 try:
     launch([Job.model_validate_json(Path(sys.argv[1]).read_bytes())])
 except FlowmapError as error:

@@ -4,19 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flowmap.config import DataPrep, Shares
-from flowmap.data_prep.sources import Images, read_source
 from flowmap.data_prep.splits import content_digest, split_of
 from flowmap.data_prep.step import describe
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
+from flowmap.modality.images.reading import read
+from flowmap.modality.protocols import Read
+from flowmap.settings import DataPrep
+from flowmap.settings.sections import Shares
 
 SHARES = Shares().model_dump()
 
 
 def table_of(num: int = 400) -> pd.DataFrame:
-    images = read_source(DataPrep())
-    first = Images(images.ids[:num], images.pixels[:num], images.prompts[:num])
+    found = read(DataPrep())
+    first = Read(found.ids[:num], found.data[:num], found.prompts[:num])
     table = describe(first, tuple("0123456789"))
     return table.assign(split=[split_of(digest, SHARES) for digest in table["digest"]])
 
@@ -29,7 +31,7 @@ def test_no_image_is_in_two_splits_and_every_split_gets_its_share() -> None:
 
 
 def test_more_data_and_another_order_move_no_image() -> None:
-    images = read_source(DataPrep()).pixels
+    images = read(DataPrep()).data
     before = {content_digest(image): split_of(content_digest(image), SHARES) for image in images[:300]}
     shuffled = images[np.random.default_rng(0).permutation(len(images))]
     after = {content_digest(image): split_of(content_digest(image), SHARES) for image in shuffled}

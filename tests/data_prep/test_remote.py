@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from flowmap.artifacts.s3_store import S3Store
-from flowmap.config import RunConfig
 from flowmap.data.external import external_digests
 from flowmap.data_prep.step import run
 from flowmap.errors import DataError
+from flowmap.settings import DataPrep
 from tests.minio_server import MinioServer
 from tests.pipeline.runs import write_shapes
 
@@ -43,16 +43,16 @@ def bucket(minio: MinioServer, folder: Path) -> Bucket:
     return Bucket(minio, folder)
 
 
-def config(**section: Any) -> RunConfig:
-    return RunConfig.model_validate({"name": "shapes", "data_prep": section})
+def config(**section: Any) -> DataPrep:
+    return DataPrep.model_validate(section)
 
 
-def prepared(settings: RunConfig, folder: Path) -> dict[str, bytes]:
+def prepared(settings: DataPrep, folder: Path) -> dict[str, bytes]:
     """The files of the artifact that data_prep makes."""
     out = folder / "out"
     out.mkdir(parents=True)
     # All of a Context that the step uses; a whole one takes a run.
-    run(SimpleNamespace(config=settings, out=out, scratch=folder / "scratch"))  # type: ignore[arg-type]
+    run(SimpleNamespace(section=settings, out=out, scratch=folder / "scratch"))  # type: ignore[arg-type]
     return {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 

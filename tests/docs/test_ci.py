@@ -12,14 +12,18 @@ import pytest
 import yaml
 
 from flowmap_pipelines.cli import cli
-from tests.go_programs import go_program
+from tests.go_programs import ACTIONLINT, go_program
 
 FOLDER = Path(__file__).parents[2] / "docs" / "ci"
 
 
+@pytest.fixture(scope="session")
+def actionlint() -> Path:
+    return go_program(ACTIONLINT)
+
+
 @pytest.mark.parametrize("name", ["github.yaml", "github-cluster.yaml"])
-def test_a_workflow_for_github_is_one(name: str) -> None:
-    actionlint = go_program("actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "v1.7.7")
+def test_a_workflow_for_github_is_one(actionlint: Path, name: str) -> None:
     words = [str(actionlint), "-no-color", str(FOLDER / name)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,23 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from flowmap.config import Evaluation
-from flowmap.data.dataset import Split
-from flowmap.data.pictures import contact_sheet, prompts_by_seed
-from flowmap.evaluated import Verdict
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
-from flowmap.evaluation.gate import decide
-from flowmap.evaluation.judge import Judge
-from flowmap.evaluation.measure import FIGURES, Measurer
-from flowmap.evaluation.metrics import (
-    diversity,
+from flowmap.evaluation.distances import (
     frechet_distance,
     kernel_distance,
     paired_interval,
     precision_recall,
 )
+from flowmap.evaluation.gate import decide
+from flowmap.evaluation.measure import FIGURES, Measurer
+from flowmap.evaluation.report import first_of_each
+from flowmap.modality.images.judging import make_judge
+from flowmap.modality.images.pictures import contact_sheet
 from flowmap.registry import Rejection
+from flowmap.registry.evaluation_result import Verdict
 from flowmap.rewards.preference import PreferenceNetwork
+from flowmap.settings import Evaluation
 
 GOOD = {"fd_judge": 10.0, "recall": 0.9, "diversity": 0.3}
 
@@ -51,7 +50,6 @@ def test_collapse_costs_recall_and_strangeness_costs_precision() -> None:
     assert collapsed["recall"] < 0.1
     strange = precision_recall(real, normal(300, 4, 2, scale=5.0))
     assert strange["precision"] < 0.3
-    assert diversity(normal(300, 4, 1, scale=0.05), np.arange(300) % 3) < 0.06
 
 
 def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
@@ -115,18 +113,35 @@ def test_a_contact_sheet_has_a_cell_for_each_image() -> None:
 
 def test_the_same_seeds_are_chosen_for_each_prompt() -> None:
     prompt = torch.tensor([0, 0, 0, 1, 1, 1])
-    chosen = prompts_by_seed(torch.arange(6.0).view(6, 1), prompt, num_seeds=2)
-    assert chosen[:, 0].tolist() == [0, 1, 3, 4]
+    assert first_of_each(prompt, 2, 10).tolist() == [0, 1, 3, 4]
+    assert first_of_each(prompt, 2, 1).tolist() == [0, 1]
+
+
+def measurer(num_prompts: int = 2) -> Measurer:
+    torch.manual_seed(0)
+    judge, reward = make_judge((1, 4, 4), num_prompts).eval(), PreferenceNetwork((1, 4, 4), num_prompts).eval()
+    return Measurer(judge, reward, torch.randn(20, 64), num_prompts, torch.device("cpu"))
+
+
+def test_figures_do_not_depend_on_the_parts_that_samples_come_in() -> None:
+    x, prompt = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 2
+    shown = torch.tensor([3, 17, 18, 59])
+    whole = measurer().measure([(x, prompt)], shown)
+    parts = measurer().measure(zip(x.split(7), prompt.split(7), strict=True), shown)
+    assert parts.figures == pytest.approx(whole.figures, rel=1e-5)
+    torch.testing.assert_close(parts.log_probability, whole.log_probability)
+    assert torch.equal(parts.shown, x[shown])
+    order = whole.log_probability.argsort(stable=True)
+    assert torch.equal(whole.worst, x[order[:32]])
+    expected = torch.stack([x[prompt == p].std(0, correction=0).mean() for p in (0, 1)]).mean()
+    assert whole.figures["diversity"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_samples_that_are_not_finite_are_rejected_and_the_verdict_can_be_read_again() -> None:
-    judge, reward = Judge((1, 4, 4), 2).eval(), PreferenceNetwork((1, 4, 4), 2).eval()
-    prompt = torch.arange(20) % 2
-    measurer = Measurer(judge, reward, Split(torch.randn(20, 1, 4, 4), prompt))
-    assert set(measurer.measure(torch.randn(20, 1, 4, 4), prompt)) == set(FIGURES)
-    x = torch.randn(20, 1, 4, 4)
+    x, prompt = torch.randn(20, 1, 4, 4), torch.arange(20) % 2
+    assert set(measurer().measure([(x, prompt)]).figures) == set(FIGURES)
     x[3, 0, 1, 1] = math.inf
-    figures = measurer.measure(x, prompt)
+    figures = measurer().measure([(x, prompt)]).figures
     assert all(math.isnan(value) for value in figures.values())
     verdict = verdict_of(math.nan, **figures)
     assert verdict.failed == ["judge_difference", "fd_judge", "recall", "diversity"]

@@ -7,10 +7,12 @@ import pytest
 import torch
 from playwright.sync_api import Page
 
-from flowmap.config import Evaluation, RunConfig
-from flowmap.data.dataset import DataFacts, Split
+from flowmap.data.dataset import Split
+from flowmap.data.facts import DataFacts
 from flowmap.evaluation.gate import decide
+from flowmap.evaluation.measure import Measured
 from flowmap.evaluation.report import Report, write_report
+from flowmap.settings import Evaluation
 from tests.browser import stands_alone_and_fits
 
 FIGURES = {
@@ -56,6 +58,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "curve": [{"rollout": rollout, **FIGURES} for rollout in (10, 20)],
     }
     facts = DataFacts(
+        modality="images",
         prompts=prompts,
         shape=(3, 8, 8),
         num_read=100,
@@ -64,14 +67,26 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         counts=dict.fromkeys(prompts, SPLITS),
         expectations=({"expectation": "x", "column": "y", "num_rows": 99},),
     )
-    training = [{"rollout": r, "reward": -1.0 / r, "kl": 0.2, "clipped": 0.1} for r in range(1, 30)]
-    samples = {name: {count: draw() for count in counts} for name in models}
-    held_out = Split(draw(), prompt)
-    config = RunConfig(name="report")
-    write_report(
-        folder,
-        Report(config, facts, metrics, verdict, samples, prompt, held_out, training, torch.arange(24)),
+    rewards = [{"kind": "preference"}, {"kind": "python", "name": "edges"}]
+    told = {
+        f"{figure}_{name}": 0.5 for figure in ("reward", "spread", "correlation") for name in ("preference", "edges")
+    }
+    training = [{"rollout": r, "kl": 0.2, "clipped": 0.1, **told} for r in range(1, 30)]
+    no_scores = torch.zeros(24)
+    measured = {
+        name: {count: Measured(FIGURES, no_scores, no_scores, draw(), draw()) for count in counts} for name in models
+    }
+    report = Report(
+        facts=facts,
+        metrics=metrics,
+        verdict=verdict,
+        models=measured,
+        prompt=prompt,
+        held_out=Split(draw(), prompt),
+        training=training,
+        grpo={"rewards": rewards, "kl_target": 0.25},
     )
+    write_report(folder, report)
     return folder / "report.html"
 
 

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from kubernetes import client
 
-from flowmap_pipelines.images import Images
+from flowmap_pipelines.image_lock import Images
 from tests.cli import COMMAND
 
 # Fixtures: pytest finds them by their names here, and a test's parameters are named like them.
 from tests.cluster.conftest import core, images, needed, store_url  # noqa: F401
-from tests.go_programs import go_program
+from tests.go_programs import HELM, go_program
 from tests.minio_server import CREDENTIALS
 from tests.pipeline.runs import CONFIG
 
@@ -85,7 +85,7 @@ def flowmap(
     given = {"store": {"endpoint": endpoint}, "image": images.cpu, "training": {"enabled": True}}
     given["retraining"] = retraining
     (folder / "values.yaml").write_text(yaml.safe_dump(given))
-    helm = go_program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
+    helm = go_program(HELM)
     chart = Path(__file__).parents[2] / "charts" / "flowmap"
     release = [str(helm), "--namespace", namespace]
     subprocess.run([*release, "install", "flowmap", str(chart), "--values", folder / "values.yaml"], check=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flowmap.artifacts.store import open_store
-from flowmap.config import load_config
 from flowmap.lineage.record import run_records, summary_name
+from flowmap.settings import load_config
 from flowmap_pipelines.profile import STEPS
 from tests.kubeflow.conftest import Flowmap
 from tests.pipeline.runs import run
@@ -18,7 +18,10 @@ KEY = f"first-{time.time_ns()}"
 # No distance to keep from the base map: the reward is hacked, and the judge sees it.
 HACKED = [
     "name=hacked",
-    *(f"grpo_finetuning.{each}" for each in ("reward=raw", "mmd_weight=0", "kl_weight=0", "rollouts=100", "ema=0.5")),
+    *(
+        f"grpo_finetuning.{each}"
+        for each in ("rewards=[{kind: preference, saturating: false}]", "kl_weight=0", "rollouts=100", "ema=0.5")
+    ),
 ]
 
 

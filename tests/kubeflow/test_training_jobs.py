@@ -10,8 +10,8 @@ import yaml
 from kubernetes import client
 
 from flowmap.artifacts.store import open_store
+from flowmap.launching.train_job_spec import GROUP, PLURAL, VERSION
 from flowmap.lineage.record import run_records
-from flowmap.training.train_job_spec import GROUP, PLURAL, VERSION
 from flowmap_pipelines.profile import shipped_profiles
 from tests.kubeflow.conftest import Flowmap
 

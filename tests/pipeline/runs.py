@@ -1,9 +1,6 @@
 """Whole runs through the command line, as small as they can be."""
 
 import json
-import signal
-import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +10,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tests.cli import COMMAND, flowmap
+from tests.cli import flowmap
 
 CONFIG = """
 name: tiny
 base_training: {width: 64, depth: 2, updates: 300, batch_size: 128, max_gap: 1.0, max_speed_ratio: 4.0}
 reward_training: {updates: 200}
-grpo_finetuning: {rollouts: 60, groups: 8, group_size: 8, learning_rate: 2.0e-4, mmd_weight: 1, snapshots: 2,
+grpo_finetuning: {rollouts: 60, groups: 8, group_size: 8, learning_rate: 2.0e-4, snapshots: 2,
+  rewards: [{kind: preference}, {kind: mmd, weight: 1}],
   kl_target: null, kl_weight: 0.02, grid: [1, 0.5, 0.05, 0], checkpoint_every: 20}
 evaluation: {samples_per_prompt: 40, evaluations: [1, 3], baseline_evaluations: [3, 10], judge_updates: 300,
   resamples: 500, frechet_tolerance: 1.0, recall_tolerance: 0.2, diversity_tolerance: 0.3}
@@ -53,35 +51,6 @@ def run(root: Path, *overrides: str, environment: Mapping[str, str] | None = Non
     done = flowmap(*arguments(root, *overrides), environment=environment)
     outcome = json.loads(done.stdout) if done.stdout else {}
     return Finished(done.returncode, outcome, done.stderr)
-
-
-def kill_when(root: Path, glob: str, *overrides: str) -> None:
-    """Start a run and kill it with signal 9 as soon as a file below the root matches."""
-    process = _start(root, *overrides)
-    limit_s = time.monotonic() + 300
-    while not list(root.glob(glob)):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < limit_s
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-def killed_after(root: Path, seconds: float) -> bool:
-    """Start a run and kill it with signal 9 when so many seconds are over; False when it ended before."""
-    process = _start(root)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
-    return False
-
-
-def _start(root: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, *arguments(root, *overrides)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def write_shapes(folder: Path, num: int) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from flowmap.config import RunConfig
 from flowmap.errors import ConfigError
+from flowmap.settings import RunConfig
 from flowmap_pipelines.compiling import compile_pipeline, compile_resources, package_digest
-from flowmap_pipelines.images import Images, load_images
+from flowmap_pipelines.image_lock import Images, load_images
 from flowmap_pipelines.profile import load_profile, shipped_profiles
 from tests.cli import flowmap as cli
 

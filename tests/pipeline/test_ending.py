@@ -12,12 +12,10 @@ from prometheus_client import generate_latest
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.config import RunConfig
-from flowmap.lineage.record import GPUS_VARIABLE, RUN_VARIABLE, record_step, run_records
-from flowmap.run_end.ending import WEBHOOK_VARIABLE, end_run, notify
-from flowmap.run_end.mlflow_run import URI_VARIABLE
-from flowmap.step import STORE_VARIABLE
-from flowmap_pipelines.metrics import registry_of
+from flowmap.lineage.record import record_step, run_records
+from flowmap.run_end.ending import end_run, notify
+from flowmap.settings import RunConfig, environment
+from flowmap_pipelines.prometheus import registry_of
 
 SETTINGS = RunConfig(name="digits").to_json()
 PUBLISHED = {"outcome": "published", "version": 4, "alias": "production"}
@@ -59,8 +57,8 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
-    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path))
-    monkeypatch.setenv(RUN_VARIABLE, "run-7")
+    monkeypatch.setenv(environment.STORE, str(tmp_path))
+    monkeypatch.setenv(environment.RUN_ID, "run-7")
     store = LocalStore(tmp_path)
     for step, reused in (("data_prep", True), ("registry_push", False)):
         nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
@@ -77,7 +75,7 @@ def summary(store: LocalStore) -> dict[str, object]:
 def test_a_run_that_is_done_is_summarised_and_told(
     store: LocalStore, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(WEBHOOK_VARIABLE, webhook.url)
+    monkeypatch.setenv(environment.WEBHOOK, webhook.url)
     end_run(SETTINGS, "COMPLETE")
     assert summary(store)["state"] == "done"
     assert summary(store)["version"] == 4
@@ -109,11 +107,11 @@ def test_a_webhook_that_does_not_take_it_is_no_failure_and_stays_secret(
 
 
 def test_metrics_count_every_run_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(GPUS_VARIABLE, "8")
+    monkeypatch.setenv(environment.GPUS, "8")
     registry = registry_of(store)
     end_run(SETTINGS, "COMPLETE")
     for run_id in ("run-8", "run-9"):
-        monkeypatch.setenv(RUN_VARIABLE, run_id)
+        monkeypatch.setenv(environment.RUN_ID, run_id)
         nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
         record_step(store, step="grpo_finetuning", step_digest="d", output="o", reused=False, wall_s=100, **nothing)
         end_run(SETTINGS, "FAILED")
@@ -141,7 +139,7 @@ def test_mlflow_is_told_of_a_retried_run(store: LocalStore, tmp_path: Path, monk
     nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
     record_step(store, step="grpo_finetuning", step_digest="d", output="tuned", reused=False, wall_s=1, **nothing)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # instead of a server
-    monkeypatch.setenv(URI_VARIABLE, (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv(environment.MLFLOW_URI, (tmp_path / "mlruns").as_uri())
     for state in ("FAILED", "COMPLETE", "COMPLETE"):
         end_run(SETTINGS, state)
     client = mlflow.MlflowClient()
@@ -158,7 +156,7 @@ def test_mlflow_is_told_of_a_retried_run(store: LocalStore, tmp_path: Path, monk
 def test_an_mlflow_that_is_away_fails_nothing(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:1")
+    monkeypatch.setenv(environment.MLFLOW_URI, "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     end_run(SETTINGS, "COMPLETE")
     assert "MLflow was not told of the run" in capsys.readouterr().err

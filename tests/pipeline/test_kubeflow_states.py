@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from flowmap.cluster import Cluster, ClusterError
-from flowmap.config import load_config
+from flowmap.kubernetes.api import Cluster, ClusterError
+from flowmap.settings import load_config
 from flowmap_pipelines import doctor_cluster
 from flowmap_pipelines.kubeflow import scheduling, status
-from flowmap_pipelines.kubeflow.answers import Run, Schedule, run_of
 from flowmap_pipelines.kubeflow.logs import _Printed
+from flowmap_pipelines.kubeflow.resources import Run, Schedule, run_of
 from flowmap_pipelines.kubeflow.status import troubles_of
 from flowmap_pipelines.kubeflow.submitting import submit_on_change
 from flowmap_pipelines.profile import load_profile

@@ -1,10 +1,7 @@
 """Whole DAGs: promoted, rejected, reused, changed, interrupted."""
 
 import json
-import random
-import re
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +15,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.registry import Registry
 from flowmap_pipelines.profile import shipped_profiles
 from tests.cli import flowmap as cli
-from tests.minio_server import MinioServer
-from tests.pipeline.runs import Finished, arguments, kill_when, killed_after, run, write_shapes
+from tests.pipeline.runs import Finished, arguments, run, write_shapes
 
 TRAINING = {"data_prep", "base_training", "reward_training", "grpo_finetuning"}
 
@@ -43,7 +39,7 @@ def first(root: Path, mlruns: dict[str, str]) -> Finished:
 @pytest.fixture(scope="module")
 def better(root: Path, first: Finished) -> Finished:
     """A candidate that is trained for longer, against the first as the incumbent."""
-    return run(root, "grpo_finetuning.rollouts=300")
+    return run(root, "grpo_finetuning.rollouts=180")
 
 
 def registry(root: Path) -> Registry:
@@ -69,7 +65,7 @@ def test_curves_are_shown_to_mlflow_and_tensorboard(
     (told,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert told.data.tags["flowmap.evaluation"] == first.digests()["evaluation"]
     assert told.data.metrics["evaluation.judge_accuracy"] > 0.1
-    assert len(client.get_metric_history(told.info.run_id, "grpo.reward")) == 60
+    assert len(client.get_metric_history(told.info.run_id, "grpo.reward_preference")) == 60
     for training in ("base_training/*/map", "base_training/*/velocity", "grpo_finetuning/*"):
         (file,) = (root / "store" / "tensorboard").glob(f"{training}/events.out.*")
         assert file.stat().st_size > 500
@@ -94,12 +90,6 @@ def test_what_is_only_to_be_judged_is_not_published(root: Path, first: Finished)
     assert judged.reused() == TRAINING | {"evaluation"}
     assert "tiny passed the gate; not published" in judged.told
     assert registry(root).aliases() == {"production": 1}
-
-
-def test_a_changed_setting_runs_only_what_depends_on_it(root: Path, first: Finished) -> None:
-    changed = run(root, "evaluation.resamples=400")
-    assert changed.status == 0, changed.told
-    assert changed.reused() == TRAINING
 
 
 @pytest.mark.parametrize(
@@ -130,13 +120,15 @@ def test_a_plan_holds_a_run_against_a_profile(root: Path, first: Finished, tmp_p
     assert 2**30 < found["gpu_bytes"] < 2**31
 
 
-def test_an_edit_of_the_report_leaves_training_reused(root: Path, first: Finished, tmp_path: Path) -> None:
+def test_an_edit_of_the_report_and_a_changed_setting_of_evaluation_leave_training_reused(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
     source = Path(flowmap.__file__).parent
     copy = tmp_path / "components" / "flowmap"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
     report = copy / "evaluation" / "report.html"
     report.write_text(report.read_text().replace("<h2>The gate</h2>", "<h2>The gate, edited</h2>"))
-    edited = run(root, environment={"PYTHONPATH": str(copy.parent)})
+    edited = run(root, "evaluation.resamples=400", environment={"PYTHONPATH": str(copy.parent)})
     assert edited.status == 0, edited.told
     assert edited.reused() == TRAINING
     assert "The gate, edited" in Path(edited.outcome["report"]).read_text()
@@ -164,12 +156,12 @@ def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
     assert versions.rejections()[-1].candidate == worse.digests()["grpo_finetuning"]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(root: Path, first: Finished) -> None:
     hacked = run(
         root,
         "name=hacked",
-        "grpo_finetuning.reward=raw",
-        "grpo_finetuning.mmd_weight=0",
+        "grpo_finetuning.rewards=[{kind: preference, saturating: false}]",
         "grpo_finetuning.kl_weight=0",
         "grpo_finetuning.learning_rate=2e-4",
         "grpo_finetuning.rollouts=100",
@@ -192,45 +184,6 @@ def test_a_changed_byte_stops_the_run_and_names_the_file(root: Path, first: Fini
     assert stopped.status == 1
     assert f"{first.digests()['base_training']}/map.safetensors was changed" in stopped.told
     assert "Traceback" not in stopped.told
-
-
-def test_a_run_killed_again_and_again_ends_with_the_same_model(root: Path, first: Finished, tmp_path: Path) -> None:
-    """At random moments first, in every way a step can be cut; then in mid-GRPO, where it has to go on and not anew.
-
-    The last run has one thread, and comes to the same bytes as `first`, which had as many as there are cores.
-    """
-    killed, moments = tmp_path / "root", random.Random(time.time_ns())
-    seconds = [round(moments.uniform(1, 12), 1) for _ in range(3)]
-    print(f"killed after {seconds} seconds")  # shown when the test fails
-    for each in seconds:
-        assert killed_after(killed, each)
-    tuned = len(list(killed.glob("store/steps/*.json"))) == len(TRAINING)  # on a machine many times as fast
-    if not tuned:
-        kill_when(killed, "store/checkpoints/grpo_finetuning/*/000000?0/complete")
-    resumed = run(killed, environment={"OMP_NUM_THREADS": "1"})
-    assert tuned or re.search(r"goes on after (20|40) rollouts", resumed.told)
-    assert resumed.digests() == first.digests()
-    version = "store/models/tiny/1/version.json"
-    assert (killed / version).read_bytes() == (root / version).read_bytes()
-    assert not list(killed.glob("store/checkpoints/**/complete"))
-    assert not list(killed.glob("scratch/*"))
-
-
-def test_two_processes_killed_in_mid_grpo_end_with_the_same_weights(
-    root: Path, first: Finished, tmp_path: Path
-) -> None:
-    killed = tmp_path / "root"
-    shutil.copytree(root, killed)
-    section = "grpo_finetuning"
-    changes = (f"{section}.seed=5", f"{section}.processes=2", f"{section}.zero_stage=2", "name=processes2")
-    undisturbed = run(root, *changes)
-    kill_when(killed, f"store/checkpoints/{section}/*/00000020/complete", *changes)
-    assert not (killed / "store" / "models" / "processes2").exists()
-    resumed = run(killed, *changes)
-    assert re.search(r"goes on after (20|40) rollouts", resumed.told)
-    assert resumed.digests()[section] == undisturbed.digests()[section]
-    assert not list(killed.glob(f"store/checkpoints/{section}/**/complete"))
-    assert not list(killed.glob("scratch/*"))
 
 
 def test_of_two_runs_below_one_root_the_second_waits(root: Path, first: Finished) -> None:
@@ -291,18 +244,6 @@ def test_models_lists_versions_and_aliases(root: Path, better: Finished) -> None
     text = cli("models", "tiny", "--root", str(root)).stdout
     assert "tiny@2" in text
     assert "production" in text
-
-
-def test_on_minio_the_same_run_gives_the_same_digests(
-    root: Path, first: Finished, minio: MinioServer, tmp_path: Path
-) -> None:
-    url = f"s3://flowmap/whole-run?endpoint={minio.endpoint}"
-    there = run(tmp_path / "root", environment={"FLOWMAP_STORE": url})
-    assert there.status == 0, there.told
-    assert there.digests() == first.digests()
-    assert not (tmp_path / "root" / "store").exists()
-    listed = json.loads(cli("models", "--store", url, "--json").stdout)
-    assert listed["tiny"]["aliases"] == {"production": 1}
 
 
 def test_a_folder_of_ones_own_becomes_a_model(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from flowmap.asfmc import EndpointAnchor, ExactLocalAnchor, Kernel, LocalAnchor, roll_out
-from flowmap.base_training.losses import flow_matching_loss, mean_flow_loss
-from flowmap.grpo_finetuning.objective import normalise, transition_loss
+from flowmap.grpo.advantages import normalise
+from flowmap.grpo.objective import transition_loss
 from flowmap.maps import TwoTimeMap
-from flowmap.networks import ModulatedMLP
-from flowmap.rewards import MmdReward, PreferenceReward
-from flowmap.rewards.preference import PreferenceNetwork
+from flowmap.maps.objectives import flow_matching_loss, mean_flow_loss
+from flowmap.models.modulated_mlp import ModulatedMLP
+from flowmap.rewards import Samples
+from flowmap.rewards.mmd import MmdReward
+from flowmap.rewards.preference import PreferenceNetwork, PreferenceReward
 
 SHAPE, NUM_PROMPTS, MEMBERS = (1, 8, 8), 3, 4
 GRID = (1.0, 0.5, 0.05, 0.0)
@@ -39,20 +41,20 @@ def network() -> ModulatedMLP:
 
 def test_a_tensor_on_another_device_would_be_noticed() -> None:
     with pytest.raises(RuntimeError, match="same device"):
-        network()(torch.zeros(2, *SHAPE), *torch.zeros(2, 2, device=GPU), torch.zeros(2, dtype=torch.long, device=GPU))
+        network()(torch.zeros(2, *SHAPE), *torch.zeros(2, 2, device=GPU), {"prompt": torch.zeros(2, dtype=torch.long)})
 
 
 @pytest.mark.parametrize("kernel", [EndpointAnchor(), LocalAnchor(), ExactLocalAnchor(0.05)])
 def test_rollout_and_objective_stay_on_the_gpu(kernel: Kernel) -> None:
-    prompt = torch.randint(NUM_PROMPTS, (2,), generator=generator()).to(GPU)
-    members = prompt.repeat_interleave(MEMBERS)
-    noise = torch.randn(len(GRID) - 1, len(members), *SHAPE, generator=generator()).to(GPU)
+    prompts = ("a", "b", "c")
+    members = {"prompt": torch.zeros(2 * MEMBERS, dtype=torch.long, device=GPU)}
+    noise = torch.randn(len(GRID) - 1, 2 * MEMBERS, *SHAPE, generator=generator()).to(GPU)
     policy = TwoTimeMap(network())
     drawn = roll_out(policy, kernel, members, GRID, noise)
     with GPU:
         preference = PreferenceNetwork(SHAPE, NUM_PROMPTS).eval()
-    samples = drawn.x_0.unflatten(0, (2, MEMBERS))
-    reward = PreferenceReward(preference, 0.0, saturating=True)(samples, prompt)
+    samples = Samples(drawn.x_0.unflatten(0, (2, MEMBERS)), prompts[:2])
+    reward = PreferenceReward(preference, prompts, 0.0).score(samples)
     advantage = normalise(reward).flatten()
     at = drawn.transitions[0]
     new = kernel.step(policy, at.x_t, at.t, at.r, members)
@@ -62,17 +64,17 @@ def test_rollout_and_objective_stay_on_the_gpu(kernel: Kernel) -> None:
 
 
 def test_the_groupwise_reward_stays_on_the_gpu() -> None:
-    real = [torch.zeros(5, *SHAPE, device=GPU) for _ in range(NUM_PROMPTS)]
-    among = MmdReward(real)
-    assert {samples.device for samples in among.real} == {GPU}
+    among = MmdReward({prompt: torch.zeros(5, *SHAPE, device=GPU) for prompt in ("a", "b")})
+    samples = Samples(torch.zeros(2, MEMBERS, *SHAPE, device=GPU), ("a", "b"))
+    assert among.score(samples).device == GPU
 
 
 @pytest.mark.parametrize("is_map", [True, False])
 def test_base_training_stays_on_the_gpu(is_map: bool) -> None:
     model, x = network(), torch.zeros(6, *SHAPE, device=GPU)
-    prompt = torch.zeros(6, dtype=torch.long, device=GPU)
+    condition = {"prompt": torch.zeros(6, dtype=torch.long, device=GPU)}
     if is_map:
-        loss, metrics = mean_flow_loss(model, model, x, prompt, 0.5, generator())
+        loss, metrics = mean_flow_loss(model, x, condition, generator=generator())
     else:
-        loss, metrics = flow_matching_loss(model, x, prompt, generator())
+        loss, metrics = flow_matching_loss(TwoTimeMap(model).velocity, x, condition, generator=generator())
     assert {loss.device, metrics["error"].device} == {GPU}

@@ -9,17 +9,15 @@ wrote them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from flowmap.artifacts.digest import canonical_json, sha256_of, sha256_of_file
 from flowmap.errors import DataError, IntegrityError
 
 MANIFEST_NAME = "manifest.json"
-_CHUNK_BYTES = 1 << 20
 
 
 class FileEntry(BaseModel):
@@ -50,23 +48,6 @@ class Manifest(BaseModel):
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json")) + b"\n"
-
-
-def canonical_json(value: Any) -> bytes:
-    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8. NaN is refused (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def sha256_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def artifact_digest(files: tuple[FileEntry, ...]) -> str:

@@ -22,6 +22,10 @@ class GaussianStep:
     mean: Tensor
     std: Tensor
 
+    def rows(self, chosen: slice) -> GaussianStep:
+        """Those of a part of the batch."""
+        return GaussianStep(self.mean[chosen], self.std[chosen])
+
     def sample(self, noise: Tensor) -> Tensor:
         """mean + std noise, shape (batch, *data), for standard normal noise of that shape."""
         return self.mean + over_data(self.std, noise) * noise

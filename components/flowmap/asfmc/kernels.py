@@ -1,8 +1,8 @@
 """Three anchors. Each keeps, exactly or to first order, the marginal p_r that the map expects at time r.
 
-    step = ExactLocalAnchor(distance=0.05).step(flow_map, x_t, t, r, prompt)      # a GaussianStep
+    step = ExactLocalAnchor(distance=0.05).step(flow_map, x_t, t, r, condition)      # a GaussianStep
 
-States x_t have shape (batch, *data), times t > r > 0 shape (batch,), prompts (batch,).
+States x_t have shape (batch, *data), times t > r > 0 shape (batch,), conditions with leaves (batch, ...).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flowmap.asfmc.gaussian import GaussianStep
-from flowmap.maps import FlowMap, over_data
+from flowmap.maps import Condition, FlowMap, over_data
 
 _REST_FLOOR = 0.05
 
@@ -22,7 +22,7 @@ _REST_FLOOR = 0.05
 class Kernel(Protocol):
     """How a deterministic map becomes a stochastic transition."""
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, prompt: Tensor) -> GaussianStep:
+    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
         """The distribution of x_r given x_t, 0 < r < t."""
 
 
@@ -33,8 +33,8 @@ class EndpointAnchor:
     One map evaluation. Source: Flow-Map GRPO (arXiv 2607.00535), endpoint anchor.
     """
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, prompt: Tensor) -> GaussianStep:
-        anchor = flow_map.endpoint(x_t, t, prompt)
+    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
+        anchor = flow_map.endpoint(x_t, t, condition)
         return GaussianStep(over_data(flow_map.path.a(r), x_t) * anchor, flow_map.path.b(r))
 
 
@@ -53,9 +53,9 @@ class LocalAnchor:
     epsilon: float = 0.03
     noise: float = 0.7
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, prompt: Tensor) -> GaussianStep:
-        there = flow_map.transport(x_t, t, r, prompt)
-        velocity = flow_map.velocity(there, r, prompt)
+    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
+        there = flow_map.transport(x_t, t, r, condition)
+        velocity = flow_map.velocity(there, r, condition)
         rest = (1 - r).clamp(min=_REST_FLOOR)
         drift = there / over_data(rest, there) + velocity
         return GaussianStep(
@@ -79,12 +79,12 @@ class ExactLocalAnchor:
     distance: float
     composed: bool = False
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, prompt: Tensor) -> GaussianStep:
+    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
         q = (r - self.distance).clamp(min=0)
         if self.composed:
-            x_q = flow_map.transport(flow_map.transport(x_t, t, r, prompt), r, q, prompt)
+            x_q = flow_map.transport(flow_map.transport(x_t, t, r, condition), r, q, condition)
         else:
-            x_q = flow_map.transport(x_t, t, q, prompt)
+            x_q = flow_map.transport(x_t, t, q, condition)
         path = flow_map.path
         ratio = path.a(r) / path.a(q)
         variance = path.b(r).square() - (ratio * path.b(q)).square()

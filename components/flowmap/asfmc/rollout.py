@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowmap.asfmc.gaussian import GaussianStep
 from flowmap.asfmc.kernels import Kernel
-from flowmap.maps import FlowMap
+from flowmap.maps import Condition, FlowMap
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,17 @@ class Transition:
     x_r: Tensor
     old: GaussianStep
 
+    def rows(self, chosen: slice) -> Transition:
+        """Those of a part of the batch."""
+        return Transition(self.t[chosen], self.r[chosen], self.x_t[chosen], self.x_r[chosen], self.old.rows(chosen))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Transition]) -> Transition:
+        """One transition of a batch that was drawn in parts."""
+        t, r, x_t, x_r = (torch.cat([getattr(part, name) for part in parts]) for name in ("t", "r", "x_t", "x_r"))
+        mean, std = torch.cat([part.old.mean for part in parts]), torch.cat([part.old.std for part in parts])
+        return cls(t, r, x_t, x_r, GaussianStep(mean, std))
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -38,10 +49,16 @@ class Rollout:
     transitions: tuple[Transition, ...]
     x_0: Tensor
 
+    @classmethod
+    def joined(cls, parts: Sequence[Rollout]) -> Rollout:
+        """One rollout of a batch that was drawn in parts."""
+        transitions = zip(*(part.transitions for part in parts), strict=True)
+        return cls(tuple(map(Transition.joined, transitions)), torch.cat([part.x_0 for part in parts]))
+
 
 @torch.no_grad()
-def roll_out(flow_map: FlowMap, kernel: Kernel, prompt: Tensor, grid: Sequence[float], noise: Tensor) -> Rollout:
-    """Follow the grid 1 = t_0 > ... > t_{K+1} = 0 for prompts (batch,).
+def roll_out(flow_map: FlowMap, kernel: Kernel, condition: Condition, grid: Sequence[float], noise: Tensor) -> Rollout:
+    """Follow the grid 1 = t_0 > ... > t_{K+1} = 0 for conditions with leaves (batch, ...).
 
     Args:
         noise: standard normal, shape (K + 1, batch, *data): the start, then that of each transition.
@@ -51,8 +68,8 @@ def roll_out(flow_map: FlowMap, kernel: Kernel, prompt: Tensor, grid: Sequence[f
     transitions = []
     for (t_value, r_value), drawn in zip(steps, rest, strict=True):
         t, r = x.new_full((len(x),), t_value), x.new_full((len(x),), r_value)
-        step = kernel.step(flow_map, x, t, r, prompt)
+        step = kernel.step(flow_map, x, t, r, condition)
         x_r = step.sample(drawn)
         transitions.append(Transition(t, r, x, x_r, step))
         x = x_r
-    return Rollout(tuple(transitions), flow_map.endpoint(x, x.new_full((len(x),), last[0]), prompt))
+    return Rollout(tuple(transitions), flow_map.endpoint(x, x.new_full((len(x),), last[0]), condition))

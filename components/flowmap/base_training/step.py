@@ -12,27 +12,28 @@ import json
 
 import torch
 
-from flowmap.base_training.health import map_health, unhealthy
 from flowmap.base_training.sizes import with_sizes
-from flowmap.config import BaseTraining
 from flowmap.data.dataset import Split, read_facts, read_split
 from flowmap.errors import InvariantError
-from flowmap.maps import TwoTimeMap
-from flowmap.networks import ModelFacts, load_network, write_model_facts
+from flowmap.maps.condition import rows
+from flowmap.maps.health import map_health, unhealthy
+from flowmap.models import MlpFacts
+from flowmap.models.storing import load_model, write_model_facts
 from flowmap.progress import say
-from flowmap.step import Context
-from flowmap.training.job import Job
-from flowmap.training.launcher import launch
+from flowmap.settings import BaseTraining
+from flowmap.steps.context import Context
+from flowmap.training.devices import device
+from flowmap.training.work import Training
 
-_HEALTH_IMAGES = 256
+_HEALTH_DATA = 256
 
 
-def run(context: Context) -> None:
+def run(context: Context[BaseTraining]) -> None:
     facts, data = read_facts(context.inputs["data"]), read_split(context.inputs["data"], "base")
-    section = with_sizes(context.config.base_training, facts.shape, len(data))
-    say(f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} images")
+    section = with_sizes(context.section, facts.modality, facts.shape, len(data))
+    say(f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} {facts.modality}")
     assert section.width is not None
-    model = ModelFacts(
+    model = MlpFacts(
         shape=facts.shape,
         prompts=facts.prompts,
         width=section.width,
@@ -40,35 +41,24 @@ def run(context: Context) -> None:
         max_frequency=section.max_frequency,
     )
     write_model_facts(context.out, model)
-    settings = context.config.model_copy(update={"base_training": section}).to_json()
-    launch([_job(context, settings, objective) for objective in ("map", "velocity")])
+    worker = "flowmap.base_training.worker"
+    context.train([Training(worker, section, name=objective) for objective in ("map", "velocity")])
     _check_health(context, section, data)
 
 
-def _job(context: Context, settings: str, objective: str) -> Job:
-    return Job(
-        module="flowmap.base_training.worker",
-        settings=settings,
-        inputs=dict(context.inputs),
-        out=context.out,
-        scratch=context.scratch / objective,
-        store=context.store.url,
-        checkpoints=f"{context.checkpoints.prefix}/{objective}",
-        arguments={"objective": objective},
-    )
-
-
-def _check_health(context: Context, section: BaseTraining, data: Split) -> None:
-    flow_map = TwoTimeMap(load_network(context.out, "map"))
-    images, prompts = data.images[:_HEALTH_IMAGES], data.prompts[:_HEALTH_IMAGES]
-    rows = map_health(flow_map, images, prompts, torch.Generator().manual_seed(section.seed))
-    (context.out / "health.json").write_text(json.dumps([row.to_dict() for row in rows], indent=1))
-    if bad := unhealthy(rows, section.max_speed_ratio, section.max_gap):
+def _check_health(context: Context[BaseTraining], section: BaseTraining, data: Split) -> None:
+    model = load_model(context.out, "map", device())
+    condition = model.condition(read_facts(context.inputs["data"]).prompts)
+    x = model.codec.encode(data.data[:_HEALTH_DATA].to(model.device))
+    prompts = rows(condition, data.prompts[:_HEALTH_DATA].to(model.device))
+    pairs = map_health(model.flow_map, x, prompts, torch.Generator().manual_seed(section.seed))
+    (context.out / "health.json").write_text(json.dumps([pair.to_dict() for pair in pairs], indent=1))
+    if bad := unhealthy(pairs, section.max_speed_ratio, section.max_gap):
         raise InvariantError(
-            f"the map is unhealthy at {len(bad)} of {len(rows)} pairs (t, r): {', '.join(map(str, bad[:5]))}. Train "
+            f"the map is unhealthy at {len(bad)} of {len(pairs)} pairs (t, r): {', '.join(map(str, bad[:5]))}. Train "
             f"longer (base_training.updates is {section.updates}) or with slower time embeddings "
             f"(base_training.max_frequency is {section.max_frequency:g}); the limits are a speed within a factor of "
             f"{section.max_speed_ratio:g} and a gap of {section.max_gap:g}"
         )
-    worst = max(rows, key=lambda row: row.gap)
-    say(f"base_training: the map is healthy at all {len(rows)} pairs of times; widest gap {worst}")
+    worst = max(pairs, key=lambda pair: pair.gap)
+    say(f"base_training: the map is healthy at all {len(pairs)} pairs of times; widest gap {worst}")

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowmap.artifacts.manifest import canonical_json, sha256_of, sha256_of_file
-from flowmap.config import DataPrep, RunConfig
+from flowmap.artifacts.digest import canonical_json, sha256_of, sha256_of_file
 from flowmap.data.remote import is_remote, remote_digest
 from flowmap.errors import DataError
+from flowmap.settings import DataPrep
 
 BUILT_IN = ("digits", "mnist")
 METADATA = ("metadata.csv", "metadata.parquet")
 
 
-def external_digests(config: RunConfig) -> dict[str, str]:
+def external_digests(section: DataPrep) -> dict[str, str]:
     """The digests of the user's own files, by the name of the setting; empty for a built-in source.
 
     Raises:
         DataError: a file, folder or object is not there.
     """
-    section: DataPrep = config.data_prep
     found = {}
     if section.source not in BUILT_IN:
         found["source"] = _digest(section.source)

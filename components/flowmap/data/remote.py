@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlparse, urlunparse
 
-from flowmap.artifacts.manifest import canonical_json, sha256_of
+from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.s3_store import S3Store
 from flowmap.errors import DataError
 

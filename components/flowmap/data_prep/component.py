@@ -6,7 +6,6 @@ from kfp import dsl
 @dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
 def data_prep(settings: str, data: dsl.Output[dsl.Dataset]):
     """Read, check and split the images."""
-    from flowmap.data.external import external_digests
-    from flowmap.step import execute
+    from flowmap.steps.frame import execute
 
-    execute("data_prep", settings, {}, data, external=external_digests)
+    execute("data_prep", settings, {}, data)

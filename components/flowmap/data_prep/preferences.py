@@ -11,26 +11,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from flowmap.config import DataPrep
 from flowmap.data.dataset import Preferences
-from flowmap.data_prep.images import ImageReader, named, normalised, outside_names
-from flowmap.data_prep.sources import read_table
+from flowmap.data.tables import named, outside_names, read_table
 from flowmap.data_prep.splits import content_digest
 from flowmap.errors import DataError
+from flowmap.modality.protocols import Reading
 from flowmap.progress import say
+from flowmap.settings import DataPrep
 
 
 def read_preferences(
-    section: DataPrep, prompts: tuple[str, ...], kept_apart: set[str], shape: tuple[int, ...]
+    section: DataPrep, reading: Reading, prompts: tuple[str, ...], kept_apart: set[str], shape: tuple[int, ...]
 ) -> Preferences | None:
     """The pairs that may be used, or None where the configuration names no table.
 
     Args:
         prompts: what a prompt's index means.
         kept_apart: content digests of the images of the judge's and the holdout split.
-        shape: (channels, height, width) of the data.
+        shape: of one datum.
 
     Raises:
         DataError: unknown files or prompts, unreadable images or images of another size, or no pair left.
@@ -40,7 +39,8 @@ def read_preferences(
     path, folder = Path(section.preferences), Path(section.source)
     table = read_table(path, ("prompt", "chosen", "rejected"))
     _check_names(path, folder, table, prompts)
-    images = _read(section, folder, table, shape)
+    names = sorted({*table["chosen"], *table["rejected"]})
+    images = reading.read_files(section, folder, names, shape)
     table = table[table["chosen"].isin(images) & table["rejected"].isin(images)]
     apart = {name for name, pixels in images.items() if content_digest(pixels) in kept_apart}
     usable = table[~table["chosen"].isin(apart) & ~table["rejected"].isin(apart)]
@@ -62,17 +62,3 @@ def _check_names(path: Path, folder: Path, table: pd.DataFrame, prompts: tuple[s
         raise DataError(f"{path}: {len(unknown)} files are not in {folder}: {named(unknown)}")
     if strange := sorted(set(table["prompt"]) - set(prompts)):
         raise DataError(f"{path}: {len(strange)} prompts are not among the data's: {named(map(repr, strange))}")
-
-
-def _read(
-    section: DataPrep, folder: Path, table: pd.DataFrame, shape: tuple[int, ...]
-) -> dict[str, NDArray[np.float32]]:
-    """Pixels of each readable image, by its name."""
-    reader = ImageReader(folder, section)
-    levels = {name: reader.read(name) for name in sorted({*table["chosen"], *table["rejected"]})}
-    reader.check()
-    images = {name: normalised([pixels], shape[0])[0] for name, pixels in levels.items() if pixels is not None}
-    if strange := [name for name, pixels in images.items() if pixels.shape != shape]:
-        size = " x ".join(map(str, shape))
-        raise DataError(f"{len(strange)} images of preferences are not of {size}, as the data are: {named(strange)}")
-    return images

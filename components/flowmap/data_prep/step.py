@@ -12,21 +12,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from flowmap.config import DataPrep
-from flowmap.data.dataset import DataFacts, write_dataset, write_preferences
+from flowmap.data.dataset import write_dataset, write_preferences
+from flowmap.data.facts import DataFacts
 from flowmap.data.remote import fetch_source, is_remote
-from flowmap.data_prep.images import named
+from flowmap.data.tables import named
 from flowmap.data_prep.preferences import read_preferences
-from flowmap.data_prep.sources import Images, read_source
 from flowmap.data_prep.splits import content_digest, split_of
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
+from flowmap.modality import IMAGES, reading
+from flowmap.modality.protocols import Read
 from flowmap.progress import say
-from flowmap.step import Context
+from flowmap.settings import DataPrep
+from flowmap.steps.context import Context
+
+_MAX_PROMPT = 200
 
 
-def run(context: Context) -> None:
-    with _at_hand(context.config.data_prep, context.scratch) as section:
+def run(context: Context[DataPrep]) -> None:
+    with _at_hand(context.section, context.scratch) as section:
         _prepare(context, section)
 
 
@@ -45,21 +49,24 @@ def _at_hand(section: DataPrep, scratch: Path) -> Iterator[DataPrep]:
         raise DataError(told) from error
 
 
-def _prepare(context: Context, section: DataPrep) -> None:
-    images = read_source(section)
-    prompts = tuple(sorted(set(images.prompts)))
-    everything = describe(images, prompts)
+def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
+    reader = reading(IMAGES)
+    found = reader.read(section)
+    check_prompts(found)
+    prompts = tuple(sorted(set(found.prompts)))
+    everything = describe(found, prompts)
     table = everything.drop_duplicates("digest")
-    kept = images.pixels[table.index.to_numpy()]
+    kept = found.data[table.index.to_numpy()]
     shares = section.shares.model_dump()
     table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(drop=True)
     expectations = validate(table)
     counts = images_of_each_prompt(table, tuple(shares))
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
-    preferences = read_preferences(section, prompts, kept_apart, kept.shape[1:])
+    preferences = read_preferences(section, reader, prompts, kept_apart, kept.shape[1:])
     if preferences is not None:
         write_preferences(context.out, preferences)
     facts = DataFacts(
+        modality=IMAGES,
         prompts=prompts,
         shape=kept.shape[1:],
         num_read=len(everything),
@@ -75,17 +82,27 @@ def _prepare(context: Context, section: DataPrep) -> None:
     say(f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} duplicates; {told}")
 
 
-def describe(images: Images, prompts: tuple[str, ...]) -> pd.DataFrame:
-    """One row an image: what can be checked without looking at pixels again."""
-    flat = images.pixels.reshape(len(images.pixels), -1)
+def check_prompts(found: Read) -> None:
+    """Raise DataError for empty prompts and for texts that are none."""
+    empty = [name for name, prompt in zip(found.ids, found.prompts, strict=True) if not prompt.strip()]
+    if empty:
+        raise DataError(f"{len(empty)} images have an empty prompt: {named(empty)}")
+    long = [name for name, prompt in zip(found.ids, found.prompts, strict=True) if len(prompt) > _MAX_PROMPT]
+    if long:
+        raise DataError(f"{len(long)} images have a prompt of more than {_MAX_PROMPT} characters: {named(long)}")
+
+
+def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:
+    """One row a datum: what can be checked without looking at it again."""
+    flat = found.data.reshape(len(found.data), -1)
     index = {prompt: label for label, prompt in enumerate(prompts)}
     return pd.DataFrame(
         {
-            "id": images.ids,
-            "digest": [content_digest(image) for image in images.pixels],
-            "shape": ["x".join(map(str, image.shape)) for image in images.pixels],
-            "label": [index[prompt] for prompt in images.prompts],
-            "prompt": images.prompts,
+            "id": found.ids,
+            "digest": [content_digest(datum) for datum in found.data],
+            "shape": ["x".join(map(str, datum.shape)) for datum in found.data],
+            "label": [index[prompt] for prompt in found.prompts],
+            "prompt": found.prompts,
             "min": flat.min(1),
             "max": flat.max(1),
             "mean": flat.mean(1),

@@ -1,4 +1,4 @@
-"""Line charts as SVG that takes its colours of text and grid from the page around it, and labelled rows of samples."""
+"""Line charts as SVG that takes its colours of text and grid from the page around it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from torch import Tensor
 
 # Distinguishable for most colour-blind people, on white and on near-black (Okabe and Ito 2008).
 COLOURS = {"base": "#0072b2", "tuned": "#d55e00", "baseline": "#009e73", "incumbent": "#cc79a7", "real": "#888888"}
@@ -75,23 +74,3 @@ def _in_words(title: str, x_label: str, lines: Sequence[Line], levels: Mapping[s
     ]
     told += [f"{label} {value:.3g}" for label, value in levels.items()]
     return f"{title} over {x_label}: {', '.join(told)}"
-
-
-def labelled_rows(rows: Mapping[str, Tensor]) -> bytes:
-    """A PNG with one row of images for each label.
-
-    Args:
-        rows: images in [-1, 1], (N, channels, height, width), the same N in each row.
-    """
-    num = len(next(iter(rows.values())))
-    figure = Figure(figsize=(1.9 + 0.5 * num, 0.56 * len(rows)), layout="constrained", dpi=110)
-    grid = figure.subplots(len(rows), num, squeeze=False)
-    for axes, (label, images) in zip(grid, rows.items(), strict=True):
-        for cell, image in zip(axes, images, strict=True):
-            cell.imshow(((image.clamp(-1, 1) + 1) / 2).permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1)
-            cell.set_xticks([])
-            cell.set_yticks([])
-        axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

@@ -19,10 +19,10 @@ def evaluation(
     """Measure and decide; the verdict is `promote` or `reject`."""
     from collections import namedtuple
 
-    from flowmap.evaluated import read_evaluated, show
-    from flowmap.step import execute, store_from_environment
+    from flowmap.registry.evaluation_result import read_evaluated, show
+    from flowmap.steps.frame import execute, store_from_environment
 
     inputs = {"data": data, "base": base, "reward": reward, "tuned": tuned}
-    manifest = execute("evaluation", settings, inputs, evaluated, with_incumbent=True)
+    manifest = execute("evaluation", settings, inputs, evaluated)
     verdict = show(read_evaluated(store_from_environment(), manifest.digest), metrics, report)
     return namedtuple("Outputs", ["verdict"])(verdict)

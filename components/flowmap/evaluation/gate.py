@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from flowmap.config import Evaluation
-from flowmap.evaluated import Criterion, Verdict
+from flowmap.registry.evaluation_result import Criterion, Verdict
+from flowmap.settings import Evaluation
 
 
 def decide(

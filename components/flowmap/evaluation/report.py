@@ -1,26 +1,29 @@
 """The report: one HTML file that needs nothing else, for people who were not there, and a picture of samples.
 
-It carries no date, host or run id: the same evaluation gives the same bytes.
+It says what this evaluation depends on and no more: no date, host or run, nor the name that the model is to get. The
+same evaluation gives the same bytes, whichever run it is part of.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import torch
 from torch import Tensor
 
-from flowmap.config import RunConfig
-from flowmap.data.dataset import DataFacts, Split
-from flowmap.data.pictures import contact_sheet, prompts_by_seed
-from flowmap.evaluated import REPORT, SAMPLES, Verdict
-from flowmap.evaluation.charts import COLOURS, Line, labelled_rows, line_chart
-from flowmap.page import END_OF_REPORT, render
+from flowmap.data.dataset import Split
+from flowmap.data.facts import DataFacts
+from flowmap.evaluation.charts import COLOURS, Line, line_chart
+from flowmap.evaluation.measure import Measured
+from flowmap.modality import pictures
+from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
+from flowmap.registry.evaluation_result import REPORT, SAMPLES, Verdict
 
 _TEMPLATE = Path(__file__).with_name(REPORT)
 _COLUMNS = {
@@ -36,6 +39,7 @@ _COLUMNS = {
     "reward": "reward",
 }
 _SHOWN = ("base", "incumbent", "tuned", "baseline")
+_REWARD_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MAX_PROMPTS = 20
 _MAX_PICTURED = 10
 _NUM_SEEDS = 8
@@ -48,28 +52,42 @@ class Report:
 
     Attributes:
         metrics: what `metrics.json` holds.
-        samples: of each model, by number of map evaluations, (N, channels, height, width).
+        models: each model by number of map evaluations, with the samples at `shown_indices`.
         prompt: of each sample, (N,).
-        held_out: real images.
+        held_out: real data.
         training: GRPO's figures, one row a rollout.
-        worst: indices of the candidate's samples that the judge gives the least probability, worst first.
+        grpo: the settings it was trained with.
     """
 
-    config: RunConfig
     facts: DataFacts
     metrics: dict[str, Any]
     verdict: Verdict
-    samples: Mapping[str, Mapping[int, Tensor]]
+    models: Mapping[str, Mapping[int, Measured]]
     prompt: Tensor
     held_out: Split
     training: list[dict[str, float]]
-    worst: Tensor
+    grpo: dict[str, Any]
+
+    @property
+    def shown_prompt(self) -> Tensor:
+        """The prompt of each sample that is shown."""
+        return self.prompt[shown_indices(self.prompt)]
+
+
+def first_of_each(prompt: Tensor, num_each: int, most_prompts: int) -> Tensor:
+    """Indices of the first few of each of the first prompts, prompt after prompt."""
+    chosen = [(prompt == value).nonzero()[:num_each, 0] for value in prompt.unique().tolist()[:most_prompts]]
+    return torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.long)
+
+
+def shown_indices(prompt: Tensor) -> Tensor:
+    """The samples that the report shows, of those with these prompts, (N,), rising."""
+    return first_of_each(prompt, _NUM_SEEDS, _MAX_PROMPTS).sort().values
 
 
 def write_report(directory: Path, report: Report) -> None:
     page = render(
         _TEMPLATE,
-        config=report.config,
         facts=report.facts,
         metrics=report.metrics,
         verdict=report.verdict,
@@ -80,25 +98,25 @@ def write_report(directory: Path, report: Report) -> None:
         quality=_quality_charts(report),
         training=_training_charts(report),
         columns=_COLUMNS,
+        top_of_report=TOP_OF_REPORT,
         end_of_report=END_OF_REPORT,
-        settings=yaml.safe_dump(report.config.model_dump(mode="json"), sort_keys=False),
     )
     (directory / REPORT).write_text(page)
-    (directory / SAMPLES).write_bytes(labelled_rows(_rows(report)))
+    rows = pictures(report.facts.modality).labelled_rows(_rows(report))
+    (directory / SAMPLES).write_bytes(rows)
 
 
 def _rows(report: Report) -> dict[str, Tensor]:
-    """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real images."""
-    chosen = report.prompt < _MAX_PICTURED
-    prompt, trained, rows = report.prompt[chosen], report.verdict.num_evaluations, {}
-    for count in sorted({min(report.samples["tuned"]), trained}):
+    """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real data."""
+    trained, rows = report.verdict.num_evaluations, {}
+    chosen = first_of_each(report.shown_prompt, 2, _MAX_PICTURED)
+    for count in sorted({min(report.models["tuned"]), trained}):
         for name in ("baseline", "base", "tuned"):
-            x = report.samples[name][count][chosen]
-            rows[f"{name}, {count} evaluation{'s' * (count > 1)}"] = prompts_by_seed(x, prompt, 2)
+            shown = report.models[name][count].shown
+            rows[f"{name}, {count} evaluation{'s' * (count > 1)}"] = shown[chosen]
     held = report.held_out
-    shown = held.prompts < _MAX_PICTURED
-    real = prompts_by_seed(held.images[shown], held.prompts[shown], 2)
-    if len(real) == len(next(iter(rows.values()))):  # a prompt may have fewer than two real images held out
+    real = held.data[first_of_each(held.prompts, 2, _MAX_PICTURED)]
+    if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
         rows["real"] = real
     return rows
 
@@ -124,12 +142,13 @@ def _interval(values: Mapping[str, float]) -> str:
 
 
 def _pictures(report: Report) -> dict[int, dict[str, dict[str, Any]]]:
-    counts = sorted(report.samples["tuned"])
-    names = [name for name in _SHOWN if name in report.samples]
+    counts = sorted(report.models["tuned"])
+    names = [name for name in _SHOWN if name in report.models]
     return {
         count: {
             name: _sheet(
-                _first_prompts(report, report.samples[name][count]),
+                report,
+                report.models[name][count].shown,
                 f"Samples of {name} with {count} map evaluations, one row for each prompt",
             )
             for name in names
@@ -139,26 +158,20 @@ def _pictures(report: Report) -> dict[int, dict[str, dict[str, Any]]]:
 
 
 def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
-    tuned = report.samples["tuned"][report.verdict.num_evaluations]
-    order = report.held_out.prompts.argsort(stable=True)
-    images, prompts = report.held_out.images[order], report.held_out.prompts[order]
-    shown = prompts < _MAX_PROMPTS
-    real = prompts_by_seed(images[shown], prompts[shown], _NUM_SEEDS)
-    worst = tuned[report.worst[: _NUM_SEEDS * 4]]
+    held = report.held_out
+    real = held.data[first_of_each(held.prompts, _NUM_SEEDS, _MAX_PROMPTS)]
+    worst = report.models["tuned"][report.verdict.num_evaluations].worst
     return {
-        "real, held out": _sheet(real, "Real images, prompt after prompt"),
-        "tuned, least probable first": _sheet(worst, "The candidate's samples with the lowest judge probability"),
+        "real, held out": _sheet(report, real, "Real data, prompt after prompt"),
+        "tuned, least probable first": _sheet(
+            report, worst, "The candidate's samples with the lowest judge probability"
+        ),
     }
 
 
-def _first_prompts(report: Report, x: Tensor) -> Tensor:
-    shown = report.prompt < _MAX_PROMPTS
-    return prompts_by_seed(x[shown], report.prompt[shown], _NUM_SEEDS)
-
-
-def _sheet(x: Tensor, alt: str) -> dict[str, Any]:
-    """An image for the page; the browser scales its few pixels up."""
-    png = contact_sheet(x, _NUM_SEEDS)
+def _sheet(report: Report, x: Tensor, alt: str) -> dict[str, Any]:
+    """A picture for the page; the browser scales its few pixels up."""
+    png = pictures(report.facts.modality).contact_sheet(x, _NUM_SEEDS)
     (width,) = struct.unpack(">I", png[16:20])
     scale = max(1, round(_SHEET_WIDTH_PX / width))
     source = "data:image/png;base64," + base64.b64encode(png).decode()
@@ -188,11 +201,19 @@ def _training_charts(report: Report) -> list[str]:
     rows, curve = report.training, report.metrics["curve"]
     rollouts = [row["rollout"] for row in rows]
     start = report.metrics["models"]["base"][str(report.verdict.num_evaluations)]
-    target = report.config.grpo_finetuning.kl_target
+    target = report.grpo.get("kl_target")
+    names = [reward.get("name") or reward["kind"] for reward in report.grpo["rewards"]]
 
     def trained(key: str, title: str, levels: dict[str, float] | None = None) -> str:
         line = Line(key.replace("_", " "), rollouts, [row[key] for row in rows], COLOURS["tuned"])
         return line_chart(title, "rollouts", [line], levels=levels)
+
+    def of_rewards(figure: str, title: str) -> str:
+        lines = [
+            Line(name, rollouts, [row[f"{figure}_{name}"] for row in rows], colour)
+            for name, colour in zip(names, itertools.cycle(_REWARD_COLOURS))
+        ]
+        return line_chart(title, "rollouts", lines)
 
     def judged(key: str, title: str, real: float) -> str:
         points = [(0, start[key]), *((row["rollout"], row[key]) for row in curve)]
@@ -201,7 +222,9 @@ def _training_charts(report: Report) -> list[str]:
 
     real = report.metrics["real"]
     return [
-        trained("reward", "Reward in training"),
+        *(trained(f"reward_{name}", f"Reward in training: {name}") for name in names),
+        of_rewards("spread", "Spread of each reward within a group"),
+        of_rewards("correlation", "Correlation of each reward with the advantage"),
         trained("kl", "KL to the base, nats a transition", {"target": target} if target else None),
         trained("clipped", "Share of clipped ratios"),
         judged("judge_log_probability", "Judge's log-probability", real["judge_log_probability"]),

@@ -8,6 +8,6 @@ def grpo_finetuning(
     settings: str, base: dsl.Input[dsl.Model], reward: dsl.Input[dsl.Model], tuned: dsl.Output[dsl.Model]
 ):
     """Fine-tune the flow map against the reward."""
-    from flowmap.step import execute
+    from flowmap.steps.frame import execute
 
     execute("grpo_finetuning", settings, {"base": base, "reward": reward}, tuned)

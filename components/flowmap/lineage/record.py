@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import socket
+import sys
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,13 +18,26 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from flowmap.artifacts.manifest import sha256_of
+from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.store import ObjectStore
+from flowmap.settings import environment
 
-RUN_VARIABLE, GPUS_VARIABLE = "FLOWMAP_RUN_ID", "FLOWMAP_GPUS"
 _SUMMARY = "summary.json"
 _PARALLEL = 8
-_LIBRARIES = ("flowmap", "torch", "deepspeed", "numpy", "kfp", "great-expectations")
+_LIBRARIES = (
+    "flowmap",
+    "torch",
+    "deepspeed",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "matplotlib",
+    "scikit-learn",
+    "kfp",
+    "great-expectations",
+)
 
 
 class StepRecord(BaseModel):
@@ -34,6 +48,9 @@ class StepRecord(BaseModel):
         work_s: those of them in the step's own function; 0 where its result was reused, None in records
             from before this was measured.
         gpus: how many GPUs it held while it ran, as its profile says; 0 without a profile.
+        instruction_set: of the processor, that torch computed with; None where a result was reused, where nothing was
+            computed with torch in the step's own process, and in records from before this was kept.
+        threads: how many torch computed with there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +66,8 @@ class StepRecord(BaseModel):
     wall_s: float
     work_s: float | None = None
     gpus: int = 0
+    instruction_set: str | None = None
+    threads: int | None = None
     finished_at: str
     host: str
     python: str
@@ -70,7 +89,7 @@ def record_step(
 ) -> StepRecord:
     """Write the record under its digest, and under the run's id for those who look for a run."""
     record = StepRecord(
-        run_id=os.environ.get(RUN_VARIABLE, "none"),
+        run_id=os.environ.get(environment.RUN_ID, "none"),
         step=step,
         step_digest=step_digest,
         code_version=code_version,
@@ -80,7 +99,8 @@ def record_step(
         reused=reused,
         wall_s=round(wall_s, 2),
         work_s=round(work_s, 2),
-        gpus=int(os.environ.get(GPUS_VARIABLE, "0")),
+        gpus=int(os.environ.get(environment.GPUS, "0")),
+        **_computed_with(),
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         host=socket.gethostname(),
         python=platform.python_version(),
@@ -143,6 +163,14 @@ def _newest_first(store: ObjectStore, step: str) -> list[StepRecord]:
     with ThreadPoolExecutor(_PARALLEL) as pool:
         records = [StepRecord.model_validate_json(data) for data in pool.map(store.get, names)]
     return sorted(records, key=lambda record: record.finished_at, reverse=True)
+
+
+def _computed_with() -> dict[str, Any]:
+    """What decides the last digit of a result besides its inputs, where torch has been at work in this process."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    return {"instruction_set": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
 
 
 def _library_versions() -> Iterator[tuple[str, str]]:

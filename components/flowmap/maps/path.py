@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PathSample:
+    """A point on a path: the state x_t and the velocity of the straight line it lies on, both (batch, *data)."""
+
+    x_t: Tensor
+    velocity: Tensor
 
 
 class AffinePath(Protocol):
@@ -15,6 +24,9 @@ class AffinePath(Protocol):
 
     def b(self, t: Tensor) -> Tensor:
         """How much noise has come in by time t."""
+
+    def sample(self, x_0: Tensor, noise: Tensor, t: Tensor) -> PathSample:
+        """x_t for data x_0 and standard normal noise, both (batch, *data)."""
 
 
 class RectifiedFlow:
@@ -28,6 +40,10 @@ class RectifiedFlow:
 
     def b(self, t: Tensor) -> Tensor:
         return t
+
+    def sample(self, x_0: Tensor, noise: Tensor, t: Tensor) -> PathSample:
+        x_t = over_data(self.a(t), x_0) * x_0 + over_data(self.b(t), x_0) * noise
+        return PathSample(x_t, noise - x_0)
 
 
 def over_data(t: Tensor, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowmap.maps.condition import Condition
 from flowmap.maps.flow_map import FlowMap
 
 
@@ -24,12 +25,12 @@ def grid_for(num_evaluations: int, trained: Sequence[float] | None) -> tuple[flo
 
 
 @torch.no_grad()
-def compose(flow_map: FlowMap, noise: Tensor, prompt: Tensor, grid: Sequence[float]) -> Tensor:
+def compose(flow_map: FlowMap, noise: Tensor, condition: Condition, grid: Sequence[float]) -> Tensor:
     """Apply the map along a falling grid, one map evaluation for each interval.
 
     Args:
         noise: the states at t = 1, shape (batch, *data).
-        prompt: shape (batch,).
+        condition: leaves (batch, ...).
         grid: times that fall from 1 to 0.
 
     Returns:
@@ -37,14 +38,14 @@ def compose(flow_map: FlowMap, noise: Tensor, prompt: Tensor, grid: Sequence[flo
     """
     x = noise
     for t, r in itertools.pairwise(grid):
-        x = flow_map.transport(x, noise.new_full((len(x),), t), noise.new_full((len(x),), r), prompt)
+        x = flow_map.transport(x, noise.new_full((len(x),), t), noise.new_full((len(x),), r), condition)
     return x
 
 
 @torch.no_grad()
-def euler(flow_map: FlowMap, noise: Tensor, prompt: Tensor, num_evaluations: int) -> Tensor:
+def euler(flow_map: FlowMap, noise: Tensor, condition: Condition, num_evaluations: int) -> Tensor:
     """Euler steps of dx = v dt from t = 1 to 0 on an even grid: how the many-step baseline samples."""
     x = noise
     for t, r in itertools.pairwise(even_grid(num_evaluations)):
-        x = x - (t - r) * flow_map.velocity(x, noise.new_full((len(x),), t), prompt)
+        x = x - (t - r) * flow_map.velocity(x, noise.new_full((len(x),), t), condition)
     return x

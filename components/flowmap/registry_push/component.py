@@ -11,10 +11,10 @@ def registry_push(
     published: dsl.Output[dsl.Artifact],
 ):
     """Publish the candidate and move the alias."""
-    from flowmap.step import execute
+    from flowmap.steps.frame import execute
 
     inputs = {"tuned": tuned, "evaluated": evaluated}
-    execute("registry_push", settings, inputs, published, function="promote", reuse=False)
+    execute("registry_push", settings, inputs, published, function="promote")
 
 
 @dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
@@ -25,7 +25,7 @@ def record_rejection(
     rejected: dsl.Output[dsl.Artifact],
 ):
     """Record that the candidate was rejected, and why."""
-    from flowmap.step import execute
+    from flowmap.steps.frame import execute
 
     inputs = {"tuned": tuned, "evaluated": evaluated}
-    execute("registry_push", settings, inputs, rejected, function="reject", reuse=False)
+    execute("registry_push", settings, inputs, rejected, function="reject")

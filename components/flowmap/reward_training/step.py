@@ -1,23 +1,27 @@
-"""Reward training: Bradley-Terry on pairs of better and worse, and of right and wrong prompt.
+"""Reward training: Bradley-Terry on pairs of better and worse, and of right and wrong prompt; a classifier on demand.
 
-The pairs are the user's own where there are any, else real images of the reward split against corrupted ones. A fifth
-of them is held out for the pair accuracy, and a fifth of the split for the mean score of real data, where the reward
-saturates: on its own training data the score is too high. The split travels with the model, as the reference of the
-groupwise reward.
+The pairs are the user's own where there are any, else real data of the reward split against corrupted ones. A fifth of
+them is held out for the pair accuracy, and a fifth of the split for the mean score of real data, where rewards
+saturate: on its own training data a score is too high. The split travels with the model, as the
+reference of groupwise rewards.
 """
 
 from __future__ import annotations
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from flowmap.data.dataset import read_facts, read_preferences, read_split
+from flowmap.data.dataset import Preferences, Split, read_facts, read_preferences, read_split
+from flowmap.modality import corruption
+from flowmap.modality.protocols import Corruption
 from flowmap.progress import Progress, say
-from flowmap.reward_training.pairs import Pairs, corrupt, other_prompt
-from flowmap.rewards.preference import REFERENCE, PreferenceFacts, PreferenceNetwork, write_preference
-from flowmap.step import Context
+from flowmap.reward_training.classifier import train_classifier
+from flowmap.reward_training.pairs import Pairs, other_prompt
+from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, write_preference
+from flowmap.rewards.trained import TrainedFacts, write_reference
+from flowmap.settings import RewardTraining
+from flowmap.steps.context import Context
 
 _WEIGHT_DECAY = 0.1
 _SIZE_PENALTY = 1e-3
@@ -25,13 +29,11 @@ _HELD_OUT = 5
 _REPEATS = 10
 
 
-def run(context: Context) -> None:
-    section, facts = context.config.reward_training, read_facts(context.inputs["data"])
+def run(context: Context[RewardTraining]) -> None:
+    section, facts = context.section, read_facts(context.inputs["data"])
     real, num_prompts = read_split(context.inputs["data"], "reward"), len(facts.prompts)
     given = read_preferences(context.inputs["data"])
-    pairs = Pairs(real.images, None, real.prompts)
-    if given is not None:
-        pairs = Pairs(given.chosen, given.rejected, given.prompts)
+    pairs = pairs_of(given, real, corruption(facts.modality))
     held_out, train = pairs.split(max(1, len(pairs) // _HELD_OUT))
     generator = torch.Generator().manual_seed(section.seed)
     network = PreferenceNetwork(facts.shape, num_prompts)
@@ -48,18 +50,24 @@ def run(context: Context) -> None:
     accuracy, num_pairs = pair_accuracy(network, held_out, num_prompts, generator)
     num_unseen = max(1, len(real) // _HELD_OUT)
     with torch.no_grad():
-        real_score = float(network(real.images[:num_unseen], real.prompts[:num_unseen]).mean())
-    told = PreferenceFacts(
-        shape=facts.shape,
-        num_prompts=num_prompts,
-        real_score=real_score,
-        pair_accuracy=accuracy,
-        num_pairs=num_pairs,
+        real_score = float(network(real.data[:num_unseen], real.prompts[:num_unseen]).mean())
+    write_preference(
+        context.out,
+        network,
+        PreferenceFacts(real_score=real_score, pair_accuracy=accuracy, num_pairs=num_pairs),
     )
-    write_preference(context.out, network, told)
-    save_file({"images": real.images, "prompts": real.prompts}, context.out / REFERENCE)
+    write_reference(context.out, TrainedFacts(shape=facts.shape, prompts=facts.prompts), real.data, real.prompts)
     shares = ", ".join(f"{kind} {share:.3f}" for kind, share in accuracy.items())
     say(f"reward_training: held-out pairs in the right order: {shares}; real data score {real_score:.2f}")
+    if section.classifier_updates is not None:
+        train_classifier(context.out, section, section.classifier_updates, facts.shape, num_prompts, real, num_unseen)
+
+
+def pairs_of(given: Preferences | None, real: Split, corruption: Corruption) -> Pairs:
+    """The user's own pairs, or real data against what corruption makes of them."""
+    if given is None:
+        return Pairs(real.data, None, real.prompts, corruption)
+    return Pairs(given.chosen, given.rejected, given.prompts, corruption)
 
 
 def preference_loss(
@@ -91,11 +99,12 @@ def pair_accuracy(
 ) -> tuple[dict[str, float], int]:
     """The share of held-out pairs in the right order, by kind, and the number of pairs of each kind.
 
-    Pairs that are drawn, not given, are drawn ten times for each image.
+    Pairs that are drawn, not given, are drawn ten times for each datum.
     """
     repeats = _REPEATS if held_out.worse is None else 1
-    better, prompts = held_out.better.repeat(repeats, 1, 1, 1), held_out.prompts.repeat(repeats)
-    worse = corrupt(better, generator) if held_out.worse is None else held_out.worse
+    better = torch.cat([held_out.better] * repeats)
+    prompts = held_out.prompts.repeat(repeats)
+    worse = held_out.corruption.corrupt(better, generator) if held_out.worse is None else held_out.worse
     score = network(better, prompts)
     mistaken = network(better, other_prompt(prompts, num_prompts, generator))
     kind = "against_corrupted" if held_out.worse is None else "against_rejected"

@@ -1,7 +1,5 @@
-"""Rewards: one protocol, one file for each kind."""
+"""Rewards: one protocol, one file for each kind, and how a list of settings becomes a list of rewards."""
 
-from flowmap.rewards.mmd import MmdReward
-from flowmap.rewards.preference import PreferenceReward
-from flowmap.rewards.protocol import Reward
+from flowmap.rewards.protocol import Reward, Samples, Weighted
 
-__all__ = ["MmdReward", "PreferenceReward", "Reward"]
+__all__ = ["Reward", "Samples", "Weighted"]

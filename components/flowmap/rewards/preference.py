@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowmap.networks.stored import save_weights
+from flowmap.rewards.building import Materials
+from flowmap.rewards.protocol import Samples
+from flowmap.rewards.trained import read_trained_facts
+from flowmap.settings import PreferenceSettings
 
-FACTS, WEIGHTS, REFERENCE = "reward.json", "preference.safetensors", "reference.safetensors"
+_FACTS, _WEIGHTS = "preference.json", "preference.safetensors"
 
 
 class PreferenceFacts(BaseModel):
-    """What a preference model was trained on and how well it does.
+    """How well a preference model does.
 
     Attributes:
-        shape: of one sample; num_prompts: prompts are integers below it.
         real_score: mean score of real data that it was not trained on, where the reward saturates.
         pair_accuracy: share of held-out pairs of each kind that it puts in the right order.
         num_pairs: held-out pairs of each kind.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    shape: tuple[int, ...]
-    num_prompts: int
     real_score: float
     pair_accuracy: dict[str, float]
     num_pairs: int
@@ -61,27 +62,56 @@ class PreferenceReward:
     """R = log sigmoid(score - real_score), or the raw score.
 
     A learnt score is only right near its data: the saturating form stops paying where real data are.
+
+    Args:
+        model: scores x (batch, *data) for the index of each one's prompt (batch,).
+        prompts: what the indices mean.
+        real_score: the mean score of real data.
     """
 
-    def __init__(self, network: PreferenceNetwork, real_score: float, *, saturating: bool) -> None:
-        self.network, self.real_score, self.saturating = network, real_score, saturating
+    def __init__(
+        self,
+        model: PreferenceNetwork,
+        prompts: Sequence[str],
+        real_score: float,
+        *,
+        saturating: bool = True,
+        name: str = "preference",
+    ) -> None:
+        self.name = name
+        self.model, self.real_score, self.saturating = model, real_score, saturating
+        self._index = {prompt: index for index, prompt in enumerate(prompts)}
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, prompt: Tensor) -> Tensor:
+    def score(self, samples: Samples) -> Tensor:
+        x = samples.data
+        index = torch.tensor([self._index[prompt] for prompt in samples.prompts], device=x.device)
         num_groups, num_members = x.shape[:2]
-        score: Tensor = self.network(x.flatten(0, 1), prompt.repeat_interleave(num_members))
+        score: Tensor = self.model(x.flatten(0, 1), index.repeat_interleave(num_members))
         reward = F.logsigmoid(score - self.real_score) if self.saturating else score
         return reward.view(num_groups, num_members)
 
 
-def write_preference(directory: Path, network: PreferenceNetwork, facts: PreferenceFacts) -> None:
-    save_weights(network, directory / WEIGHTS)
-    (directory / FACTS).write_text(facts.model_dump_json(indent=1))
+def build(settings: PreferenceSettings, materials: Materials) -> PreferenceReward:
+    model, facts = read_preference(materials.trained)
+    return PreferenceReward(
+        model.to(materials.device),
+        read_trained_facts(materials.trained).prompts,
+        facts.real_score,
+        saturating=settings.saturating,
+        name=settings.label,
+    )
+
+
+def write_preference(directory: Path, model: PreferenceNetwork, facts: PreferenceFacts) -> None:
+    save_file(model.state_dict(), directory / _WEIGHTS)
+    (directory / _FACTS).write_text(facts.model_dump_json(indent=1))
 
 
 def read_preference(directory: Path) -> tuple[PreferenceNetwork, PreferenceFacts]:
     """The network, in evaluation mode and without gradients, and its facts."""
-    facts = PreferenceFacts.model_validate_json((directory / FACTS).read_bytes())
-    network = PreferenceNetwork(facts.shape, facts.num_prompts)
-    network.load_state_dict(load_file(directory / WEIGHTS))
-    return network.eval().requires_grad_(False), facts
+    trained = read_trained_facts(directory)
+    model = PreferenceNetwork(trained.shape, len(trained.prompts))
+    model.load_state_dict(load_file(directory / _WEIGHTS))
+    facts = PreferenceFacts.model_validate_json((directory / _FACTS).read_bytes())
+    return model.eval().requires_grad_(False), facts

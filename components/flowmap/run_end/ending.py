@@ -15,16 +15,14 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.cluster import ClusterError, connect
-from flowmap.config import RunConfig
-from flowmap.lineage.record import RUN_VARIABLE, StepRecord, run_records, summary_name
+from flowmap.kubernetes.api import ClusterError, connect
+from flowmap.kubernetes.leftovers import delete_left, train_jobs_of
+from flowmap.lineage.record import StepRecord, run_records, summary_name
 from flowmap.progress import say
-from flowmap.reaping import delete_left, train_jobs_of
 from flowmap.run_end.mlflow_run import track
-from flowmap.step import store_from_environment
-from flowmap.training.job import TRAINJOB_VARIABLE
+from flowmap.settings import RunConfig, environment
+from flowmap.steps.frame import store_from_environment
 
-WEBHOOK_VARIABLE = "FLOWMAP_WEBHOOK"
 _TIMEOUT_S = 20
 # As Kubeflow 2.17 tells the end: a run that was terminated is still RUNNING to its exit handler.
 _STATES = {"COMPLETE": "done", "SUCCEEDED": "done", "FAILED": "failed", "RUNNING": "cancelled"}
@@ -32,14 +30,18 @@ _STATES = {"COMPLETE": "done", "SUCCEEDED": "done", "FAILED": "failed", "RUNNING
 
 def end_run(settings: str, state: str) -> None:
     """Do all of it; what fails but the summary is said and does not fail the run."""
-    store, config, run_id = store_from_environment(), RunConfig.model_validate_json(settings), os.environ[RUN_VARIABLE]
-    if TRAINJOB_VARIABLE in os.environ:
+    store, config, run_id = (
+        store_from_environment(),
+        RunConfig.model_validate_json(settings),
+        os.environ[environment.RUN_ID],
+    )
+    if environment.TRAIN_JOB in os.environ:
         _end_train_jobs(run_id)
     summary = summary_of(store, config.name, run_id, _STATES.get(state, state.lower()))
     store.put(summary_name(run_id), json.dumps(summary, indent=1, sort_keys=True).encode())
     text = told(summary)
     say(text)
-    if url := os.environ.get(WEBHOOK_VARIABLE):
+    if url := os.environ.get(environment.WEBHOOK):
         notify(url, text)
     track(store, config, run_id, summary["outcome"])
 

@@ -14,12 +14,11 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.config import RunConfig
-from flowmap.evaluated import read_evaluated
 from flowmap.lineage.record import StepRecord, run_records
 from flowmap.progress import say
+from flowmap.registry.evaluation_result import read_evaluated
+from flowmap.settings import RunConfig, environment
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _BATCH = 900
 _LONGEST = 500
 _BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}  # it would wait for 16 minutes
@@ -27,14 +26,14 @@ _BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
 def track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> None:
     """Tell MLflow of a run that has ended, if anybody looks there; a failure is said and fails nothing."""
-    if not os.environ.get(URI_VARIABLE):
+    if not os.environ.get(environment.MLFLOW_URI):
         return
     for name, bound in _BOUNDS.items():
         os.environ.setdefault(name, bound)
     try:
         _track(store, config, run_id, outcome)
     except ImportError:
-        say(f"{URI_VARIABLE} is set, but mlflow is not installed: pip install 'flowmap[mlflow]'")
+        say(f"{environment.MLFLOW_URI} is set, but mlflow is not installed: pip install 'flowmap[mlflow]'")
     except Exception as error:  # whatever a tracking server does to it, the run itself is done
         told = " ".join(str(error).split())[:200]
         say(f"MLflow was not told of the run: {type(error).__name__}: {told}")

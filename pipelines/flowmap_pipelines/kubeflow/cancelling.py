@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowmap.cluster import ClusterError, connect
-from flowmap.reaping import delete_left, train_jobs_of
+from flowmap.kubernetes.api import ClusterError, connect
+from flowmap.kubernetes.leftovers import delete_left, train_jobs_of
 from flowmap_pipelines.kubeflow.client import Kubeflow
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from flowmap.errors import ConfigError, FlowmapError
-from flowmap.patience import PATIENCE_S, patiently
-from flowmap_pipelines.kubeflow.answers import Run, Schedule, run_of, schedule_of
+from flowmap.retrying import PATIENCE_S, ask_until_there
+from flowmap.settings import environment
+from flowmap_pipelines.kubeflow.resources import Run, Schedule, run_of, schedule_of
 
-HOST_VARIABLE, TOKEN_VARIABLE = "FLOWMAP_KFP_HOST", "FLOWMAP_KFP_TOKEN"
 _POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 _EXPERIMENT = "flowmap"
 _MARK = "flowmap: "
@@ -42,10 +42,10 @@ class Kubeflow:
     """
 
     def __init__(self, host: str | None, namespace: str | None = None, token: str | None = None) -> None:
-        host = host or os.environ.get(HOST_VARIABLE)
+        host = host or os.environ.get(environment.KUBEFLOW_HOST)
         if not host:
             raise ConfigError(
-                f"where is Kubeflow Pipelines? Give --kubeflow URL or set {HOST_VARIABLE}, such as "
+                f"where is Kubeflow Pipelines? Give --kubeflow URL or set {environment.KUBEFLOW_HOST}, such as "
                 "http://localhost:8888 after `kubectl -n kubeflow port-forward service/ml-pipeline 8888`"
             )
         if not host.startswith(("http://", "https://")):
@@ -54,7 +54,11 @@ class Kubeflow:
 
         configuration = api.Configuration(host=host.rstrip("/"))
         configuration.retries = False
-        token = token or os.environ.get(TOKEN_VARIABLE) or (_POD_TOKEN.read_text() if _POD_TOKEN.exists() else None)
+        token = (
+            token
+            or os.environ.get(environment.KUBEFLOW_TOKEN)
+            or (_POD_TOKEN.read_text() if _POD_TOKEN.exists() else None)
+        )
         if token:
             configuration.api_key["authorization"] = token.strip()
             configuration.api_key_prefix["authorization"] = "Bearer"
@@ -211,7 +215,7 @@ class Kubeflow:
     def _ask(self, ask: Any, *args: Any, patience_s: float = PATIENCE_S, **kwargs: Any) -> Any:
         who = f"Kubeflow Pipelines at {self.host}"
         try:
-            return patiently(
+            return ask_until_there(
                 lambda: ask(*args, _request_timeout=_TIMEOUT_S, **kwargs), _away, who, KubeflowError, patience_s
             )
         except self._api.ApiException as error:
@@ -223,7 +227,7 @@ def _is(key: str, value: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
 
 
-def _away(error: Exception) -> str | None:
+def _away(error: BaseException) -> str | None:
     """What an error says about a server that will be back."""
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
@@ -243,7 +247,8 @@ def _refusal(error: Any) -> str:
         said = body
     said = " ".join(str(said).split())[:500]
     if error.status in (401, 403):
-        return f"refuses this account ({error.status}): put a valid token into {TOKEN_VARIABLE}; it says: {said}"
+        variable = environment.KUBEFLOW_TOKEN
+        return f"refuses this account ({error.status}): put a valid token into {variable}; it says: {said}"
     if error.status == 404:
         return f"has nothing of that name (404): {said}"
     return f"answers {error.status}: {said}"

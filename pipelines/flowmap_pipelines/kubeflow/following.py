@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flowmap.progress import say
-from flowmap_pipelines.kubeflow.answers import Run, Task
+from flowmap.steps.dag import PROMOTE, REJECT, step_of
 from flowmap_pipelines.kubeflow.client import Kubeflow
+from flowmap_pipelines.kubeflow.resources import Run, Task
 from flowmap_pipelines.profile import STEPS
 
-PROMOTED, REJECTED = "registry_push", "record_rejection"
+PROMOTED, REJECTED = (step_of("registry_push", verdict).task for verdict in (PROMOTE, REJECT))
 _POLL_S = 5.0
 _LAST_LINES = 15
 _OUTCOMES = {"promoted": 0, "passed": 0, "rejected": 3, "failed": 1, "cancelled": 1}

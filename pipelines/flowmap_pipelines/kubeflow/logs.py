@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.cluster import Cluster, ClusterError, connect
 from flowmap.errors import ConfigError
-from flowmap.training.node_logs import kept_log
-from flowmap_pipelines.kubeflow.answers import Run
+from flowmap.kubernetes.api import Cluster, ClusterError, connect
+from flowmap.launching.node_logs import kept_log
 from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.kubeflow.following import StepState, log_of, said, steps_of
+from flowmap_pipelines.kubeflow.resources import Run
 from flowmap_pipelines.kubeflow.status import pods_of, training_pods
 
 _POLL_S = 3.0

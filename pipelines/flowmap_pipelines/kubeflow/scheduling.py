@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from flowmap.config import RunConfig
 from flowmap.errors import ConfigError
-from flowmap_pipelines.images import Images
-from flowmap_pipelines.kubeflow.answers import Schedule
+from flowmap.settings import RunConfig
+from flowmap_pipelines.image_lock import Images
 from flowmap_pipelines.kubeflow.client import Kubeflow, KubeflowError
 from flowmap_pipelines.kubeflow.cron import six_fields
+from flowmap_pipelines.kubeflow.resources import Schedule
 from flowmap_pipelines.kubeflow.submitting import upload
 from flowmap_pipelines.profile import Profile
 

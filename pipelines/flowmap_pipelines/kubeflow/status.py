@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowmap.cluster import Cluster, ClusterError, connect
-from flowmap.pods import is_stuck, waits_for_room
-from flowmap.reaping import train_jobs_of
-from flowmap.training.pods import Pods
-from flowmap_pipelines.kubeflow.answers import Run
+from flowmap.kubernetes.api import Cluster, ClusterError, connect
+from flowmap.kubernetes.leftovers import train_jobs_of
+from flowmap.kubernetes.waiting import is_stuck, waits_for_room
+from flowmap.launching.train_job_pods import Pods
 from flowmap_pipelines.kubeflow.following import outcome_of, steps_of
+from flowmap_pipelines.kubeflow.resources import Run
 
 _STEP_LABEL, _RUN_LABEL = "flowmap/step", "pipeline/runid"
 _NO_CLUSTER = "whether pods can start is not known here: set KUBECONFIG and --namespace to look at the cluster too"

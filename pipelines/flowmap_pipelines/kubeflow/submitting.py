@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from flowmap.artifacts.manifest import canonical_json, sha256_of
-from flowmap.config import RunConfig
+from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.data.external import external_digests
 from flowmap.errors import ConfigError
+from flowmap.settings import RunConfig
 from flowmap_pipelines.compiling import compile_pipeline, package_digest
-from flowmap_pipelines.images import Images
-from flowmap_pipelines.kubeflow.answers import Run
+from flowmap_pipelines.image_lock import Images
 from flowmap_pipelines.kubeflow.client import Kubeflow
+from flowmap_pipelines.kubeflow.resources import Run
 from flowmap_pipelines.profile import Profile
 
 _ON_CHANGE = "change-"
@@ -74,7 +74,7 @@ def submit_on_change(
         DataError: there are no such data.
     """
     begins = f"{config.name} {_ON_CHANGE}"
-    told = {"settings": config.to_json(), "data": external_digests(config)}
+    told = {"settings": config.to_json(), "data": external_digests(config.data_prep)}
     name = f"{begins}{sha256_of(canonical_json(told))[:16]}"
     version = upload(kubeflow, config, profile, images)
     last = next((run for run in kubeflow.runs() if run.name.startswith(begins)), None)

@@ -1,0 +1,36 @@
+"""What data_prep says of the data, for those who read no data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+FACTS = "data.json"
+
+
+class DataFacts(BaseModel):
+    """What later steps need to know without reading pixels.
+
+    Attributes:
+        modality: what kind of data they are.
+        prompts: the prompts; a datum's label is an index into them.
+        shape: of every datum.
+        num_read: data in the source.
+        num_duplicates: those that were dropped because the same had been read before.
+        splits: number of data of each split.
+        counts: number of data of each prompt in each split.
+        expectations: what was checked, as rows of name, column and figures.
+        num_preferences: pairs in the user's own preference table that may be used; None without one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    modality: str
+    prompts: tuple[str, ...]
+    shape: tuple[int, ...]
+    num_read: int
+    num_duplicates: int
+    splits: dict[str, int]
+    counts: dict[str, dict[str, int]]
+    expectations: tuple[dict[str, Any], ...]
+    num_preferences: int | None = None

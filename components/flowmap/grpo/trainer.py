@@ -1,0 +1,257 @@
+"""Flow-Map GRPO: fine-tune a flow map against rewards, rollout by rollout.
+
+    grpo = Grpo(model, [Weighted(reward)], prompts, GrpoSettings(grid=(1.0, 0.5, 0.0)))
+    for index in range(60):
+        figures = grpo.rollout(index)                 # draw, score, update
+
+A process owns whole groups. Prompts and noise of a group come from (seed, rollout, group), so what is sampled depends
+neither on how many processes there are nor on whether the run was interrupted: no generator has a state to keep.
+
+Left out: a window of trained transitions, and the paper's second-order anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowmap.asfmc import EndpointAnchor, ExactLocalAnchor, Kernel, LocalAnchor, Rollout, Transition, roll_out
+from flowmap.errors import InvariantError
+from flowmap.grpo.advantages import Advantages, advantages, check, mix
+from flowmap.grpo.kl_controller import KlController
+from flowmap.grpo.objective import transition_loss
+from flowmap.grpo.scoring import Scores, score_figures
+from flowmap.maps import Condition
+from flowmap.maps.condition import repeat, rows
+from flowmap.models.model import Model
+from flowmap.rewards.protocol import Prompt, Reward, Samples, Weighted
+from flowmap.seeding import derived_seed
+from flowmap.settings import GrpoSettings
+from flowmap.training.ema import Ema
+from flowmap.training.engine import Engine, TorchEngine
+
+Figures = dict[str, float]
+_MAX_DRIFT = 1e-5
+_WEIGHT_DECAY = 1e-4
+
+
+class Grpo:
+    """Policy, reference, rewards and KL controller of one process.
+
+    Args:
+        model: the policy; its network is trained in place.
+        rewards: each with its weight; a bare reward has weight 1.
+        prompts: what groups are drawn of, as text, or with facts that rewards read.
+        settings: sizes and rates.
+        engine: what trains; plain PyTorch in one process unless a worker brings another.
+
+    Raises:
+        ConfigError: the model does not know a prompt.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rewards: Sequence[Reward | Weighted],
+        prompts: Sequence[str | Prompt],
+        settings: GrpoSettings | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.model, self.settings, self.engine = model, settings or GrpoSettings(), engine or TorchEngine()
+        self.rewards = [each if isinstance(each, Weighted) else Weighted(each) for each in rewards]
+        self.prompts = [Prompt(each) if isinstance(each, str) else each for each in prompts]
+        section, engine = self.settings, self.engine
+        num_local = section.groups // engine.num_processes
+        self.groups = range(engine.rank * num_local, (engine.rank + 1) * num_local)
+        self.num_transitions = len(section.grid) - 2
+        network = model.network.to(engine.device).train()
+        with ExitStack() as kept:
+            self.reference = kept.enter_context(model.reference())
+            self._reference = kept.pop_all()  # for as long as this is in use
+        num_samples = num_local * section.group_size
+        self._parts = _parts(num_samples, section.micro_batch or num_samples)
+        engine.prepare(
+            network,
+            torch.optim.AdamW(model.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY),
+            batch=self._parts[0].stop,
+            accumulation=self.num_transitions * len(self._parts),
+        )
+        self.policy = model.make_map(engine.module)
+        self.kernel = kernel_of(section)
+        self.ema = Ema(network, section.ema)
+        self.controller = KlController(section.kl_weight, section.kl_target)
+        model.condition([prompt.text for prompt in self.prompts])
+
+    def rollout(self, index: int) -> Figures:
+        """Draw samples once, score them, take the updates.
+
+        Returns:
+            Of each reward its mean, spread within groups and correlation with the advantage; of the last update its
+            loss, KL in nats a transition, share of clipped ratios; the KL's weight; the shares of groups whose rewards
+            are all equal and of samples without a verdict.
+
+        Raises:
+            InvariantError: a law of the method is broken; the message says which and what to do.
+            RewardError: more samples than `max_unscored` allows are without a verdict.
+        """
+        groups = self._prompts(index)
+        members = repeat(self.model.condition([prompt.text for prompt in groups]), self.settings.group_size)
+        drawn = self._draw(index, members)
+        scores = self._score(drawn.x_0, groups)
+        found = advantages(mix(scores.values, [each.weight for each in self.rewards]))
+        told = score_figures(index, scores, found, self.settings.max_unscored, self.engine)
+        share = self._shares(found)
+        figures: Figures = {}
+        for update in range(self.settings.updates_per_rollout):
+            figures = self._update(index, update, drawn, members, found, share)
+            self.ema.update(self.model.network)
+        self.controller.update(figures["kl"])
+        return {
+            **told,
+            **figures,
+            "kl_weight": self.controller.weight,
+            "zero_std_fraction": self._mean(1 - found.alive.float().mean()),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What `load` restores beside the engine's own: tensors and plain values."""
+        return {"ema": self.ema.state(), "kl_weight": self.controller.weight}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.ema.load(state["ema"])
+        self.controller.weight = state["kl_weight"]
+
+    def _prompts(self, index: int) -> list[Prompt]:
+        """The prompt of each of this process's groups."""
+        generator = torch.Generator().manual_seed(derived_seed(self.settings.seed, "prompts", index))
+        drawn = torch.randint(len(self.prompts), (self.settings.groups,), generator=generator).tolist()
+        return [self.prompts[chosen] for chosen in drawn[self.groups.start : self.groups.stop]]
+
+    def _draw(self, index: int, members: Condition) -> Rollout:
+        noise = torch.cat([self._noise(index, group) for group in self.groups], 1).to(self.engine.device)
+        flow_map, grid = self.model.flow_map, self.settings.grid
+        parts = [roll_out(flow_map, self.kernel, rows(members, part), grid, noise[:, part]) for part in self._parts]
+        return parts[0] if len(parts) == 1 else Rollout.joined(parts)
+
+    def _noise(self, index: int, group: int) -> Tensor:
+        """Noise of one group, shape (K + 1, members, *state): one start for all, each its own in the transitions.
+
+        With a common start the members differ only by what the policy decided, so the advantage is a cleaner signal.
+        """
+        state_shape = self.model.codec.state_shape
+        generator = torch.Generator().manual_seed(derived_seed(self.settings.seed, "noise", index, group))
+        start = torch.randn(1, 1, *state_shape, generator=generator)
+        shape = (self.num_transitions, self.settings.group_size, *state_shape)
+        return torch.cat([start.expand(1, *shape[1:]), torch.randn(shape, generator=generator)])
+
+    @torch.no_grad()
+    def _score(self, x_0: Tensor, groups: Sequence[Prompt]) -> Scores:
+        decoded = [self.model.codec.decode(x_0[part]) for part in self._parts]
+        data = (decoded[0] if len(decoded) == 1 else torch.cat(decoded)).unflatten(
+            0, (len(self.groups), self.settings.group_size)
+        )
+        samples = Samples(data, [prompt.text for prompt in groups], [prompt.facts for prompt in groups])
+        values = []
+        for each in self.rewards:
+            value = each.reward.score(samples)
+            check(value, f"reward {each.reward.name}")
+            values.append(value)
+        return Scores([each.reward.name for each in self.rewards], values)
+
+    def _update(
+        self, index: int, update: int, drawn: Rollout, members: Condition, found: Advantages, share: Tensor
+    ) -> Figures:
+        """One optimizer step: backward passes for each transition, and the invariants on the way."""
+        transitions = []
+        for transition in drawn.transitions:
+            told = [self._backward(index, update, transition, part, members, found, share) for part in self._parts]
+            transitions.append(_over_parts(told, self._parts))
+        return {name: self._mean(torch.stack([row[name] for row in transitions]).mean()) for name in transitions[0]}
+
+    def _backward(
+        self,
+        index: int,
+        update: int,
+        transition: Transition,
+        part: slice,
+        members: Condition,
+        found: Advantages,
+        share: Tensor,
+    ) -> dict[str, Tensor]:
+        here = transition.rows(part)
+        at = (here.x_t, here.t, here.r, rows(members, part))
+        with torch.no_grad():
+            reference = self.kernel.step(self.reference, *at)
+        loss, metrics = transition_loss(
+            self.kernel.step(self.policy, *at),
+            reference,
+            here,
+            found.values.flatten()[part],
+            share[part],
+            clip=self.settings.clip,
+            kl_weight=self.controller.weight,
+        )
+        _check_laws(index, update, here, loss, metrics)
+        self.engine.backward(loss * len(self._parts))  # the engine takes the mean over backward passes
+        self.engine.step()
+        return {**metrics, "loss": loss.detach()}
+
+    def _shares(self, found: Advantages) -> Tensor:
+        """Each sample's weight: the mean over what counts on all processes, times their number.
+
+        The engine averages gradients over processes, hence the factor.
+        """
+        counted = found.counted.float()
+        num_counted = self.engine.sum(counted.sum())
+        return (counted * (self.engine.num_processes / num_counted.clamp(min=1))).flatten()
+
+    def _mean(self, value: Tensor) -> float:
+        """The mean over processes of a figure that each has."""
+        return float(self.engine.sum(value) / self.engine.num_processes)
+
+
+def kernel_of(settings: GrpoSettings) -> Kernel:
+    """The kernel that the settings name."""
+    if settings.kernel == "endpoint":
+        return EndpointAnchor()
+    return LocalAnchor() if settings.kernel == "local" else ExactLocalAnchor(settings.anchor_distance)
+
+
+def _parts(num: int, most: int) -> list[slice]:
+    """Slices that cover so many samples, none longer than `most`."""
+    return [slice(start, min(start + most, num)) for start in range(0, num, most)]
+
+
+def _over_parts(told: Sequence[dict[str, Tensor]], parts: Sequence[slice]) -> dict[str, Tensor]:
+    """Metrics of a whole transition from those of its parts."""
+    num = parts[-1].stop
+    weights = [(part.stop - part.start) / num for part in parts]
+
+    def mean(name: str) -> Tensor:
+        return torch.stack([row[name] * weight for row, weight in zip(told, weights, strict=True)]).sum()
+
+    return {
+        "kl": mean("kl"),
+        "clipped": mean("clipped"),
+        "drift": torch.stack([row["drift"] for row in told]).max(),
+        "loss": torch.stack([row["loss"] for row in told]).sum(),
+    }
+
+
+def _check_laws(index: int, update: int, transition: Transition, loss: Tensor, metrics: dict[str, Tensor]) -> None:
+    """Laws that hold while rollout and training agree; breaking one stops the run."""
+    where = f"rollout {index + 1}, update {update + 1}, t = {float(transition.t[0]):.3f}"
+    if not bool(loss.isfinite()):
+        raise InvariantError(
+            f"{where}: the loss is {float(loss.detach())}; the KL is {float(metrics['kl']):.3g} nats. Lower "
+            "grpo_finetuning.learning_rate, or hold the KL with grpo_finetuning.kl_target"
+        )
+    if update == 0 and float(metrics["drift"]) > _MAX_DRIFT:
+        raise InvariantError(
+            f"{where}: before the first update the ratio is off 1 by {float(metrics['drift']):.2g}. Rollout and "
+            "training compute different policies: look for dropout, mixed precision, or another kernel or grid"
+        )

@@ -1,0 +1,1 @@
+"""Starting training processes: on this machine with torchrun, or on other nodes with Kubeflow Trainer."""

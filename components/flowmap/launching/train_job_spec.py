@@ -1,0 +1,86 @@
+"""What a TrainJob of Kubeflow Trainer is asked to be, as the plain dictionary that its API takes.
+
+    body = train_job(job, TrainJobSettings(nodes=2, image="repository@sha256:...", ...), owners=[])
+
+The runtime, a TrainingRuntime of the chart, says all that is the same for every job; this fills in image, command, size
+and the job itself. By its label JOB_LABEL a TrainJob of the same name is known to be of the same job or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from flowmap.errors import ConfigError
+from flowmap.launching.job import Job
+from flowmap.progress import LINE_FIELDS
+from flowmap.settings import environment
+
+GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+PART_OF = {"app.kubernetes.io/part-of": "flowmap"}
+RUN_LABEL, JOB_LABEL, SEEN = "flowmap/run", "flowmap/job", "flowmap/seen"
+
+
+class TrainJobSettings(BaseModel):
+    """What the profile says about a step's TrainJob; requests, limits and whole CPUs are a node's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    nodes: int
+    runtime: str
+    image: str
+    requests: dict[str, str]
+    limits: dict[str, str]
+    cpus: int
+    deadline_s: float
+    labels: dict[str, str] = {}
+
+    def check(self, num_processes: int) -> None:
+        """Raise ConfigError when the nodes can't share that many processes evenly."""
+        if num_processes % self.nodes:
+            raise ConfigError(
+                f"the profile's trainjob.nodes is {self.nodes}, which does not divide grpo_finetuning.processes, "
+                f"{num_processes}: give each node as many processes as it has GPUs"
+            )
+
+
+def train_job_name(job: Job) -> str:
+    """The same for the same work, so that a launcher finds what one before it made."""
+    return f"flowmap-{_short(job.checkpoints)}"
+
+
+def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The TrainJob of a job."""
+    # What is the same whichever pod the launcher runs in: it decides whether a TrainJob is this job's.
+    plain = job.model_copy(update={"inputs": {}, "out": Path("out"), "scratch": Path("scratch")})
+    told, num_here = plain.model_dump_json(), job.num_processes // settings.nodes
+    threads = max(1, settings.cpus // num_here)
+    labels = {**settings.labels, **PART_OF, JOB_LABEL: _short(told)}
+    if run := os.environ.get(LINE_FIELDS["run"]):
+        labels[RUN_LABEL] = run
+    variables = {environment.JOB: told, environment.LOG_FORMAT: "json", "OMP_NUM_THREADS": str(threads)}
+    variables |= {name: os.environ[name] for name in LINE_FIELDS.values() if name in os.environ}
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "TrainJob",
+        "metadata": {"name": train_job_name(job), "labels": labels, "ownerReferences": list(owners)},
+        "spec": {
+            "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": settings.runtime},
+            "trainer": {
+                "image": settings.image,
+                "command": ["python", "-m", "flowmap.launching.node"],
+                "numNodes": settings.nodes,
+                "numProcPerNode": num_here,
+                "resourcesPerNode": {"requests": settings.requests, "limits": settings.limits},
+                "env": [{"name": name, "value": value} for name, value in variables.items()],
+            },
+        },
+    }
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:20]

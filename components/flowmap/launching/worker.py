@@ -1,0 +1,51 @@
+"""One training process: `torchrun ... -m flowmap.launching.worker JOB`, with the job's file.
+
+It runs `train(work)` of the job's module, which knows nothing of pipelines, nor of what started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Literal
+
+from flowmap.errors import FlowmapError, full_disk_told
+from flowmap.launching.job import Failure, Job
+from flowmap.launching.processes import die_with_run
+
+# What PyTorch says where a process it talks to is gone.
+_LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
+
+
+def main() -> None:
+    """Do the job named on the command line; why it failed goes to a file in its scratch."""
+    die_with_run()
+    job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
+    try:
+        with full_disk_told():
+            importlib.import_module(job.worker).train(job.work())
+    except FlowmapError as error:
+        _leave(job, str(error), "own")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        told = str(error).lower()
+        _leave(job, traceback.format_exc(), "lost_peer" if any(sign in told for sign in _LOST_PEER) else "own")
+        raise
+
+
+def _leave(job: Job, text: str, cause: Literal["own", "lost_peer"]) -> None:
+    rank = int(os.environ.get("RANK", "0"))
+    failure = Failure(rank=rank, at=time.time(), cause=cause, text=text)
+    with contextlib.suppress(OSError):
+        (job.scratch / f"failure-{rank}.json").write_text(failure.model_dump_json())
+
+
+if __name__ == "__main__":
+    main()

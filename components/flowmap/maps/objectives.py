@@ -1,0 +1,91 @@
+"""The objectives of base training. Each returns (loss, metrics).
+
+    loss, metrics = mean_flow_loss(network, x, condition, generator=generator)
+    loss, metrics = flow_matching_loss(TwoTimeMap(network).velocity, x, condition, generator=generator)
+
+Data x are (batch, *data), times (batch,), and a condition's leaves (batch, ...).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from flowmap.maps.condition import Condition
+from flowmap.maps.flow_map import OneTimeNetwork, TwoTimeNetwork
+from flowmap.maps.path import RectifiedFlow, over_data
+
+_SMOOTHING = 1e-2
+_PATH = RectifiedFlow()
+
+
+def draw_times(num: int, equal_times: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """t >= r, each logit-normal(-.4, 1), shape (num,); r = t for a fraction `equal_times` of them."""
+    pair = torch.sigmoid(torch.randn(2, num, generator=generator) - 0.4)
+    t, r = pair.max(0).values, pair.min(0).values
+    return t, torch.where(torch.rand(num, generator=generator) < equal_times, t, r)
+
+
+def mean_flow_target(
+    network: TwoTimeNetwork, z: Tensor, velocity: Tensor, t: Tensor, r: Tensor, condition: Condition
+) -> Tensor:
+    """v - (t - r) du/dt along the path, without gradient, shape (batch, *data).
+
+    du/dt is the Jacobian-vector product of u(z, r, t) with the tangents (v, 0, 1).
+
+    Source: MeanFlow (arXiv 2505.13447), equations 8 to 11.
+    """
+    with torch.no_grad():
+        slope: Tensor = jvp(
+            lambda z, t, r: network(z, t, r, condition),
+            (z, t, r),
+            (velocity, torch.ones_like(t), torch.zeros_like(r)),
+        )[1]
+    return velocity - over_data(t - r, z) * slope
+
+
+def mean_flow_loss(
+    network: TwoTimeNetwork,
+    x: Tensor,
+    condition: Condition,
+    *,
+    generator: torch.Generator,
+    equal_times: float = 0.5,
+    engine: TwoTimeNetwork | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Adaptively weighted squared error of u against the MeanFlow target.
+
+    Args:
+        network: gives u, and its derivative along the path.
+        equal_times: the fraction of pairs with r = t, where the target is the velocity alone.
+        generator: of times and noise, on the CPU.
+        engine: what is differentiated, where that is not the plain network but an engine around it.
+    """
+    t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator))
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
+    on_path = _PATH.sample(x, noise, t)
+    target = mean_flow_target(network, on_path.x_t, on_path.velocity, t, r, condition)
+    return _weighted((engine or network)(on_path.x_t, t, r, condition) - target)
+
+
+def flow_matching_loss(
+    velocity: OneTimeNetwork, x: Tensor, condition: Condition, *, generator: torch.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Adaptively weighted squared error of v(x_t, t) against eps - x_0: the many-step baseline.
+
+    The weighting is MeanFlow's: with plain mean squared error the prompt is learnt far more slowly.
+
+    Source: flow matching (arXiv 2210.02747).
+    """
+    t = draw_times(len(x), 1.0, generator)[0].to(x.device)
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
+    on_path = _PATH.sample(x, noise, t)
+    return _weighted(velocity(on_path.x_t, t, condition) - on_path.velocity)
+
+
+def _weighted(difference: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """||d||^2 / stop_grad(||d||^2 + c), averaged over the batch. Source: MeanFlow, equation 22 with p = 1."""
+    error = difference.flatten(1).square().sum(1)
+    loss = (error / (error.detach() + _SMOOTHING)).mean()
+    return loss, {"error": error.detach().mean() / difference[0].numel()}

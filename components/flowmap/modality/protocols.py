@@ -1,0 +1,105 @@
+"""What each facet of a modality offers. A facet is a module, so its functions are the methods here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from flowmap.settings import DataPrep
+
+
+@dataclass(frozen=True)
+class Read:
+    """Data as they were read: a name for each, the data (N, *shape) about [-1, 1], and a prompt each."""
+
+    ids: list[str]
+    data: NDArray[np.float32]
+    prompts: list[str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a user's data before any of it is read in earnest.
+
+    Attributes:
+        prompts: how many data each has.
+        shape: that one datum would have.
+        told: what they are, in a few words.
+        lines: settings of data_prep to write down, as YAML with comments.
+    """
+
+    prompts: Mapping[str, int]
+    shape: tuple[int, ...]
+    told: str
+    lines: tuple[str, ...]
+
+
+class Looking(Protocol):
+    """A first look, for `flowmap init`."""
+
+    def look(self, source: Path) -> Look:
+        """Look at a folder or file. Raises DataError when it is not readable as such data."""
+
+
+class Reading(Protocol):
+    """From the user's files to arrays."""
+
+    def read(self, section: DataPrep) -> Read:
+        """All that `section.source` names. Raises DataError naming every offender."""
+
+    def read_files(
+        self, section: DataPrep, folder: Path, names: Sequence[str], shape: Sequence[int]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Some files of a folder, each of that shape, by name. Raises DataError for those that are of another."""
+
+
+class Corruption(Protocol):
+    """From real data to worse ones."""
+
+    def corrupt(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Worse versions of x (batch, *shape), each at a strength of its own; the same shape."""
+
+
+class JudgeNetwork(Protocol):
+    """A classifier whose features distances are measured in."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Shape (batch, features)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits of the prompts, shape (batch, prompts)."""
+
+
+class Judging(Protocol):
+    """What a judge is made of."""
+
+    def make_judge(self, shape: Sequence[int], num_prompts: int) -> nn.Module:
+        """A fresh `JudgeNetwork` for data of that shape."""
+
+
+class Pictures(Protocol):
+    """How samples are shown to people: as PNG, whatever they are."""
+
+    def contact_sheet(self, x: Tensor, num_columns: int, scale: int = 1) -> bytes:
+        """Samples (N, *shape) in rows."""
+
+    def labelled_rows(self, rows: Mapping[str, Tensor]) -> bytes:
+        """One row of samples for each label, the same number in each."""
+
+    def sheet_scale(self, shape: Sequence[int], most_px: int, num_columns: int = 1) -> int:
+        """How large to draw samples of that shape so that a row of them is at most so wide."""
+
+
+class Sizes(Protocol):
+    """What the data's size asks of training, where the settings leave it open."""
+
+    def suggest(self, shape: Sequence[int], num_data: int) -> dict[str, Any]:
+        """`width`, `updates` and `batch_size`."""

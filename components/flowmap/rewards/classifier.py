@@ -1,0 +1,103 @@
+"""The log-probability that a classifier gives a sample's prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from flowmap.errors import ConfigError
+from flowmap.rewards.building import Materials
+from flowmap.rewards.protocol import Samples
+from flowmap.rewards.trained import read_trained_facts
+from flowmap.settings import ClassifierSettings
+
+_FACTS, _WEIGHTS = "classifier.json", "classifier.safetensors"
+
+
+class ClassifierFacts(BaseModel):
+    """How well a classifier does on real data that it was not trained on: accuracy, and mean log-probability."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    real_accuracy: float
+    real_log_probability: float
+
+
+class Classifier(nn.Module):
+    """Logits of the prompts for x (batch, *shape); of another architecture than the evaluation's judge."""
+
+    def __init__(self, shape: tuple[int, ...], num_prompts: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(0.1),
+            nn.Linear(math.prod(shape), 256),
+            nn.SiLU(),
+            nn.Dropout(0.3),
+            nn.Linear(256, 128),
+            nn.SiLU(),
+            nn.Dropout(0.3),
+            nn.Linear(128, num_prompts),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.body(x)
+        return logits
+
+
+class ClassifierReward:
+    """log p(prompt | x), or the smaller of it and what real data get: beyond that nothing is gained.
+
+    Args:
+        model: logits of x (batch, *data), (batch, prompts).
+        prompts: what the logits' indices mean.
+        ceiling: the largest reward there is.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        prompts: Sequence[str],
+        ceiling: float | None = None,
+        *,
+        name: str = "classifier",
+    ) -> None:
+        self.name, self.model, self.ceiling = name, model, ceiling
+        self._index = {prompt: index for index, prompt in enumerate(prompts)}
+
+    @torch.no_grad()
+    def score(self, samples: Samples) -> Tensor:
+        x = samples.data
+        index = torch.tensor([self._index[prompt] for prompt in samples.prompts], device=x.device)
+        log_probability = self.model(x.flatten(0, 1)).log_softmax(1).unflatten(0, x.shape[:2])
+        chosen: Tensor = log_probability.gather(2, index[:, None, None].expand(*x.shape[:2], 1))[..., 0]
+        return chosen if self.ceiling is None else chosen.clamp(max=self.ceiling)
+
+
+def build(settings: ClassifierSettings, materials: Materials) -> ClassifierReward:
+    """Raises ConfigError when reward_training made no classifier."""
+    if not (materials.trained / _WEIGHTS).is_file():
+        raise ConfigError("there is no classifier: set reward_training.classifier_updates")
+    model, facts = read_classifier(materials.trained)
+    ceiling = facts.real_log_probability if settings.saturating else None
+    prompts = read_trained_facts(materials.trained).prompts
+    return ClassifierReward(model.to(materials.device), prompts, ceiling, name=settings.label)
+
+
+def write_classifier(directory: Path, model: Classifier, facts: ClassifierFacts) -> None:
+    save_file(model.state_dict(), directory / _WEIGHTS)
+    (directory / _FACTS).write_text(facts.model_dump_json(indent=1))
+
+
+def read_classifier(directory: Path) -> tuple[Classifier, ClassifierFacts]:
+    """The network, in evaluation mode and without gradients, and its facts."""
+    trained = read_trained_facts(directory)
+    model = Classifier(trained.shape, len(trained.prompts))
+    model.load_state_dict(load_file(directory / _WEIGHTS))
+    facts = ClassifierFacts.model_validate_json((directory / _FACTS).read_bytes())
+    return model.eval().requires_grad_(False), facts

@@ -1,0 +1,126 @@
+"""A service as a reward: samples go out in batches, several requests at once, and scores come back.
+
+A request is a POST with the JSON `{"shape": [batch, *data], "samples": <base64 of float32, little-endian>, "prompts":
+[...], "facts": [...]}`, a prompt and its facts for each sample. The answer is `{"scores": [...]}`, one number each, or
+null for no verdict. `examples/reward_server.py` is a server to start from.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+import urllib3
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from torch import Tensor
+
+from flowmap.errors import RewardError
+from flowmap.rewards.building import Materials
+from flowmap.rewards.protocol import Samples
+from flowmap.settings import HttpSettings
+
+_LONGEST_PAUSE_S = 30.0
+
+
+class _AwayError(Exception):
+    """The service can't be reached just now, or says that it will be back."""
+
+
+class HttpReward:
+    """Asks a service, and asks again with growing pauses while it is away.
+
+    Args:
+        url: where to POST.
+        batch: samples in a request; concurrency: requests at once.
+        timeout_s: of one request; tries: of one request.
+        first_pause_s: before the second try; each further pause is twice as long, up to half a minute.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        batch: int = 64,
+        concurrency: int = 4,
+        timeout_s: float = 60.0,
+        tries: int = 5,
+        first_pause_s: float = 0.5,
+        name: str = "http",
+    ) -> None:
+        self.name, self.url, self.batch, self.concurrency = name, url, batch, concurrency
+        self._tries, self._first_pause_s = tries, first_pause_s
+        self._http = urllib3.PoolManager(maxsize=concurrency, timeout=timeout_s, retries=False)
+
+    def score(self, samples: Samples) -> Tensor:
+        """Raises RewardError when the service stays away or answers something else than scores."""
+        num_groups, num_members = samples.data.shape[:2]
+        flat = samples.data.flatten(0, 1).detach().float().cpu()
+        prompts = [prompt for prompt in samples.prompts for _ in range(num_members)]
+        facts = [fact for fact in samples.facts for _ in range(num_members)]
+
+        def ask(start: int) -> list[float]:
+            end = start + self.batch
+            return self._ask(flat[start:end], prompts[start:end], facts[start:end])
+
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            scores = [score for part in pool.map(ask, range(0, len(flat), self.batch)) for score in part]
+        return torch.tensor(scores, device=samples.data.device).view(num_groups, num_members)
+
+    def _ask(self, data: Tensor, prompts: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> list[float]:
+        body = json.dumps(
+            {
+                "shape": list(data.shape),
+                "samples": base64.b64encode(data.numpy().astype("<f4").tobytes()).decode(),
+                "prompts": list(prompts),
+                "facts": list(facts),
+            }
+        ).encode()
+        retrying = Retrying(
+            retry=retry_if_exception_type(_AwayError),
+            stop=stop_after_attempt(self._tries),
+            wait=wait_exponential_jitter(self._first_pause_s, _LONGEST_PAUSE_S, jitter=self._first_pause_s),
+            reraise=True,
+        )
+        try:
+            answer = retrying(self._post, body)
+        except _AwayError as error:
+            raise RewardError(f"reward {self.name}: {self.url} {error}, {self._tries} times") from None
+        return self._scores(answer, len(data))
+
+    def _post(self, body: bytes) -> bytes:
+        try:
+            answer = self._http.request("POST", self.url, body=body, headers={"Content-Type": "application/json"})
+        except urllib3.exceptions.HTTPError as error:
+            raise _AwayError(f"can't be reached ({error})") from None
+        if answer.status >= 500 or answer.status == 429:
+            raise _AwayError(f"answered {answer.status}")
+        if answer.status != 200:
+            told = answer.data[:200].decode(errors="replace")
+            raise RewardError(f"reward {self.name}: {self.url} answered {answer.status}: {told}")
+        return answer.data
+
+    def _scores(self, answer: bytes, expected: int) -> list[float]:
+        try:
+            scores = [math.nan if score is None else float(score) for score in json.loads(answer)["scores"]]
+        except (ValueError, KeyError, TypeError):
+            told = answer[:200].decode(errors="replace")
+            raise RewardError(f'reward {self.name}: {self.url} answered no {{"scores": [...]}} but {told!r}') from None
+        if len(scores) != expected:
+            raise RewardError(f"reward {self.name}: {self.url} gave {len(scores)} scores for {expected} samples")
+        return scores
+
+
+def build(settings: HttpSettings, materials: Materials) -> HttpReward:
+    return HttpReward(
+        settings.url,
+        batch=settings.batch,
+        concurrency=settings.concurrency,
+        timeout_s=settings.timeout_s,
+        tries=settings.tries,
+        name=settings.label,
+    )

@@ -1,0 +1,50 @@
+"""Settings: what a run is decided by, the messages for mistakes in it, and the names of environment variables.
+
+    config = load_config(Path("digits.yaml"), ["grpo_finetuning.rollouts=20"])
+
+A module here holds values and checks, never what computes a result: none of them enters a step's code version.
+"""
+
+from flowmap.settings.rewards import (
+    AnyReward,
+    ClassifierSettings,
+    HttpSettings,
+    MmdSettings,
+    PreferenceSettings,
+    PythonSettings,
+    RewardSettings,
+)
+from flowmap.settings.run_config import RunConfig, load_config
+from flowmap.settings.section import Section, written_as
+from flowmap.settings.sections import (
+    SPLITS,
+    BaseTraining,
+    DataPrep,
+    Evaluation,
+    GrpoFinetuning,
+    GrpoSettings,
+    RegistryPush,
+    RewardTraining,
+)
+
+__all__ = [
+    "SPLITS",
+    "AnyReward",
+    "BaseTraining",
+    "ClassifierSettings",
+    "DataPrep",
+    "Evaluation",
+    "GrpoFinetuning",
+    "GrpoSettings",
+    "HttpSettings",
+    "MmdSettings",
+    "PreferenceSettings",
+    "PythonSettings",
+    "RegistryPush",
+    "RewardSettings",
+    "RewardTraining",
+    "RunConfig",
+    "Section",
+    "load_config",
+    "written_as",
+]

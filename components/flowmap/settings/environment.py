@@ -1,0 +1,32 @@
+"""Every environment variable that this program reads or sets, named once.
+
+They say where a run works and who watches it. What a result depends on is a setting and never stands here, so none of
+them enters a digest.
+"""
+
+from __future__ import annotations
+
+STORE = "FLOWMAP_STORE"  # the URL of the store a step works on
+RUN_ID = "FLOWMAP_RUN_ID"
+STEP = "FLOWMAP_STEP"
+STEP_DIGEST = "FLOWMAP_STEP_DIGEST"
+GPUS = "FLOWMAP_GPUS"  # how many a step holds, as its profile says
+
+# Where people and programs watch.
+TERMINAL = "FLOWMAP_TERMINAL"  # the terminal's name, for a bar drawn past a step's own output
+LINE_MARK = "FLOWMAP_LINE_MARK"  # stands in front of lines that are meant for people
+LOG_FORMAT = "FLOWMAP_LOG_FORMAT"  # `json` for logs that programs read
+ERROR_FILE = "FLOWMAP_ERROR_FILE"  # where a step that fails leaves its message
+WEBHOOK = "FLOWMAP_WEBHOOK"  # is told how a run ended; a secret
+MLFLOW_URI = "MLFLOW_TRACKING_URI"
+
+# How training processes are started, and when they end.
+RUN_PID = "FLOWMAP_RUN_PID"  # the run whose end is theirs too
+TRAIN_JOB = "FLOWMAP_TRAINJOB"  # train on other nodes, and how
+JOB = "FLOWMAP_JOB"  # what a node does
+POD = "FLOWMAP_POD"  # the step's own pod
+
+# Kubernetes and Kubeflow.
+NAMESPACE = "FLOWMAP_NAMESPACE"
+KUBEFLOW_HOST = "FLOWMAP_KFP_HOST"
+KUBEFLOW_TOKEN = "FLOWMAP_KFP_TOKEN"

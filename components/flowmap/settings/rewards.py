@@ -1,0 +1,137 @@
+"""What GRPO is rewarded with: a list of kinds, each with a weight and its own settings.
+
+rewards:
+  - {kind: preference, saturating: true}
+  - {kind: mmd, weight: 3.0}
+  - {kind: python, function: "sharpness:edges"}     # edges() in sharpness.py, beside the configuration
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flowmap.settings.section import (
+    WITHOUT_EFFECT,
+    Count,
+    Name,
+    Positive,
+    Section,
+    written_as,
+)
+
+_FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+
+class RewardSettings(Section):
+    """What every kind has.
+
+    Attributes:
+        weight: of the reward, normalised within its group, in the sum.
+        name: in curves and reports; the kind where none is given. Two rewards never share one.
+    """
+
+    kind: str
+    weight: Positive = 1.0
+    name: Name | None = None
+
+    @property
+    def label(self) -> str:
+        return self.name or self.kind
+
+
+class PreferenceSettings(RewardSettings):
+    """The preference model that reward_training makes.
+
+    `saturating` stops paying at what held-out real data get: a learnt score is only right near its data.
+    """
+
+    kind: Literal["preference"] = "preference"
+    saturating: bool = True
+
+
+class MmdSettings(RewardSettings):
+    """Each member's own part in its group's distance from real samples of the prompt."""
+
+    kind: Literal["mmd"] = "mmd"
+
+
+class ClassifierSettings(RewardSettings):
+    """The log-probability that a classifier gives the prompt; reward_training trains it where `classifier_updates`
+    is set. `saturating` counts it only up to what held-out real data get."""
+
+    kind: Literal["classifier"] = "classifier"
+    saturating: bool = True
+
+
+class PythonSettings(RewardSettings):
+    """A function of one's own, `module:function`, called with `flowmap.Samples`; gives (groups, members).
+
+    `module` is a file beside the configuration, which then travels with the run, or a module that is
+    installed where the step runs. Either one's source decides the step's digest.
+
+    Attributes:
+        source: that file's text, base64; filled in when the configuration is read.
+    """
+
+    kind: Literal["python"] = "python"
+    function: Annotated[str, written_as(_FUNCTION, "write module:function, such as sharpness:edges")]
+    source: str | None = None
+
+    @property
+    def module(self) -> str:
+        return self.function.partition(":")[0]
+
+
+class HttpSettings(RewardSettings):
+    """A service that scores samples, docs/rewards.md says how it is asked.
+
+    Attributes:
+        url: asked with POST; what it answers decides the result, so a changed service needs a changed URL.
+        batch: samples in one request.
+        concurrency: requests at once.
+        timeout_s: of one request.
+        tries: of one request, with growing pauses between them.
+    """
+
+    kind: Literal["http"] = "http"
+    url: Annotated[str, written_as(r"https?://\S+", "write a URL, http:// or https://")]
+    batch: Annotated[Count, WITHOUT_EFFECT] = 64
+    concurrency: Annotated[Count, WITHOUT_EFFECT] = 4
+    timeout_s: Annotated[Positive, WITHOUT_EFFECT] = 60.0
+    tries: Annotated[Count, WITHOUT_EFFECT] = 5
+
+
+AnyReward = Annotated[
+    PreferenceSettings | MmdSettings | ClassifierSettings | PythonSettings | HttpSettings,
+    Field(discriminator="kind"),
+]
+DEFAULT: tuple[AnyReward, ...] = (PreferenceSettings(), MmdSettings(weight=3.0))
+
+
+class RewardList(Section):
+    """For sections that have rewards, at least one."""
+
+    rewards: Annotated[tuple[AnyReward, ...], Field(strict=False)] = DEFAULT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        """What version 0.1 wrote."""
+        old = {"reward", "mmd_weight"} & set(given) if isinstance(given, dict) else set()
+        if old:
+            raise ValueError(
+                f"{' and '.join(sorted(old))} became a list: `rewards: [{{kind: preference, saturating: true}}, "
+                "{kind: mmd, weight: 3}]`"
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if not self.rewards:
+            raise ValueError("rewards is empty: there must be at least one")
+        labels = [reward.label for reward in self.rewards]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"two rewards are called {', '.join(twice)}: give each a `name`")
+        return self

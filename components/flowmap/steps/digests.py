@@ -1,0 +1,65 @@
+"""The digest of a step: exactly what its result depends on.
+
+It is followed by whoever runs a step, and by whoever plans a run before there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+from flowmap.artifacts.digest import canonical_json, sha256_of
+from flowmap.artifacts.manifest import Manifest, parse_manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
+from flowmap.settings import RunConfig
+from flowmap.steps.code_version import code_version
+from flowmap.steps.step import Inputs, Step
+
+
+def installed(library: str) -> str | None:
+    """The version of a library, without what tells builds of one version apart; None where it is not installed."""
+    try:
+        return metadata.version(library).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def decisions(
+    step: Step, config: RunConfig, inputs: Inputs, version: Callable[[str], str | None] = installed
+) -> dict[str, Any]:
+    """Everything that decides a step's result, as it is digested and recorded.
+
+    Args:
+        inputs: with what the step reads outside the store.
+        version: of a library; None where it is not known.
+    """
+    section = step.section(config)
+    found = {
+        "step": step.name,
+        "function": step.function,
+        "code": code_version(step.name, step.modules(section)),
+        "section": section.decisive(),
+        "inputs": {name: each.digest for name, each in inputs.items()},
+    }
+    if not config.reuse_across_versions:
+        found["libraries"] = {library: version(library) for library in step.libraries}
+    return found
+
+
+def digest_of(decided: Mapping[str, Any]) -> str:
+    """The step digest."""
+    return sha256_of(canonical_json(decided))
+
+
+def finished_result(store: ObjectStore, digest: str) -> Manifest | None:
+    """What a step digest came to, as its record says; its bytes are not looked at. Raises IntegrityError."""
+    name = f"steps/{digest}.json"
+    try:
+        manifest = parse_manifest(store.get(name), where=name)
+    except KeyError:
+        return None
+    if manifest.step_digest != digest:
+        raise IntegrityError(f"{name} describes another step, {manifest.step_digest}; delete it to run the step again")
+    return manifest

@@ -1,0 +1,177 @@
+"""The frame every step runs in, so that a step's own code is only its science.
+
+    execute("base_training", settings, {"data": data}, base)      # runs flowmap.base_training.step.run(context)
+
+Step digest -> reuse a finished result -> verify and fetch the inputs -> seed -> run, resuming from checkpoints -> write
+the outputs, their manifest last -> record. Reuse is decided before the step's own modules are imported. Where bytes lie
+comes from the environment (`FLOWMAP_STORE`), never from a setting, so it enters no digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from flowmap.artifacts.checkpoints import Checkpoints
+from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
+from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.artifacts.transfer import artifact_prefix, fetch, publish, verify
+from flowmap.errors import ConfigError, FlowmapError, full_disk_told
+from flowmap.launching.job import Job
+from flowmap.launching.processes import die_with_run
+from flowmap.lineage.record import record_step
+from flowmap.progress import say
+from flowmap.seeding import seed_everything
+from flowmap.settings import RunConfig, environment
+from flowmap.steps.context import Context
+from flowmap.steps.dag import step_of
+from flowmap.steps.digests import decisions, digest_of, finished_result
+from flowmap.steps.step import Input, Inputs, Step
+from flowmap.training.work import Training
+
+
+class Carrier(Protocol):
+    """What carries a manifest between steps: a KFP artifact, or anything else with these two."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+def execute(
+    name: str, settings: str, inputs: Mapping[str, Carrier], output: Carrier, *, function: str = "run"
+) -> Manifest:
+    """Run a step of the pipeline, or find its finished result; leave the manifest in `output`.
+
+    Args:
+        name, function: which step.
+        settings: the configuration as JSON.
+        inputs: what the steps before left in their outputs.
+        output: gets the manifest as its file, and the digest as metadata.
+
+    What a person can mend ends the process with one message and its exit status, without a traceback.
+    """
+    die_with_run()
+    try:
+        with full_disk_told():
+            return _execute(step_of(name, function), RunConfig.model_validate_json(settings), inputs, output)
+    except FlowmapError as error:
+        message = f"{name}: {error}"
+        if target := os.environ.get(environment.ERROR_FILE):
+            with contextlib.suppress(OSError):
+                Path(target).write_text(json.dumps({"message": message, "exit_code": error.exit_code}))
+        say(message)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def store_from_environment() -> ObjectStore:
+    """The store this process works on."""
+    try:
+        return open_store(os.environ[environment.STORE])
+    except KeyError:
+        raise ConfigError(f"{environment.STORE} is not set: it names the store, such as /data/flowmap") from None
+
+
+def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], output: Carrier) -> Manifest:
+    began_s = time.monotonic()
+    store = store_from_environment()
+    inputs = _inputs(step, config, store, carriers)
+    decided = decisions(step, config, inputs)
+    digest = digest_of(decided)
+    os.environ |= {environment.STEP: step.name, environment.STEP_DIGEST: digest}
+    finished = finished_result(store, digest) if step.reuse else None
+    if finished is not None:
+        verify(store, finished)
+    manifest, work_s = (finished, 0.0) if finished else _run(step, digest, config, store, inputs)
+    Path(output.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(output.path).write_bytes(manifest.to_bytes())
+    output.metadata["digest"] = manifest.digest
+    wall_s = time.monotonic() - began_s
+    record_step(
+        store,
+        step=step.name,
+        step_digest=digest,
+        code_version=decided["code"],
+        section=decided["section"],
+        inputs=decided["inputs"],
+        output=manifest.digest,
+        reused=finished is not None,
+        wall_s=wall_s,
+        work_s=work_s,
+    )
+    done = "reused" if finished else f"done in {wall_s:.1f} s"
+    say(f"{step.name}: {done}, artifact {manifest.digest[:12]}")
+    return manifest
+
+
+def _inputs(step: Step, config: RunConfig, store: ObjectStore, carriers: Mapping[str, Carrier]) -> Inputs:
+    """What other steps made, and what else decides the result."""
+    inputs: dict[str, Input] = {}
+    for name, carrier in carriers.items():
+        manifest = parse_manifest(Path(carrier.path).read_bytes(), where=f"the manifest of input {name}")
+        inputs[name] = Input(manifest.digest, manifest, artifact_prefix(manifest.digest))
+    return inputs | dict(step.extra_inputs(config, store, inputs))
+
+
+def _run(step: Step, digest: str, config: RunConfig, store: ObjectStore, inputs: Inputs) -> tuple[Manifest, float]:
+    """Do the step's work; returns what it published, and the seconds its own function took."""
+    say(f"{step.name}: starting")
+    section = step.section(config)
+    with tempfile.TemporaryDirectory(prefix=f"flowmap-{step.name}-") as folder:
+        scratch = Path(folder)
+        manifests = {name: each.manifest for name, each in inputs.items() if each.manifest is not None}
+        copies = {name: scratch / "inputs" / name for name in manifests}
+        for name, manifest in manifests.items():
+            fetch(store, manifest, copies[name], inputs[name].prefix)
+        checkpoints = Checkpoints(store, f"checkpoints/{step.name}/{digest}")
+        out = scratch / "out"
+        out.mkdir()
+
+        def train(trainings: Sequence[Training]) -> None:
+            from flowmap.launching.launcher import launch
+
+            launch([_job(each, copies, manifests, out, scratch, checkpoints) for each in trainings])
+
+        context = Context(section, copies, manifests, out, checkpoints, store, scratch, train)
+        work = getattr(importlib.import_module(f"flowmap.{step.name}.step"), step.function)
+        seed_everything(getattr(section, "seed", 0))
+        began_s = time.monotonic()
+        work(context)
+        work_s = time.monotonic() - began_s
+        made = build_manifest(out, step=step.name, step_digest=digest)
+        publish(store, out, made)
+        store.put(f"steps/{digest}.json", made.to_bytes())
+        checkpoints.clear()
+    return made, work_s
+
+
+def _job(
+    training: Training,
+    inputs: Mapping[str, Path],
+    manifests: Mapping[str, Manifest],
+    out: Path,
+    scratch: Path,
+    checkpoints: Checkpoints,
+) -> Job:
+    """A training as whoever starts its processes needs it."""
+    return Job(
+        worker=training.worker,
+        section=training.section.model_dump_json(),
+        name=training.name,
+        inputs=dict(inputs),
+        manifests=dict(manifests),
+        out=out,
+        scratch=scratch / "training" / training.name,
+        store=checkpoints.store.url,
+        checkpoints=f"{checkpoints.prefix}/{training.name}".rstrip("/"),
+        num_processes=training.num_processes,
+    )

@@ -1,0 +1,81 @@
+"""What a step is, so that whoever runs, plans, compiles or draws the pipeline reads the same definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowmap.artifacts.manifest import Manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.settings import RunConfig, Section
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that decides a step's result, by its digest.
+
+    Attributes:
+        manifest, prefix: of an artifact in the store, which the step gets a copy of; None for what it reads elsewhere.
+    """
+
+    digest: str
+    manifest: Manifest | None = None
+    prefix: str | None = None
+
+
+Inputs = Mapping[str, Input]
+
+
+def _own_section(step: Step, config: RunConfig) -> Section:
+    section: Section = getattr(config, step.name)
+    return section
+
+
+def _nothing(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
+    return {}
+
+
+def _no_modules(section: Any) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the pipeline; its code is `flowmap.<name>.step.<function>`.
+
+    Attributes:
+        name: also its folder's, and its section's in the configuration.
+        output: what others call its artifact.
+        reads: the steps whose artifacts it gets, under the names that they give them.
+        function: of its module.
+        task: what Kubeflow calls it; its name unless it says otherwise.
+        says: what it does, in a few words for pictures.
+        when: the gate's verdict that it waits for; None for a step that always runs.
+        reuse: False where its effect is outside its artifact.
+        section_of: its settings; its own section unless it says otherwise.
+        extra_inputs: what else decides its result: data outside the store, the incumbent.
+        modules: of this package, that it imports by name only, as the kinds of rewards its settings ask for.
+        libraries: those that compute its result, by the names they are installed under.
+    """
+
+    name: str
+    output: str
+    reads: tuple[str, ...] = ()
+    function: str = "run"
+    task: str = ""
+    says: str = ""
+    when: str | None = None
+    reuse: bool = True
+    section_of: Callable[[Step, RunConfig], Section] = _own_section
+    extra_inputs: Callable[[RunConfig, ObjectStore, Inputs], Inputs] = _nothing
+    modules: Callable[[Any], tuple[str, ...]] = _no_modules
+    libraries: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.task:
+            object.__setattr__(self, "task", self.name)
+
+    def section(self, config: RunConfig) -> Section:
+        """The settings that it goes by, and that decide its digest."""
+        return self.section_of(self, config)

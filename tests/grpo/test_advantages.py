@@ -1,0 +1,80 @@
+"""Laws of group-relative advantages: what they ignore, who has a part in them, and what stops a run."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowmap.errors import InvariantError
+from flowmap.grpo.advantages import advantages, mix
+
+NUM_GROUPS, NUM_MEMBERS = 3, 4
+
+
+def gaussian(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_advantages_add_up_to_zero_and_ignore_scale_and_offset() -> None:
+    rewards = gaussian(NUM_GROUPS, NUM_MEMBERS, seed=2)
+    found = advantages(rewards).values
+    torch.testing.assert_close(found.sum(1), torch.zeros(NUM_GROUPS), atol=1e-5, rtol=0)
+    torch.testing.assert_close(advantages(100 * rewards + 7).values, found, atol=1e-3, rtol=0)
+
+
+def test_a_group_of_equal_rewards_is_masked_out() -> None:
+    rewards = gaussian(NUM_GROUPS, NUM_MEMBERS, seed=3)
+    rewards[1] = -0.3
+    rewards[1, 0] = torch.nextafter(rewards[1, 0], torch.tensor(0.0))  # equal but for the last digit
+    found = advantages(rewards)
+    assert found.alive.tolist() == [True, False, True]
+    assert not found.values[1].any()
+
+
+def test_an_infinite_reward_stops_the_run_and_names_the_group() -> None:
+    rewards = gaussian(NUM_GROUPS, NUM_MEMBERS, seed=4)
+    rewards[2, 1] = math.inf
+    with pytest.raises(InvariantError, match=r"infinite in 1 of 3 groups \(first \[2\]\)"):
+        advantages(rewards)
+
+
+def test_a_member_without_a_verdict_leaves_its_group_as_if_it_had_never_been_drawn() -> None:
+    rewards = gaussian(NUM_GROUPS, NUM_MEMBERS, seed=4)
+    whole = advantages(rewards)
+    rewards[1, 2] = math.nan
+    found = advantages(rewards)
+    assert found.counted.tolist() == [[True] * 4, [True, True, False, True], [True] * 4]
+    torch.testing.assert_close(found.values[[0, 2]], whole.values[[0, 2]])
+    alone = advantages(rewards[1:2, [0, 1, 3]])
+    torch.testing.assert_close(found.values[1, [0, 1, 3]], alone.values[0])
+    assert float(found.values[1, 2]) == 0
+
+
+@pytest.mark.parametrize("scored", [0, 1])
+def test_a_group_with_fewer_than_two_verdicts_is_not_alive(scored: int) -> None:
+    rewards = gaussian(NUM_GROUPS, NUM_MEMBERS, seed=4)
+    rewards[0, scored:] = math.nan
+    found = advantages(rewards)
+    assert found.alive.tolist() == [False, True, True]
+    assert not found.values[0].any()
+
+
+def test_a_member_that_one_reward_has_no_verdict_on_has_none_in_the_mix() -> None:
+    first, second = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)
+    second[2, 0] = math.nan
+    mixed = mix([first, second], [1.0, 2.0])
+    assert mixed.isnan().nonzero().tolist() == [[2, 0]]
+    expected = mix([first[2:, 1:], second[2:, 1:]], [1.0, 2.0])
+    torch.testing.assert_close(mixed[2:, 1:], expected)
+
+
+def test_a_reward_with_a_graph_stops_the_run() -> None:
+    with pytest.raises(InvariantError, match="graph"):
+        advantages(gaussian(NUM_GROUPS, NUM_MEMBERS, seed=4).requires_grad_())
+
+
+def test_rewards_are_normalised_before_they_are_weighed() -> None:
+    small, large = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)
+    mixed = mix([small, 1000 * large], [1.0, 1.0])
+    torch.testing.assert_close(mixed, mix([small, large], [1.0, 1.0]), atol=1e-2, rtol=0)

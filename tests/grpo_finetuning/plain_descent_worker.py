@@ -1,0 +1,26 @@
+"""GRPO's worker with plain gradient descent: what it adds to a weight is the gradient itself.
+
+Adam divides by the size of a gradient, so where one is zero but for rounding, its first step is a whole learning rate
+in a direction that the processor decides.
+"""
+
+from typing import Any
+
+import torch
+
+from flowmap.grpo_finetuning import worker
+from flowmap.training.deepspeed_engine import init_distributed
+from flowmap.training.work import Work
+
+
+class PlainDescent(torch.optim.SGD):
+    """Called as AdamW is."""
+
+    def __init__(self, parameters: Any, learning_rate: float, **_: Any) -> None:
+        super().__init__(parameters, learning_rate)
+
+
+def train(work: Work) -> None:
+    init_distributed()  # DeepSpeed looks at AdamW when it is imported
+    torch.optim.AdamW = PlainDescent  # type: ignore[misc,assignment]
+    worker.train(work)

@@ -1,0 +1,141 @@
+"""GRPO's training processes: what they leave, and that their number and the ZeRO stage change nothing."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flowmap.grpo_finetuning.worker import Loop
+from flowmap.launching.job import Job
+from flowmap.launching.launcher import launch
+from flowmap.models import MlpFacts
+from flowmap.models.storing import load_model, save_weights, write_model_facts
+from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, write_preference
+from flowmap.rewards.trained import TrainedFacts, write_reference
+from flowmap.settings import GrpoFinetuning
+
+SHAPE, PROMPTS = (1, 4, 4), ("a", "b")
+SECTION: dict[str, Any] = {
+    "rollouts": 10,
+    "groups": 4,
+    "group_size": 8,
+    "grid": (1.0, 0.5, 0.05, 0.0),
+    "learning_rate": 1e-2,
+    "kl_target": None,
+    "kl_weight": 0.0,
+    "snapshots": 1,
+    "checkpoint_every": 100,
+}
+
+LAUNCH = """
+import os, sys
+os.environ["FLOWMAP_RUN_PID"] = str(os.getpid())  # its processes end with it
+from flowmap.launching.job import Job
+from flowmap.launching.launcher import launch
+launch([Job.model_validate_json(sys.argv[1])])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Inputs: a map that has learnt nothing, and a preference model that has learnt nothing either."""
+    torch.manual_seed(0)
+    base, reward = tmp_path / "base", tmp_path / "reward"
+    for path in (base, reward):
+        path.mkdir()
+    facts = MlpFacts(shape=SHAPE, prompts=PROMPTS, width=32, depth=2, max_frequency=3.0)
+    write_model_facts(base, facts)
+    save_weights(facts.build().network, base / "map.safetensors")
+    told = PreferenceFacts(real_score=0.0, pair_accuracy={}, num_pairs=0)
+    trained = TrainedFacts(shape=SHAPE, prompts=PROMPTS)
+    write_reference(reward, trained, torch.randn(20, *SHAPE), torch.arange(20) % 2)
+    write_preference(reward, PreferenceNetwork(SHAPE, 2), told)
+    return tmp_path
+
+
+def job_of(folder: Path, name: str, worker: str, **changes: Any) -> Job:
+    section = GrpoFinetuning(**{**SECTION, **changes})
+    job = Job(
+        worker=worker,
+        section=section.model_dump_json(),
+        inputs={"base": folder / "base", "reward": folder / "reward"},
+        out=folder / name,
+        scratch=folder / f"{name}-scratch",
+        store=str(folder / "store"),
+        checkpoints=f"checkpoints/{name}",
+        num_processes=section.processes,
+    )
+    job.out.mkdir()
+    return job
+
+
+def test_what_is_left_is_what_was_trained(folder: Path) -> None:
+    job = job_of(folder, "one", "none")
+    loop = Loop(job.work())
+    loop.run()
+    write_model_facts(job.out, MlpFacts(shape=SHAPE, prompts=PROMPTS, width=32, depth=2, max_frequency=3.0))
+    raw, snapshot = (load_model(job.out, name).network.state_dict() for name in ("raw", "snapshots/000010"))
+    for name, value in loop.model.network.state_dict().items():
+        assert torch.equal(raw[name], value)
+        assert torch.equal(snapshot[name], value)
+    average = load_model(job.out, "ema").network.state_dict()
+    assert any(not torch.equal(average[name], value) for name, value in raw.items())
+    curve = json.loads((job.out / "curve.json").read_text())
+    assert [row["rollout"] for row in curve] == list(range(1, 11))
+    assert {"reward_preference", "spread_mmd", "correlation_mmd", "kl", "unscored"} <= set(curve[0])
+
+
+def test_processes_and_zero_stages_agree(folder: Path) -> None:
+    """The same samples, the same first loss, and the same summed gradients: what plain descent adds to the weights."""
+    curves, weights = {}, {}
+    for processes, stage in ((1, 0), (2, 0), (2, 1), (2, 2)):
+        name = f"{processes}-{stage}"
+        changes = {"rollouts": 2, "updates_per_rollout": 1, "processes": processes, "zero_stage": stage}
+        job = job_of(folder, name, "tests.grpo_finetuning.plain_descent_worker", **changes)
+        launch([job])
+        curves[name] = json.loads((job.out / "curve.json").read_text())
+        weights[name] = load_file(job.out / "raw.safetensors")
+    alone, before = curves["1-0"][0], load_file(folder / "base" / "map.safetensors")
+    moved = max(float((weights["1-0"][key] - value).abs().max()) for key, value in before.items())
+    assert moved > 1e-3
+    for name in ("2-0", "2-1", "2-2"):
+        first = curves[name][0]
+        assert first["reward_preference"] == pytest.approx(alone["reward_preference"], abs=1e-6), name
+        assert first["loss"] == pytest.approx(alone["loss"], abs=1e-6), name
+        for key, value in weights["1-0"].items():
+            torch.testing.assert_close(weights[name][key], value, atol=1e-6, rtol=1e-4, msg=f"{name} {key}")
+
+
+def test_two_processes_killed_in_mid_training_end_with_the_same_weights(folder: Path) -> None:
+    changes = {
+        "rollouts": 16,
+        "checkpoint_every": 4,
+        "processes": 2,
+        "zero_stage": 2,
+        "kl_target": 0.5,
+        "kl_weight": 0.1,
+    }
+    worker = "flowmap.grpo_finetuning.worker"
+    undisturbed, killed = (job_of(folder, name, worker, **changes) for name in ("undisturbed", "killed"))
+    launch([undisturbed])
+    command = [sys.executable, "-c", LAUNCH, killed.model_dump_json()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit_s = time.monotonic() + 120
+    while not list((folder / "store").glob("checkpoints/killed/*4/complete")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < limit_s
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    launch([killed])
+    curves = [json.loads((job.out / "curve.json").read_text()) for job in (undisturbed, killed)]
+    assert curves[0] == curves[1]
+    for name in ("raw", "ema", "snapshots/000016"):
+        one, other = ((job.out / f"{name}.safetensors").read_bytes() for job in (undisturbed, killed))
+        assert one == other, name

@@ -1,0 +1,80 @@
+"""Whether a run fits its profile: the count of parameters is the network's own, and what can't work is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flowmap.data.facts import DataFacts
+from flowmap.settings import RunConfig
+from flowmap_pipelines.capacity import grpo_bytes, model_facts, problems_of
+from flowmap_pipelines.profile import Profile, load_profile, shipped_profiles
+from tests.cli import flowmap
+
+
+def data_of(shape: tuple[int, ...], num_prompts: int, num_base: int) -> DataFacts:
+    return DataFacts(
+        modality="images",
+        prompts=tuple(map(str, range(num_prompts))),
+        shape=shape,
+        num_read=2 * num_base,
+        num_duplicates=0,
+        splits={"base": num_base},
+        counts={},
+        expectations=(),
+    )
+
+
+DIGITS = data_of((1, 8, 8), 10, 900)
+LARGE = data_of((3, 64, 64), 1000, 100_000)
+
+
+def config(**section: Any) -> RunConfig:
+    return RunConfig.model_validate({"name": "x", "grpo_finetuning": section})
+
+
+def with_gpu(path: Path, **gpu: Any) -> Profile:
+    """The profile cluster-gpu with another GPU for GRPO, as a file of one's own."""
+    raw = yaml.safe_load(shipped_profiles()["cluster-gpu"].read_text())
+    raw["steps"]["grpo_finetuning"]["gpu"] |= gpu
+    raw["defaults"]["price_per_hour"] = 36
+    path.write_text(yaml.safe_dump(raw))
+    return load_profile(str(path))
+
+
+@pytest.mark.parametrize("data", [DIGITS, LARGE])
+def test_the_count_of_parameters_is_the_networks(data: DataFacts) -> None:
+    facts = model_facts(config(), data)
+    assert facts.size().parameters == sum(parameter.numel() for parameter in facts.build().parameters())
+
+
+def test_more_processes_and_zero_take_less_memory_each() -> None:
+    one = grpo_bytes(config(groups=64), LARGE)
+    two = grpo_bytes(config(groups=64, processes=2), LARGE)
+    split = grpo_bytes(config(groups=64, processes=2, zero_stage=2), LARGE)
+    assert one > two > split
+    assert grpo_bytes(config(groups=64, micro_batch=64), LARGE) < one
+
+
+def test_what_can_not_work_is_named(tmp_path: Path) -> None:
+    profile = with_gpu(tmp_path / "p.yaml", count=2, memory="2Gi")
+    assert not list(problems_of(config(processes=2), profile, DIGITS))
+    (told,) = problems_of(config(processes=4), profile, DIGITS)
+    assert "processes is 4, but the profile gives it 2 x nvidia.com/gpu" in told
+    (told,) = problems_of(config(groups=512, group_size=64, processes=2), profile, LARGE)
+    assert "GiB on each GPU, which has 2Gi" in told
+    (told,) = problems_of(config(processes=1), load_profile("cluster-multinode"), None)
+    assert "2 nodes can't share evenly" in told
+
+
+def test_the_command_ends_with_status_2_when_it_can_not_work(tmp_path: Path) -> None:
+    with_gpu(tmp_path / "p.yaml")
+    common = ("plan", "examples/digits.yaml", "--root", str(tmp_path / "root"), "--profile", str(tmp_path / "p.yaml"))
+    fits = flowmap(*common, "--json")
+    assert fits.returncode == 0, fits.stderr
+    assert json.loads(fits.stdout)["problems"] == []
+    refused = flowmap(*common, "--set", "grpo_finetuning.processes=8")
+    assert refused.returncode == 2
+    assert "can't work: grpo_finetuning.processes is 8" in refused.stdout
