@@ -20,8 +20,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowmap.settings import load_config
 from flowmap.evaluation.charts import COLOURS
+from flowmap.settings import load_config
 
 _SEEDED = ("base_training", "reward_training", "grpo_finetuning", "evaluation")
 _COLUMNS = {

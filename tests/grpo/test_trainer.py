@@ -13,8 +13,7 @@ from flowmap.maps import Condition, TwoTimeMap
 from flowmap.models import MlpFacts
 from flowmap.models.model import Model
 from flowmap.rewards import Samples, Weighted
-from flowmap.rewards.protocol import Prompt
-from flowmap.rewards.python import FunctionReward
+from flowmap.rewards.protocol import FunctionReward, Prompt
 from flowmap.settings import GrpoSettings
 
 SHAPE, PROMPTS = (1, 4, 4), ("a", "b")
@@ -40,8 +39,7 @@ def brightness(samples: Samples) -> Tensor:
 
 
 def grpo(*rewards: Callable[[Samples], Any], model: Model | None = None, **settings: Any) -> Grpo:
-    functions = [FunctionReward(reward) for reward in rewards or (brightness,)]
-    return Grpo(model or untrained(), functions, PROMPTS, GrpoSettings(**{**SETTINGS, **settings}))
+    return Grpo(model or untrained(), rewards or [brightness], PROMPTS, GrpoSettings(**{**SETTINGS, **settings}))
 
 
 def test_a_trivial_reward_rises_within_ten_updates() -> None:
@@ -124,7 +122,7 @@ def test_a_reward_sees_data_prompts_and_their_facts() -> None:
         return brightness(samples)
 
     prompts = [Prompt("a", {"colour": "red"}), Prompt("b")]
-    Grpo(untrained(), [FunctionReward(look)], prompts, GrpoSettings(**SETTINGS | {"groups": 16})).rollout(0)
+    Grpo(untrained(), [look], prompts, GrpoSettings(**SETTINGS | {"groups": 16})).rollout(0)
     (samples,) = seen
     assert samples.data.shape == (16, 8, *SHAPE)
     assert not samples.data.requires_grad
@@ -166,4 +164,4 @@ def test_a_reward_of_another_shape_is_named() -> None:
 
 def test_a_prompt_that_the_model_does_not_know_is_named() -> None:
     with pytest.raises(ConfigError, match="prompt 'c': the model knows a, b"):
-        Grpo(untrained(), [FunctionReward(brightness)], ["a", "c"])
+        Grpo(untrained(), [brightness], ["a", "c"])

@@ -1,6 +1,6 @@
 """Flow-Map GRPO: fine-tune a flow map against rewards, rollout by rollout.
 
-    grpo = Grpo(model, [Weighted(reward)], prompts, GrpoSettings(grid=(1.0, 0.5, 0.0)))
+    grpo = Grpo(model, [reward], prompts, GrpoSettings(grid=(1.0, 0.5, 0.0)))
     for index in range(60):
         figures = grpo.rollout(index)                 # draw, score, update
 
@@ -12,7 +12,7 @@ Left out: a window of trained transitions, and the paper's second-order anchors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,7 +28,7 @@ from flowmap.grpo.scoring import Scores, score_figures
 from flowmap.maps import Condition
 from flowmap.maps.condition import repeat, rows
 from flowmap.models.model import Model
-from flowmap.rewards.protocol import Prompt, Reward, Samples, Weighted
+from flowmap.rewards.protocol import Prompt, Reward, Samples, Weighted, weighted
 from flowmap.seeding import derived_seed
 from flowmap.settings import GrpoSettings
 from flowmap.training.ema import Ema
@@ -44,7 +44,7 @@ class Grpo:
 
     Args:
         model: the policy; its network is trained in place.
-        rewards: each with its weight; a bare reward has weight 1.
+        rewards: each with its weight; a bare one has weight 1, and a plain function of `Samples` is one too.
         prompts: what groups are drawn of, as text, or with facts that rewards read.
         settings: sizes and rates.
         engine: what trains; plain PyTorch in one process unless a worker brings another.
@@ -56,13 +56,13 @@ class Grpo:
     def __init__(
         self,
         model: Model,
-        rewards: Sequence[Reward | Weighted],
+        rewards: Sequence[Reward | Weighted | Callable[[Samples], Any]],
         prompts: Sequence[str | Prompt],
         settings: GrpoSettings | None = None,
         engine: Engine | None = None,
     ) -> None:
         self.model, self.settings, self.engine = model, settings or GrpoSettings(), engine or TorchEngine()
-        self.rewards = [each if isinstance(each, Weighted) else Weighted(each) for each in rewards]
+        self.rewards = [weighted(each) for each in rewards]
         self.prompts = [Prompt(each) if isinstance(each, str) else each for each in prompts]
         section, engine = self.settings, self.engine
         num_local = section.groups // engine.num_processes

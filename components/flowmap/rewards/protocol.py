@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from flowmap.errors import InvariantError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,3 +59,33 @@ class Weighted:
 
     reward: Reward
     weight: float = 1.0
+
+
+class FunctionReward:
+    """A plain function as a reward; what it gives may be anything that becomes a tensor of (groups, members)."""
+
+    def __init__(self, function: Callable[[Samples], Any], name: str | None = None) -> None:
+        self.function = function
+        self.name: str = name or getattr(function, "__name__", "reward")
+
+    def score(self, samples: Samples) -> Tensor:
+        """Raises InvariantError when the function gives another shape."""
+        import torch
+
+        with torch.no_grad():
+            scores = torch.as_tensor(self.function(samples), dtype=torch.float32, device=samples.data.device)
+        if scores.shape != samples.data.shape[:2]:
+            raise InvariantError(
+                f"reward {self.name} gave shape {tuple(scores.shape)} for {tuple(samples.data.shape[:2])} samples "
+                "(groups, members)"
+            )
+        return scores.detach()
+
+
+def weighted(reward: Reward | Weighted | Callable[[Samples], Any]) -> Weighted:
+    """A reward with its weight: 1 for a bare one; a plain function becomes a reward."""
+    if isinstance(reward, Weighted):
+        return reward
+    if hasattr(reward, "score"):
+        return Weighted(cast("Reward", reward))
+    return Weighted(FunctionReward(reward))

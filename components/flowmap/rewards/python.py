@@ -9,36 +9,13 @@ import importlib
 import importlib.util
 import tempfile
 import types
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from flowmap.errors import ConfigError, InvariantError
+from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
-from flowmap.rewards.protocol import Samples
+from flowmap.rewards.protocol import FunctionReward
 from flowmap.rewards.sources import function_source
 from flowmap.settings import PythonSettings
-
-
-class FunctionReward:
-    """Calls a function with the samples; what it gives may be anything that becomes a tensor of (groups, members)."""
-
-    def __init__(self, function: Callable[[Samples], Any], name: str | None = None) -> None:
-        self.function = function
-        self.name = name or getattr(function, "__name__", "reward")
-
-    @torch.no_grad()
-    def score(self, samples: Samples) -> Tensor:
-        scores = torch.as_tensor(self.function(samples), dtype=torch.float32, device=samples.data.device)
-        if scores.shape != samples.data.shape[:2]:
-            raise InvariantError(
-                f"reward {self.name} gave shape {tuple(scores.shape)} for {tuple(samples.data.shape[:2])} samples "
-                "(groups, members)"
-            )
-        return scores.detach()
 
 
 def build(settings: PythonSettings, materials: Materials) -> FunctionReward:
