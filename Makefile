@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CONFIG ?= examples/digits.yaml
 EXAMPLE ?= mnist
 SEEDS ?= 5
+WORKERS ?= 2
+SOURCES := components pipelines tests benchmarks examples
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
@@ -31,8 +33,12 @@ run: setup  ## Run the whole pipeline on examples/digits.yaml (CONFIG=FILE for a
 	@$(BIN)/flowmap run $(CONFIG)
 
 .PHONY: test
-test: setup  ## Run the tests
-	@$(BIN)/python -m pytest
+test: setup  ## Run the tests, but for the few whole runs of test-slow; coverage is told at the end
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
+
+.PHONY: test-slow
+test-slow: setup  ## Run the slow tests too: whole runs of the pipeline
+	@$(BIN)/python -m pytest -m slow
 
 .PHONY: test-cluster
 test-cluster: setup  ## Run the tests that need a Kubernetes, on the one KUBECONFIG points to (tests/cluster/conftest.py)
@@ -44,14 +50,14 @@ test-kfp: setup  ## Run the tests that need a Kubeflow Pipelines, FLOWMAP_KFP_HO
 
 .PHONY: check
 check: setup  ## Lint and format (ruff), strict types (mypy)
-	@$(BIN)/ruff check components pipelines tests benchmarks
-	@$(BIN)/ruff format --check components pipelines tests benchmarks
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
 
 .PHONY: format
 format: setup  ## Let ruff mend what it can
-	@$(BIN)/ruff check --fix components pipelines tests benchmarks
-	@$(BIN)/ruff format components pipelines tests benchmarks
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
 
 .PHONY: bench-engine
 bench-engine: setup  ## Seconds and memory of GRPO, DeepSpeed engine against a bare PyTorch loop, in turn in one run

@@ -16,7 +16,7 @@ from typing import Any
 from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError
 from flowmap.kubernetes.api import Cluster, ClusterError, connect
-from flowmap.launching.train_job_spec import GROUP, VERSION
+from flowmap.kubernetes.labels import GROUP, VERSION
 from flowmap_pipelines.doctor import Finding
 from flowmap_pipelines.kubeflow.client import Kubeflow
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowmap.kubernetes.api import Cluster
-from flowmap.launching.train_job_spec import GROUP, PART_OF, PLURAL, RUN_LABEL, SEEN, VERSION
+from flowmap.kubernetes.labels import GROUP, PART_OF, PLURAL, RUN_LABEL, SEEN, VERSION
 
 _OURS = ",".join(f"{key}={value}" for key, value in PART_OF.items())
 

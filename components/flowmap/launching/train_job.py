@@ -20,15 +20,10 @@ from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch
 from flowmap.errors import StoreError
 from flowmap.kubernetes.api import Cluster, ClusterError, connect
+from flowmap.kubernetes.labels import GROUP, JOB_LABEL, PLURAL, RUN_LABEL, SEEN, VERSION
 from flowmap.launching.job import Failure, Job, first_failure, raise_failure
 from flowmap.launching.train_job_pods import Pods
 from flowmap.launching.train_job_spec import (
-    GROUP,
-    JOB_LABEL,
-    PLURAL,
-    RUN_LABEL,
-    SEEN,
-    VERSION,
     TrainJobSettings,
     train_job,
     train_job_name,

@@ -17,13 +17,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from flowmap.errors import ConfigError
+from flowmap.kubernetes.labels import GROUP, JOB_LABEL, PART_OF, RUN_LABEL, VERSION
 from flowmap.launching.job import Job
 from flowmap.progress import LINE_FIELDS
 from flowmap.settings import environment
-
-GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-PART_OF = {"app.kubernetes.io/part-of": "flowmap"}
-RUN_LABEL, JOB_LABEL, SEEN = "flowmap/run", "flowmap/job", "flowmap/seen"
 
 
 class TrainJobSettings(BaseModel):

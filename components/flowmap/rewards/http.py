@@ -83,7 +83,9 @@ class HttpReward:
         retrying = Retrying(
             retry=retry_if_exception_type(_AwayError),
             stop=stop_after_attempt(self._tries),
-            wait=wait_exponential_jitter(self._first_pause_s, _LONGEST_PAUSE_S, jitter=self._first_pause_s),
+            wait=wait_exponential_jitter(
+                multiplier=self._first_pause_s, max=_LONGEST_PAUSE_S, jitter=self._first_pause_s
+            ),
             reraise=True,
         )
         try:

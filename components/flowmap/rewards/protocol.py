@@ -66,7 +66,7 @@ class FunctionReward:
 
     def __init__(self, function: Callable[[Samples], Any], name: str | None = None) -> None:
         self.function = function
-        self.name: str = name or getattr(function, "__name__", "reward")
+        self.name = name or str(getattr(function, "__name__", "reward"))
 
     def score(self, samples: Samples) -> Tensor:
         """Raises InvariantError when the function gives another shape."""

@@ -20,11 +20,12 @@ ROOT = Path(flowmap.__file__).parent
 _COUNTED = f"{PACKAGE}.artifacts.digest"  # seeds are made with it
 # Rooms and modules that change no result: settings' values enter the step digest by themselves, and the rest is about
 # checking them; the frame decides whether a step runs; stores move bytes that are checked by their digests; launching
-# and Kubernetes decide where training runs; records, curves and progress are only shown. The package's own __init__
+# and Kubernetes decide where training runs; records, curves and progress are only shown;
+# what a training process is told is told by the frame. The package's own __init__
 # names what there is and imports nothing.
 WITHOUT_EFFECT = (
     *(f"{PACKAGE}.{room}" for room in ("settings", "steps", "launching", "kubernetes", "lineage", "artifacts")),
-    *(f"{PACKAGE}.{name}" for name in ("progress", "errors", "retrying", "training.events")),
+    *(f"{PACKAGE}.{name}" for name in ("progress", "errors", "retrying", "training.events", "training.work")),
 )
 _NOT_SOURCES = {".pyc", ".typed"}
 
