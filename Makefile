@@ -6,7 +6,7 @@ CONFIG ?= examples/digits.yaml
 EXAMPLE ?= mnist
 SEEDS ?= 5
 WORKERS ?= 2
-SOURCES := components pipelines tests benchmarks examples
+SOURCES := components pipelines tests benchmarks examples docs/hooks.py
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
@@ -34,7 +34,7 @@ run: setup  ## Run the whole pipeline on examples/digits.yaml (CONFIG=FILE for a
 
 .PHONY: test
 test: setup  ## Run the tests, but for the few whole runs of test-slow; coverage is told at the end
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=
 
 .PHONY: test-slow
 test-slow: setup  ## Run the slow tests too: whole runs of the pipeline
@@ -71,6 +71,10 @@ bench-run: setup  ## Where a run's seconds go, the first time and reused (CONFIG
 bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits or mnist, SEEDS=5); about 40 minutes
 	@$(BIN)/python benchmarks/seeds.py examples/$(EXAMPLE).yaml --seeds $(SEEDS) --plot docs/$(EXAMPLE)-seeds.png
 
+.PHONY: docs
+docs: setup  ## Build the documentation site into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .PHONY: images
 images:  ## Build the images with docker, podman or buildah and look inside each (BASE, CERTIFICATES: see images/build)
 	@images/build
@@ -89,4 +93,4 @@ lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the imag
 
 .PHONY: clean
 clean:  ## Remove local state (.flowmap) and caches, not the environment
-	@rm -rf .flowmap .flowmap-seeds .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .flowmap .flowmap-seeds .mypy_cache .ruff_cache .pytest_cache site .coverage

@@ -35,7 +35,9 @@ def make_grpo(engine: Engine) -> Grpo:
     torch.manual_seed(0)
     prompts = tuple(str(prompt) for prompt in range(NUM_PROMPTS))
     model = MlpFacts(shape=SHAPE, prompts=prompts, width=256, depth=4, max_frequency=3.0).build()
-    preference = PreferenceReward(PreferenceNetwork(SHAPE, NUM_PROMPTS).eval().requires_grad_(False), prompts, 0.0)
+    preference = PreferenceReward(
+        PreferenceNetwork(SHAPE, NUM_PROMPTS).eval().requires_grad_(False), prompts, 0.0
+    )
     real = MmdReward({prompt: torch.randn(30, *SHAPE) for prompt in prompts})
     return Grpo(model, [Weighted(preference), Weighted(real, 3.0)], prompts, GrpoSettings(), engine)
 
@@ -68,8 +70,12 @@ def measure_peak(name: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peak-of", choices=["deepspeed", "torch"], help="only the memory of one of both, in MiB")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--peak-of", choices=["deepspeed", "torch"], help="only the memory of one of both, in MiB"
+    )
     if name := parser.parse_args().peak_of:
         print(measure_peak(name))
         return
@@ -94,7 +100,10 @@ def compare_seconds() -> None:
     for name, values in seconds.items():
         print(f"{name:<10} median {medians[name]:.3f} s  min {min(values):.3f}  max {max(values):.3f}")
     print(f"ratio {medians['deepspeed'] / medians['torch']:.3f} (aim: at most 1.10)")
-    print(f"largest difference of a weight after {WARM_UP + ROUNDS} rollouts: {max(differences):.1e}", file=sys.stderr)
+    print(
+        f"largest difference of a weight after {WARM_UP + ROUNDS} rollouts: {max(differences):.1e}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

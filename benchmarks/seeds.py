@@ -38,7 +38,16 @@ _PROMOTED_OR_REJECTED = (0, 3)
 def run_seed(config: Path, name: str, seed: int, root: Path) -> dict[str, Any]:
     """One whole run; returns what `flowmap run --json` says."""
     sets = [f"name={name}-{seed}", *(f"{section}.seed={seed}" for section in _SEEDED)]
-    command = [sys.executable, "-m", "flowmap_pipelines.cli", "run", str(config), "--root", str(root), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "flowmap_pipelines.cli",
+        "run",
+        str(config),
+        "--root",
+        str(root),
+        "--json",
+    ]
     for each in sets:
         command += ["--set", each]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -58,9 +67,14 @@ def table(outcomes: list[dict[str, Any]]) -> Iterator[str]:
     yield "| --- | ---: |" + " ---: |" * len(_COLUMNS)
     for model, counts in _SHOWN:
         for count in counts:
-            cells = [_cell(values_of(outcomes, model, count, key), digits) for key, (_, digits) in _COLUMNS.items()]
+            cells = [
+                _cell(values_of(outcomes, model, count, key), digits)
+                for key, (_, digits) in _COLUMNS.items()
+            ]
             yield f"| {model} | {count} | " + " | ".join(cells) + " |"
-    real = [_cell([o["metrics"]["real"][key] for o in outcomes], digits) for key, (_, digits) in _COLUMNS.items()]
+    real = [
+        _cell([o["metrics"]["real"][key] for o in outcomes], digits) for key, (_, digits) in _COLUMNS.items()
+    ]
     yield "| real | – | " + " | ".join(real) + " |"
 
 
@@ -77,7 +91,9 @@ def told(outcomes: list[dict[str, Any]]) -> Iterator[str]:
     yield f"Gain of the judge's log-probability over the base, with its 95 % interval: {listed}."
     yield "Seed by seed, for each has a judge of its own:"
     for key, ratio in (("fd_judge", True), ("recall", False), ("judge_log_probability", False)):
-        tuned, many, few = (values_of(outcomes, *at, key) for at in (("tuned", 4), ("baseline", 50), ("baseline", 4)))
+        tuned, many, few = (
+            values_of(outcomes, *at, key) for at in (("tuned", 4), ("baseline", 50), ("baseline", 4))
+        )
         for name, other in (("50", many), ("4", few)):
             pairs = zip(tuned, other, strict=True)
             compared = [one / two if ratio else one - two for one, two in pairs]
@@ -97,12 +113,18 @@ def plot(outcomes: list[dict[str, Any]], title: str, path: Path) -> None:
     for model in ("baseline", "base", "tuned"):
         counts = sorted(map(int, outcomes[0]["metrics"]["models"][model]))
         values = [values_of(outcomes, model, count, "fd_judge") for count in counts]
-        axes.plot(counts, [statistics.mean(v) for v in values], marker="o", label=model, color=COLOURS[model])
-        axes.fill_between(counts, [min(v) for v in values], [max(v) for v in values], color=COLOURS[model], alpha=0.2)
+        axes.plot(
+            counts, [statistics.mean(v) for v in values], marker="o", label=model, color=COLOURS[model]
+        )
+        axes.fill_between(
+            counts, [min(v) for v in values], [max(v) for v in values], color=COLOURS[model], alpha=0.2
+        )
         ticks |= set(counts)
     floor = statistics.mean(outcome["metrics"]["real"]["fd_judge"] for outcome in outcomes)
     axes.axhline(floor, color=COLOURS["real"], linestyle=":", label="real against real")
-    axes.set(xscale="log", yscale="log", xlabel="map evaluations a sample", ylabel="Frechet distance", title=title)
+    axes.set(
+        xscale="log", yscale="log", xlabel="map evaluations a sample", ylabel="Frechet distance", title=title
+    )
     low, high = axes.get_ylim()
     levels = [level for level in (10, 20, 50, 100, 200, 500, 1000) if low <= level <= high]
     axes.set_yticks(levels, [str(level) for level in levels])
@@ -114,7 +136,9 @@ def plot(outcomes: list[dict[str, Any]], title: str, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 1 on")
     parser.add_argument("--root", type=Path, default=Path(".flowmap-seeds"))

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def score(samples: NDArray[np.float32], prompts: Sequence[str], facts: Sequence[dict[str, Any]]) -> list[float | None]:
+def score(
+    samples: NDArray[np.float32], prompts: Sequence[str], facts: Sequence[dict[str, Any]]
+) -> list[float | None]:
     """One number for each sample, None for no verdict; here, how much of an image is bright."""
     return [float(sample.mean()) if np.isfinite(sample).all() else None for sample in samples]
 
@@ -40,7 +42,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8070, help="0 takes a free one")
     arguments = parser.parse_args()

@@ -21,7 +21,9 @@ class GaussianMap:
 
     def transport(self, x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
         spread = (self.variance(r) / self.variance(t)).sqrt()
-        return over_data((1 - r) * self.mean, x) + over_data(spread, x) * (x - over_data((1 - t) * self.mean, x))
+        return over_data((1 - r) * self.mean, x) + over_data(spread, x) * (
+            x - over_data((1 - t) * self.mean, x)
+        )
 
     def endpoint(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return self.transport(x, t, torch.zeros_like(t), condition)

@@ -44,7 +44,9 @@ def stands_alone_and_fits(page: Page, path: Path, width: int, scheme: Literal["l
     levels = page.eval_on_selector_all("h1,h2,h3", "found => found.map(heading => +heading.tagName[1])")
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), "a heading is skipped"
-    for region in page.locator(".scroll").all():  # what scrolls can be scrolled by keyboard, and says what it is
+    for region in page.locator(
+        ".scroll"
+    ).all():  # what scrolls can be scrolled by keyboard, and says what it is
         assert region.get_attribute("tabindex") == "0"
         assert region.get_attribute("aria-label")
     for picture in page.locator("main svg").all():

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 COMMAND = [sys.executable, "-m", "flowmap_pipelines.cli"]
 
 
-def flowmap(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def flowmap(
+    *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,

@@ -50,7 +50,9 @@ def go_program(program: GoProgram) -> Path:
 
 def begin_to_build(fixtures: Iterable[str]) -> None:
     """Build in the background what tests with these fixtures will ask for."""
-    for program in sorted({BY_FIXTURE[name] for name in fixtures if name in BY_FIXTURE}, key=lambda each: each.name):
+    for program in sorted(
+        {BY_FIXTURE[name] for name in fixtures if name in BY_FIXTURE}, key=lambda each: each.name
+    ):
         threading.Thread(target=_build, args=(program,), daemon=True).start()
 
 
@@ -73,7 +75,13 @@ def _install(program: GoProgram) -> str | None:
     environment = {**os.environ, "GOBIN": str(building), "GOTOOLCHAIN": "local"}
     try:
         done = subprocess.run(
-            command, env=environment, cwd=building, capture_output=True, text=True, check=False, timeout=_BUILD_S
+            command,
+            env=environment,
+            cwd=building,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_BUILD_S,
         )
         if done.returncode:
             return f"`{' '.join(command)}` failed: {done.stderr[-500:]}"

@@ -28,7 +28,14 @@ class MinioServer:
         user = {"MINIO_ROOT_USER": CREDENTIALS["AWS_ACCESS_KEY_ID"]}
         user["MINIO_ROOT_PASSWORD"] = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
         self._process = subprocess.Popen(
-            [str(self._binary), "server", "--quiet", "--address", f"{self._host}:{self._port}", str(self._folder)],
+            [
+                str(self._binary),
+                "server",
+                "--quiet",
+                "--address",
+                f"{self._host}:{self._port}",
+                str(self._folder),
+            ],
             env={**os.environ, **user, "MINIO_BROWSER": "off", "MINIO_UPDATE": "off"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

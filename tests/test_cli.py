@@ -14,7 +14,9 @@ def test_version() -> None:
     assert package.__version__ in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "sample", "models", "compile", "report", "init", "doctor", "plan"])
+@pytest.mark.parametrize(
+    "command", ["run", "sample", "models", "compile", "report", "init", "doctor", "plan"]
+)
 def test_each_command_has_a_help(command: str) -> None:
     done = flowmap(command, "--help")
     assert done.returncode == 0
@@ -26,8 +28,14 @@ def test_each_command_has_a_help(command: str) -> None:
     [
         (["runn"], "No such command 'runn'"),
         (["run", "absent.yaml"], "absent.yaml: no such file"),
-        (["run", "examples/digits.yaml", "--set", "grpo_finetuning.groupsize=1"], "did you mean `group_size`?"),
-        (["run", "examples/digits.yaml", "--set", "grpo_finetuning.group_size=1"], "group_size: input should be"),
+        (
+            ["run", "examples/digits.yaml", "--set", "grpo_finetuning.groupsize=1"],
+            "did you mean `group_size`?",
+        ),
+        (
+            ["run", "examples/digits.yaml", "--set", "grpo_finetuning.group_size=1"],
+            "group_size: input should be",
+        ),
         (["sample", "digits", "--prompt", "3", "-o", "x.gif"], "x.gif: samples go to a .npz or a .png file"),
         (["sample", "digits", "--prompt", "3", "-n", "0", "-o", "x.png"], "0 is not in the range"),
         (["sample", "digits", "--prompt", "3", "-o", "x.png"], "no model yet"),

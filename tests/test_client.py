@@ -21,13 +21,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("client")
     source, environment = folder / "source", folder / "venv"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("components", "pipelines"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, environment], check=True)
-    command = [uv, "pip", "install", "--quiet", "--python", environment / "bin" / "python", f"{source}[client]"]
+    subprocess.run([str(uv), "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+    python = str(environment / "bin" / "python")
+    command = [str(uv), "pip", "install", "--quiet", "--python", python, f"{source}[client]"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         told = f"the package index can't be reached: {done.stderr[-300:]}"
@@ -38,19 +41,23 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(client: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([client / "flowmap", *arguments], capture_output=True, text=True, check=False, cwd=client)
+    return subprocess.run(
+        [str(client / "flowmap"), *arguments], capture_output=True, text=True, check=False, cwd=client
+    )
 
 
 def test_the_client_is_small(client: Path) -> None:
     packages = next((client.parent / "lib").glob("python3.*/site-packages"))
-    assert not [name for name in ("torch", "pandas", "matplotlib", "deepspeed") if (packages / name).exists()]
+    assert not [
+        name for name in ("torch", "pandas", "matplotlib", "deepspeed") if (packages / name).exists()
+    ]
     assert sum(path.stat().st_size for path in packages.rglob("*") if path.is_file()) < 200e6
 
 
 def test_what_is_installed_has_the_code_version_of_its_sources(client: Path) -> None:
     """So a result that an image made is reused by a checkout of the same sources, and the other way round."""
     program = "import sys; from flowmap.steps.code_version import code_version; print(*map(code_version, sys.argv[1:]))"
-    command = [client / "python", "-c", program, *STEPS]
+    command = [str(client / "python"), "-c", program, *STEPS]
     installed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=client)
     assert installed.stdout.split() == [code_version(step) for step in STEPS]
 
@@ -59,7 +66,9 @@ def test_the_client_compiles(client: Path, tmp_path: Path) -> None:
     lock, output = tmp_path / "images.lock", tmp_path / "pipeline.yaml"
     lock.write_text(f"cpu: {IMAGES.cpu}\ntrain: {IMAGES.train}\n")
     example = str(ROOT / "examples" / "digits.yaml")
-    done = call(client, "compile", example, "--profile", "cluster-gpu", "--images", str(lock), "-o", str(output))
+    done = call(
+        client, "compile", example, "--profile", "cluster-gpu", "--images", str(lock), "-o", str(output)
+    )
     assert done.returncode == 0, done.stderr
     assert output.read_text().startswith("# PIPELINE DEFINITION")
 

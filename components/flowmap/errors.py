@@ -63,5 +63,7 @@ def full_disk_told() -> Iterator[None]:
         told = isinstance(error, OSError) and error.errno in _NO_ROOM
         if told or "No space left" in str(error) or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
             where = getattr(error, "filename", None) or folder
-            raise StoreError(f"no space is left for {where}; make room and run the same command again") from error
+            raise StoreError(
+                f"no space is left for {where}; make room and run the same command again"
+            ) from error
         raise

@@ -32,7 +32,9 @@ _LINE_EVERY_S = 5.0
 def say(text: str) -> None:
     """Print one line for the person who watches the run, or for the program that collects logs."""
     if os.environ.get(environment.LOG_FORMAT) == "json":
-        fields = {name: os.environ[variable] for name, variable in LINE_FIELDS.items() if variable in os.environ}
+        fields = {
+            name: os.environ[variable] for name, variable in LINE_FIELDS.items() if variable in os.environ
+        }
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields, "log": text}
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
         return
@@ -56,7 +58,9 @@ class Progress:
                 self._terminal = Path(name).open("w")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
         if self._terminal is not None:
@@ -85,7 +89,9 @@ class Progress:
             except OSError:
                 return
             self._bar = self._make_bar()
-            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures=figures)
+            self._task = self._bar.add_task(
+                self.label, total=self.total, completed=self.done, figures=figures
+            )
             self._bar.start()
         self._bar.update(self._task, completed=self.done, figures=figures)
 

@@ -37,7 +37,11 @@ class Capacity:
         return {"gpu_bytes": self.gpu_bytes, "price": self.price, "problems": list(self.problems)}
 
     def to_text(self) -> str:
-        memory = "not known before data_prep has run" if self.gpu_bytes is None else f"{self.gpu_bytes / 2**30:.1f} GiB"
+        memory = (
+            "not known before data_prep has run"
+            if self.gpu_bytes is None
+            else f"{self.gpu_bytes / 2**30:.1f} GiB"
+        )
         price = "not known: price_per_hour in the profile says what a step's hour costs"
         lines = [f"GRPO's memory on each GPU, about: {memory}"]
         lines.append(f"price, about: {price if self.price is None else f'{self.price:.2f}'}")
@@ -98,7 +102,11 @@ def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> 
             f"grpo_finetuning.processes is {processes}, but the profile gives it {nodes * gpu.count} x {gpu.type}: "
             "lower it, or raise gpu.count or trainjob.nodes"
         )
-    if gpu.memory is not None and data is not None and (needed := grpo_bytes(config, data)) > amount(gpu.memory):
+    if (
+        gpu.memory is not None
+        and data is not None
+        and (needed := grpo_bytes(config, data)) > amount(gpu.memory)
+    ):
         yield (
             f"grpo_finetuning needs about {needed / 2**30:.1f} GiB on each GPU, which has {gpu.memory}: lower "
             "grpo_finetuning.groups or group_size, set micro_batch, or share them among more processes"

@@ -30,10 +30,17 @@ def cli() -> None:
 @options.ROOT
 @options.STORE
 @options.SET
-@click.option("--github-summary", is_flag=True, help="Add the outcome to the page of this GitHub Actions job.")
+@click.option(
+    "--github-summary", is_flag=True, help="Add the outcome to the page of this GitHub Actions job."
+)
 @options.JSON
 def run(
-    config: Path, root: Path, store: str | None, overrides: tuple[str, ...], github_summary: bool, as_json: bool
+    config: Path,
+    root: Path,
+    store: str | None,
+    overrides: tuple[str, ...],
+    github_summary: bool,
+    as_json: bool,
 ) -> int:
     """Run the whole pipeline of CONFIG on this machine.
 
@@ -51,7 +58,9 @@ def run(
 
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if github_summary and not page:
-        raise ConfigError("--github-summary: GITHUB_STEP_SUMMARY is not set; GitHub Actions sets it for a job's steps")
+        raise ConfigError(
+            "--github-summary: GITHUB_STEP_SUMMARY is not set; GitHub Actions sets it for a job's steps"
+        )
     settings = load_config(config, overrides)
     done = run_locally(settings, root, store_of(root, store))
     summary = summarise(settings.name, done, root)
@@ -71,7 +80,12 @@ def run(
 @click.option("--profile", help="Also whether it fits what this profile gives it, and what it would cost.")
 @options.JSON
 def plan(
-    config: Path, root: Path, store: str | None, overrides: tuple[str, ...], profile: str | None, as_json: bool
+    config: Path,
+    root: Path,
+    store: str | None,
+    overrides: tuple[str, ...],
+    profile: str | None,
+    as_json: bool,
 ) -> int:
     """Say what a run of CONFIG would do: which steps would be reused, and how long the others last took.
 
@@ -94,7 +108,9 @@ def plan(
     fitting = None if how is None else fit(settings, how, planned, there)
     if as_json:
         steps = [step.to_json() for step in planned]
-        click.echo(json.dumps(steps if fitting is None else {"steps": steps, **fitting.to_json()}, sort_keys=True))
+        click.echo(
+            json.dumps(steps if fitting is None else {"steps": steps, **fitting.to_json()}, sort_keys=True)
+        )
     else:
         click.echo(plan_text(planned))
         if fitting is not None:
@@ -116,7 +132,9 @@ def plan(
     help="`kubernetes`: as Pipeline and PipelineVersion resources, for a Kubeflow that keeps pipelines in Kubernetes.",
 )
 @click.option("--namespace", help="With --format kubernetes: the namespace that the resources name.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file."
+)
 def compile(
     config: Path,
     overrides: tuple[str, ...],
@@ -152,13 +170,30 @@ def compile(
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 @options.ROOT
 @options.STORE
-@click.option("-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows.")
-@click.option("-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples.")
-@click.option("--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png")
+@click.option(
+    "-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows."
+)
+@click.option(
+    "-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples."
+)
+@click.option(
+    "--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]"
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png"
+)
 def sample(
-    model: str, root: Path, store: str | None, prompt: str, num: int, steps: int | None, seed: int, output: Path
+    model: str,
+    root: Path,
+    store: str | None,
+    prompt: str,
+    num: int,
+    steps: int | None,
+    seed: int,
+    output: Path,
 ) -> None:
     """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
 
@@ -184,7 +219,9 @@ def sample(
 @click.argument("name", required=False)
 @options.ROOT
 @options.STORE
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file.")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file."
+)
 @options.JSON
 def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
     """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
@@ -211,7 +248,9 @@ def models(name: str | None, root: Path, store: str | None, html: Path | None, a
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 @options.ROOT
 @options.STORE
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens."
+)
 def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
     """Open the report of a registered version in a browser, or write it out as one HTML file."""
     from flowmap.registry.evaluation_result import read_report
@@ -231,8 +270,12 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--preferences", type=click.Path(path_type=Path, exists=True), help="A table: prompt, chosen, rejected.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file.")
+@click.option(
+    "--preferences", type=click.Path(path_type=Path, exists=True), help="A table: prompt, chosen, rejected."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file."
+)
 def init(source: Path, preferences: Path | None, output: Path) -> None:
     """Look at your images and write a configuration for them, with comments.
 
@@ -264,7 +307,12 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
 @options.NAMESPACE
 @options.ACCOUNT
 def doctor(
-    root: Path, store: str | None, cluster: bool, kubeflow: str | None, namespace: str | None, service_account: str
+    root: Path,
+    store: str | None,
+    cluster: bool,
+    kubeflow: str | None,
+    namespace: str | None,
+    service_account: str,
 ) -> int:
     """Say what is installed, what a run would use, what is missing and how to get it; status 1 when something is.
 
@@ -311,10 +359,14 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         extra = "client" if error.name in ("kfp", "kubernetes") else "local"
-        click.echo(f"flowmap: {error.name} is not installed; pip install 'flowmap[{extra}]' brings it", err=True)
+        click.echo(
+            f"flowmap: {error.name} is not installed; pip install 'flowmap[{extra}]' brings it", err=True
+        )
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("flowmap: interrupted; nothing is half-written, and the same command goes on from here", err=True)
+        click.echo(
+            "flowmap: interrupted; nothing is half-written, and the same command goes on from here", err=True
+        )
         sys.exit(130)
 
 

@@ -32,7 +32,9 @@ def on_kubeflow(command: Command) -> Command:
 @options.ACCOUNT
 @click.option("--wait", is_flag=True, help="Follow the run to its end, and end with its status: 0, 1 or 3.")
 @click.option("--idempotency-key", "key", metavar="KEY", help="The same key again finds the same run.")
-@click.option("--on-change", is_flag=True, help="Only when the data or CONFIG changed since the last such run.")
+@click.option(
+    "--on-change", is_flag=True, help="Only when the data or CONFIG changed since the last such run."
+)
 @click.option(
     "--markdown",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -73,9 +75,13 @@ def submit(
     from flowmap_pipelines.profile import load_profile
 
     if on_change and key is not None:
-        raise click.UsageError("--on-change and --idempotency-key: one of them says when a run is the same, not both")
+        raise click.UsageError(
+            "--on-change and --idempotency-key: one of them says when a run is the same, not both"
+        )
     if markdown is not None and (not wait or store is None):
-        raise click.UsageError("--markdown: only with --wait, and --store or FLOWMAP_STORE to read the outcome from")
+        raise click.UsageError(
+            "--markdown: only with --wait, and --store or FLOWMAP_STORE to read the outcome from"
+        )
     settings, how = load_config(config, overrides), load_profile(profile)
     which = load_images(images, pinned=how.pinned)
     server = Kubeflow(kubeflow, namespace)
@@ -95,7 +101,9 @@ def submit(
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
 @on_kubeflow
-@click.option("-n", "num", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs to list.")
+@click.option(
+    "-n", "num", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs to list."
+)
 @options.JSON
 def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num: int, as_json: bool) -> None:
     """Say how RUN is, step by step, or list the last runs.
@@ -110,7 +118,9 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
     server = Kubeflow(kubeflow, namespace)
     if run_id is None:
         runs = list(islice(server.runs(), num))
-        click.echo(json.dumps([status_json(run) for run in runs], sort_keys=True) if as_json else list_text(runs))
+        click.echo(
+            json.dumps([status_json(run) for run in runs], sort_keys=True) if as_json else list_text(runs)
+        )
         return
     run = server.run(run_id)
     troubles = troubles_of(run, namespace)
@@ -125,7 +135,9 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
 @click.argument("step")
 @on_kubeflow
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the step has ended.")
-@click.option("--node", type=click.IntRange(0), help="What this node of the step's training job printed, from 0.")
+@click.option(
+    "--node", type=click.IntRange(0), help="What this node of the step's training job printed, from 0."
+)
 @options.ROOT
 @options.STORE
 def logs(
@@ -169,7 +181,9 @@ def retry(run_id: str, kubeflow: str | None, namespace: str | None, wait: bool, 
     server = Kubeflow(kubeflow, namespace)
     run = server.run(run_id)
     if run.state not in ("failed", "cancelled"):
-        raise ConfigError(f"run {run_id} is {run.state}: nothing of it has failed; `flowmap submit` starts another")
+        raise ConfigError(
+            f"run {run_id} is {run.state}: nothing of it has failed; `flowmap submit` starts another"
+        )
     server.retry(run_id)
     click.echo(f"retried: {server.link(run_id)}", err=as_json)
     return _finish(server, run_id, namespace, wait, as_json)
@@ -192,7 +206,9 @@ def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json
     from flowmap_pipelines.kubeflow.following import exit_code_of, follow, outcome_of, why_failed
     from flowmap_pipelines.kubeflow.status import status_json, troubles_of
 
-    run = follow(server, run_id, lambda run: troubles_of(run, namespace) or {}) if wait else server.run(run_id)
+    run = (
+        follow(server, run_id, lambda run: troubles_of(run, namespace) or {}) if wait else server.run(run_id)
+    )
     if as_json:
         click.echo(json.dumps({**status_json(run), "link": server.link(run_id)}, sort_keys=True))
     elif wait:
@@ -205,7 +221,9 @@ def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json
 @click.command()
 @click.option("--cluster", is_flag=True, required=True, help="Clean up on the cluster.")
 @options.NAMESPACE
-@click.option("--unseen", default="15m", show_default=True, help="TrainJobs that nobody has followed for so long.")
+@click.option(
+    "--unseen", default="15m", show_default=True, help="TrainJobs that nobody has followed for so long."
+)
 @click.option("--ended", default="24h", show_default=True, help="Pods of flowmap that ended so long ago.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: bool) -> None:
@@ -232,7 +250,9 @@ def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: b
 @click.command()
 @options.ROOT
 @options.STORE
-@click.option("--serve", type=click.IntRange(1, 65535), metavar="PORT", help="Serve them at /metrics instead.")
+@click.option(
+    "--serve", type=click.IntRange(1, 65535), metavar="PORT", help="Serve them at /metrics instead."
+)
 def metrics(root: Path, store: str | None, serve: int | None) -> None:
     """Print what the runs on a cluster came to, as metrics for Prometheus; or serve them, as the chart does."""
     from prometheus_client import generate_latest, start_http_server

@@ -26,7 +26,9 @@ def compile_pipeline(config: RunConfig, profile: Profile, images: Images, output
     _compile(config, profile, images, output)
 
 
-def compile_resources(config: RunConfig, profile: Profile, images: Images, namespace: str | None, output: Path) -> None:
+def compile_resources(
+    config: RunConfig, profile: Profile, images: Images, namespace: str | None, output: Path
+) -> None:
     """Write the same as Kubernetes resources, Pipeline and PipelineVersion, for those who apply from a repository.
 
     The version's name holds the digest of what was compiled, for its spec can't be changed once it is there.
@@ -46,7 +48,9 @@ def compile_resources(config: RunConfig, profile: Profile, images: Images, names
         namespace=namespace,
         include_pipeline_manifest=True,
     )
-    _compile(config, profile, images, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+    _compile(
+        config, profile, images, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options
+    )
 
 
 def package_digest(package: Path) -> str:
@@ -61,7 +65,9 @@ def _compile(config: RunConfig, profile: Profile, images: Images, output: Path, 
         _train_job(job, images.train).check(config.grpo_finetuning.processes)
     pipeline = make_pipeline(lambda section, task: apply_profile(task, section, profile, images))
     output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters={"settings": config.to_json()}, **options)
+    compiler.Compiler().compile(
+        pipeline, str(output), pipeline_parameters={"settings": config.to_json()}, **options
+    )
 
 
 def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> None:
@@ -86,17 +92,23 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     labels = {"app.kubernetes.io/part-of": "flowmap", "flowmap/step": section, **step.labels}
     for key, value in labels.items() if step.queue is None else {**labels, _QUEUE_LABEL: step.queue}.items():
         kubernetes.add_pod_label(task, key, value)
-    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=step.shared_memory)
+    kubernetes.empty_dir_mount(
+        task, "shared-memory", "/dev/shm", medium="Memory", size_limit=step.shared_memory
+    )
     kubernetes.empty_dir_mount(task, "scratch", _SCRATCH, size_limit=step.scratch)
     # The image's root may be read-only: all that libraries write goes to the scratch directory.
     for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
         task.set_env_variable(variable, _SCRATCH)
     task.set_env_variable(environment.LOG_FORMAT, "json")
     if section == RUN_END:
-        kubernetes.use_config_map_as_env(task, _MLFLOW_CONFIG_MAP, {"uri": environment.MLFLOW_URI}, optional=True)
+        kubernetes.use_config_map_as_env(
+            task, _MLFLOW_CONFIG_MAP, {"uri": environment.MLFLOW_URI}, optional=True
+        )
         kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": environment.WEBHOOK}, optional=True)
     if step.trainjob is not None:
-        task.set_env_variable(environment.TRAIN_JOB, _train_job(step.trainjob, images.of(step.image)).model_dump_json())
+        task.set_env_variable(
+            environment.TRAIN_JOB, _train_job(step.trainjob, images.of(step.image)).model_dump_json()
+        )
         kubernetes.use_field_path_as_env(task, environment.POD, "metadata.name")
     task.set_env_variable(environment.GPUS, str(_gpus(step)))
     kubernetes.use_field_path_as_env(task, environment.RUN_ID, "metadata.labels['pipeline/runid']")
@@ -109,7 +121,9 @@ def run_end_profile(profile: Profile) -> StepProfile:
     like = profile.step("data_prep")
     small = {"requests": Resources(cpu="50m", memory="256Mi"), "limits": Resources(cpu="1", memory="1Gi")}
     trainjob = profile.step("grpo_finetuning").trainjob
-    return like.model_copy(update={**small, "gpu": None, "queue": None, "timeout_s": 600, "trainjob": trainjob})
+    return like.model_copy(
+        update={**small, "gpu": None, "queue": None, "timeout_s": 600, "trainjob": trainjob}
+    )
 
 
 def _train_job(profile: TrainJob, image: str) -> TrainJobSettings:

@@ -58,7 +58,9 @@ def _version(name: str) -> str | None:
 
 def _library(name: str) -> Finding:
     found = _version(name)
-    return Finding(found is not None, name, found or "missing; `make setup` installs everything from requirements.lock")
+    return Finding(
+        found is not None, name, found or "missing; `make setup` installs everything from requirements.lock"
+    )
 
 
 def _machine() -> Finding:
@@ -70,7 +72,9 @@ def _accelerator() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding(None, "accelerator", "no GPU that torch can use: training runs on the CPU, through gloo")
+        return Finding(
+            None, "accelerator", "no GPU that torch can use: training runs on the CPU, through gloo"
+        )
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return Finding(None, "accelerator", f"{names}, through nccl")
 
@@ -78,7 +82,9 @@ def _accelerator() -> Finding:
 def _disk(root: Path) -> Finding:
     existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
-    advice = "" if free_gb >= _FREE_GB else f"; a run wants {_FREE_GB:g} GB: make room, or name another --root"
+    advice = (
+        "" if free_gb >= _FREE_GB else f"; a run wants {_FREE_GB:g} GB: make room, or name another --root"
+    )
     return Finding(free_gb >= _FREE_GB, "disk", f"{free_gb:.1f} GB free at {existing}{advice}")
 
 
@@ -93,4 +99,6 @@ def _store(root: Path, url: str | None) -> Finding:
         store.delete(name)
     except FlowmapError as error:
         return Finding(False, "store", str(error))
-    return Finding(same, "store", f"{where}: written, read and deleted" if same else f"{where} gave back other bytes")
+    return Finding(
+        same, "store", f"{where}: written, read and deleted" if same else f"{where} gave back other bytes"
+    )

@@ -83,7 +83,11 @@ def _clock(whose: str, date: str | None) -> Finding:
     if date is None:
         return Finding(None, f"clock of {whose}", "it does not say what time it has")
     skew_s = abs((datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds())
-    advice = "" if skew_s <= _MAX_SKEW_S else "; signatures and tokens fail with clocks so far apart: let NTP set them"
+    advice = (
+        ""
+        if skew_s <= _MAX_SKEW_S
+        else "; signatures and tokens fail with clocks so far apart: let NTP set them"
+    )
     return Finding(skew_s <= _MAX_SKEW_S, f"clock of {whose}", f"{skew_s:.0f} s apart from this one{advice}")
 
 
@@ -101,7 +105,9 @@ def _trainer(versions: list[str]) -> Finding:
     told = f"serves {GROUP}/{', '.join(versions)}"
     if VERSION in versions:
         return Finding(True, "kubeflow trainer", told)
-    return Finding(False, "kubeflow trainer", f"{told}; flowmap speaks {VERSION}: install Kubeflow Trainer 2.0")
+    return Finding(
+        False, "kubeflow trainer", f"{told}; flowmap speaks {VERSION}: install Kubeflow Trainer 2.0"
+    )
 
 
 def _kubeflow(host: str | None, namespace: str | None) -> Finding:
@@ -112,7 +118,9 @@ def _kubeflow(host: str | None, namespace: str | None) -> Finding:
     except FlowmapError as error:
         return Finding(False, "kubeflow pipelines", str(error))
     advice = "" if kubeflow.version.startswith(_TRIED) else f"; flowmap was tried with {_TRIED} only"
-    return Finding(not advice or None, "kubeflow pipelines", f"{kubeflow.version} at {kubeflow.host}{advice}")
+    return Finding(
+        not advice or None, "kubeflow pipelines", f"{kubeflow.version} at {kubeflow.host}{advice}"
+    )
 
 
 def _permissions(
@@ -124,17 +132,30 @@ def _permissions(
         yield Finding(allowed, "permission", told)
 
 
-def _allowed(cluster: Cluster, account: str, verb: str, group: str, resource: str, name: str) -> tuple[bool, str]:
+def _allowed(
+    cluster: Cluster, account: str, verb: str, group: str, resource: str, name: str
+) -> tuple[bool, str]:
     """Whether, and who: the steps' account, or whoever asks."""
     from kubernetes import client
 
     what, _, part = resource.partition("/")
-    asked = {"namespace": cluster.namespace, "verb": verb, "group": group, "resource": what, "subresource": part}
+    asked = {
+        "namespace": cluster.namespace,
+        "verb": verb,
+        "group": group,
+        "resource": what,
+        "subresource": part,
+    }
     asked["name"] = name
     api = client.AuthorizationV1Api(cluster.core.api_client)
     user = f"system:serviceaccount:{cluster.namespace}:{account}"
-    other = {"metadata": {"namespace": cluster.namespace}, "spec": {"user": user, "resourceAttributes": asked}}
-    answer = _tried(lambda: cluster.call(api.create_namespaced_local_subject_access_review, cluster.namespace, other))
+    other = {
+        "metadata": {"namespace": cluster.namespace},
+        "spec": {"user": user, "resourceAttributes": asked},
+    }
+    answer = _tried(
+        lambda: cluster.call(api.create_namespaced_local_subject_access_review, cluster.namespace, other)
+    )
     if answer is not None:
         return bool(answer.status.allowed), account
     review = {"spec": {"resourceAttributes": asked}}
@@ -145,7 +166,9 @@ def _runtime(cluster: Cluster) -> Finding:
     where = (GROUP, VERSION, cluster.namespace, "trainingruntimes", "flowmap-training")
     found = _tried(lambda: cluster.call(cluster.custom.get_namespaced_custom_object, *where))
     if found is None:
-        return Finding(None, "training runtime", f"not to be seen by this account, or not there; {_NO_TRAINING}")
+        return Finding(
+            None, "training runtime", f"not to be seen by this account, or not there; {_NO_TRAINING}"
+        )
     return Finding(True, "training runtime", "flowmap-training is there")
 
 
@@ -159,7 +182,9 @@ def _gpus(cluster: Cluster) -> Finding:
             if resource.endswith("/gpu"):
                 found[resource] = found.get(resource, 0) + int(amount)
     told = ", ".join(f"{num} x {resource}" for resource, num in sorted(found.items()))
-    return Finding(None, "gpu nodes", told or "none; the profile cluster-cpu runs without, others wait for one")
+    return Finding(
+        None, "gpu nodes", told or "none; the profile cluster-cpu runs without, others wait for one"
+    )
 
 
 def _tried(ask: Callable[[], Any]) -> Any | None:
@@ -188,12 +213,18 @@ def _store(url: str) -> Iterator[Finding]:
     yield Finding(True, "store", f"{url}: written and deleted")
     there = next((name for name in store.names("models") if name.endswith(".json")), None)
     if there is None:
-        yield Finding(None, "store's policy", "no model is there yet, by which to see who may write below models/")
+        yield Finding(
+            None, "store's policy", "no model is there yet, by which to see who may write below models/"
+        )
         return
     try:
-        store.create(there, store.get(there))  # it exists, so nothing is written; by a careless store, the same bytes
+        store.create(
+            there, store.get(there)
+        )  # it exists, so nothing is written; by a careless store, the same bytes
     except FlowmapError:
-        yield Finding(None, "store's policy", "these credentials may not write below models/, as those of a step")
+        yield Finding(
+            None, "store's policy", "these credentials may not write below models/, as those of a step"
+        )
     else:
         told = "these credentials may write below models/: right for registry_push, too much for other steps"
         yield Finding(None, "store's policy", f"{told} (docs/minio.md)")

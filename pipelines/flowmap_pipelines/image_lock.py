@@ -18,9 +18,14 @@ from flowmap.settings.messages import explain
 
 _PINNED = r"[a-z0-9][a-z0-9._:/-]*[a-z0-9]@sha256:[0-9a-f]{64}"
 _TAGGED = r"[a-z0-9][a-z0-9._:/@-]*[a-z0-9]"
-Reference = Annotated[str, written_as(_TAGGED, "an image is named such as repository:tag or repository@sha256:...")]
+Reference = Annotated[
+    str, written_as(_TAGGED, "an image is named such as repository:tag or repository@sha256:...")
+]
 Pinned = Annotated[
-    str, written_as(_PINNED, "an image is named by its digest, repository@sha256:<64 hex digits>, never by a tag")
+    str,
+    written_as(
+        _PINNED, "an image is named by its digest, repository@sha256:<64 hex digits>, never by a tag"
+    ),
 ]
 
 

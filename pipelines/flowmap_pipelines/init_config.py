@@ -37,7 +37,11 @@ def write_configuration(source: Path, preferences: Path | None, output: Path) ->
     few = [f"{prompt!r} ({count})" for prompt, count in look.prompts.items() if count < _FEW]
     lines = [
         f"# {num} {look.told} for {len(look.prompts)} prompts: {named(map(repr, sorted(look.prompts)))}",
-        *([f"# Few images of {named(few)}: four splits share them, and every split needs some."] if few else []),
+        *(
+            [f"# Few images of {named(few)}: four splits share them, and every split needs some."]
+            if few
+            else []
+        ),
         f"name: {name}",
         "data_prep:",
         f"  source: {source.absolute()}",

@@ -84,7 +84,9 @@ def _scratch(root: Path, run_id: str) -> Iterator[Path]:
         everything.mkdir(parents=True, exist_ok=True)
         lock = (root / _LOCK).open("w")
     except OSError as error:
-        raise StoreError(f"--root {root}: {error.strerror} ({error.filename}); name a writable directory") from None
+        raise StoreError(
+            f"--root {root}: {error.strerror} ({error.filename}); name a writable directory"
+        ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

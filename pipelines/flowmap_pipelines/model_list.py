@@ -14,7 +14,9 @@ def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[s
     """Versions, aliases and rejections of every model, or of the named one. Raises UnknownModelError."""
     names = model_names(store)
     if name is not None and name not in names:
-        raise UnknownModelError(f"{name!r}: no such model in {store.url}; there is {', '.join(names) or 'none yet'}")
+        raise UnknownModelError(
+            f"{name!r}: no such model in {store.url}; there is {', '.join(names) or 'none yet'}"
+        )
     found = {}
     for each in names if name is None else [name]:
         registry = Registry(store, each)
@@ -32,10 +34,14 @@ def models_text(found: dict[str, dict[str, Any]]) -> str:
     for name, entry in found.items():
         for version in entry["versions"]:
             aliases = [alias for alias, number in entry["aliases"].items() if number == version["version"]]
-            lines.append(_line(f"{name}@{version['version']}", version["manifest"]["digest"], version, aliases))
+            lines.append(
+                _line(f"{name}@{version['version']}", version["manifest"]["digest"], version, aliases)
+            )
         for rejection in entry["rejections"]:
             failed = [c["name"] for c in rejection["verdict"]["criteria"] if not c["passed"]]
-            lines.append(_line(f"{name} rejected", rejection["candidate"], rejection, ["failed", ", ".join(failed)]))
+            lines.append(
+                _line(f"{name} rejected", rejection["candidate"], rejection, ["failed", ", ".join(failed)])
+            )
     return "\n".join(lines) if lines else "no models yet; `flowmap run CONFIG` makes one"
 
 

@@ -23,7 +23,11 @@ STORE = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
 SET = click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a setting; may be repeated."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override a setting; may be repeated.",
 )
 PROFILE = click.option(
     "--profile",
@@ -50,5 +54,8 @@ KUBEFLOW = click.option(
     help="Kubeflow Pipelines' API; a token for it goes into FLOWMAP_KFP_TOKEN.  [env: FLOWMAP_KFP_HOST]",
 )
 ACCOUNT = click.option(
-    "--service-account", default="flowmap", show_default=True, help="What the steps' pods run as; the chart makes it."
+    "--service-account",
+    default="flowmap",
+    show_default=True,
+    help="What the steps' pods run as; the chart makes it.",
 )

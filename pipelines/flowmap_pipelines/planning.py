@@ -96,7 +96,11 @@ def plan_text(planned: list[PlannedStep]) -> str:
         lines.append(f"{step.name:<18}" + ("reused" if step.reused else f"runs ({step.reason}); {took}"))
     known = [step.last.wall_s for step in planned if not step.reused and step.last is not None]
     unknown = [step.name for step in planned if not step.reused and step.last is None]
-    total = f"about {seconds_text(sum(known))}, by what the steps last took" if known else "no time is on record yet"
+    total = (
+        f"about {seconds_text(sum(known))}, by what the steps last took"
+        if known
+        else "no time is on record yet"
+    )
     if known and unknown:
         total += f"; not known of {', '.join(unknown)}"
     return "\n".join([*lines, "", total])

@@ -34,10 +34,18 @@ def _as_written(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Quantity = Annotated[str, BeforeValidator(_as_written), written_as(_QUANTITY, "a quantity is such as 500m, 2 or 4Gi")]
-Label = Annotated[str, written_as(_WORD, "a label's value has letters, digits, `.`, `_`, `-`, at most 63 of them")]
-LabelKey = Annotated[str, written_as(rf"([a-z0-9.-]+/)?{_WORD}", "a label's key is such as example.com/pool")]
-ResourceName = Annotated[str, written_as(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name in Kubernetes' lower case")]
+Quantity = Annotated[
+    str, BeforeValidator(_as_written), written_as(_QUANTITY, "a quantity is such as 500m, 2 or 4Gi")
+]
+Label = Annotated[
+    str, written_as(_WORD, "a label's value has letters, digits, `.`, `_`, `-`, at most 63 of them")
+]
+LabelKey = Annotated[
+    str, written_as(rf"([a-z0-9.-]+/)?{_WORD}", "a label's key is such as example.com/pool")
+]
+ResourceName = Annotated[
+    str, written_as(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name in Kubernetes' lower case")
+]
 Duration = Annotated[str, written_as(r"[1-9][0-9]*[smh]", "a duration such as '30s', '10m' or '1h'")]
 
 
@@ -155,7 +163,9 @@ class StepProfile(Section):
     def _limits_cover(self) -> Self:
         _check_limits(self.requests, self.limits)
         if amount(self.shared_memory) >= amount(self.limits.memory):
-            raise ValueError(f"shared_memory ({self.shared_memory}) counts as memory and fills limits.memory")
+            raise ValueError(
+                f"shared_memory ({self.shared_memory}) counts as memory and fills limits.memory"
+            )
         return self
 
 
@@ -197,7 +207,9 @@ def load_profile(which: str) -> Profile:
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise ConfigError(f"--profile {which}: no such file, and the known profiles are {', '.join(shipped)}") from None
+        raise ConfigError(
+            f"--profile {which}: no such file, and the known profiles are {', '.join(shipped)}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--profile {which}: can't be read: {error}") from None
     except yaml.YAMLError as error:
@@ -208,7 +220,9 @@ def load_profile(which: str) -> Profile:
     if not isinstance(defaults, dict) or not isinstance(own, dict):
         raise ConfigError(f"--profile {which}: `defaults` and `steps` hold settings by name")
     if unknown := sorted(set(own) - set(STEPS)):
-        raise ConfigError(f"--profile {which}: steps.{unknown[0]}: no such step; there is {', '.join(STEPS)}")
+        raise ConfigError(
+            f"--profile {which}: steps.{unknown[0]}: no such step; there is {', '.join(STEPS)}"
+        )
     raw["steps"] = {name: _over(defaults, own.get(name)) for name in STEPS}
 
     def written_at(place: Place) -> Place:
@@ -234,5 +248,8 @@ def load_profile(which: str) -> Profile:
 def _over(defaults: Any, own: Any) -> Any:
     """`own` over `defaults`, key by key at any depth."""
     if isinstance(defaults, dict) and isinstance(own, dict):
-        return {key: _over(defaults.get(key), own[key]) if key in own else defaults[key] for key in {**defaults, **own}}
+        return {
+            key: _over(defaults.get(key), own[key]) if key in own else defaults[key]
+            for key in {**defaults, **own}
+        }
     return defaults if own is None else own

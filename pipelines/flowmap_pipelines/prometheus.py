@@ -62,7 +62,9 @@ class _Runs(Collector):
             for values, total in self._sums[name].items():
                 family.add_metric(values, total)
             yield family
-        last = GaugeMetricFamily("flowmap_last_run_end", "When the last such run ended", labels=("model", "outcome"))
+        last = GaugeMetricFamily(
+            "flowmap_last_run_end", "When the last such run ended", labels=("model", "outcome")
+        )
         for values, ended in self._ends.items():
             last.add_metric(values, ended)
         yield last

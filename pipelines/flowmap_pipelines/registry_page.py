@@ -53,10 +53,17 @@ def _shown(entry: dict[str, Any], times: dict[str, str]) -> dict[str, Any]:
     rejections = sorted(map(timed, entry["rejections"]), key=lambda rejection: rejection["time"])
     versions = [timed(version) for version in entry["versions"]]
     curves = [
-        curve(name.replace("_", " "), [(version["version"], version["figures"][name]) for version in versions])
+        curve(
+            name.replace("_", " "), [(version["version"], version["figures"][name]) for version in versions]
+        )
         for name in FIGURES
     ]
-    return {"versions": versions[::-1], "rejections": rejections[::-1], "aliases": entry["aliases"], "curves": curves}
+    return {
+        "versions": versions[::-1],
+        "rejections": rejections[::-1],
+        "aliases": entry["aliases"],
+        "curves": curves,
+    }
 
 
 def curve(name: str, values: Sequence[tuple[int, float]]) -> Curve:
@@ -75,7 +82,9 @@ def curve(name: str, values: Sequence[tuple[int, float]]) -> Curve:
     )
     if len(values) == 1:
         return Curve(name, points, f"{name}: {low:.3g}")
-    return Curve(name, points, f"{name}: {figures[-1]:.3g}, over {len(values)} versions {low:.3g} to {high:.3g}")
+    return Curve(
+        name, points, f"{name}: {figures[-1]:.3g}, over {len(values)} versions {low:.3g} to {high:.3g}"
+    )
 
 
 def _evaluation_times(store: ObjectStore) -> dict[str, str]:

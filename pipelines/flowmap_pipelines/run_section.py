@@ -46,7 +46,9 @@ def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord
         size=(max(box.x for box in boxes) + _BOX_WIDTH + 2, max(box.y for box in boxes) + _BOX_HEIGHT + 2),
     )
     top = f" of <b>{escape(model_name(records))}</b>" if model_name(records) else ""
-    return report.replace(TOP_OF_REPORT.encode(), top.encode()).replace(END_OF_REPORT.encode(), section.encode())
+    return report.replace(TOP_OF_REPORT.encode(), top.encode()).replace(
+        END_OF_REPORT.encode(), section.encode()
+    )
 
 
 def model_name(records: Mapping[str, StepRecord]) -> str:
@@ -83,12 +85,15 @@ def draw_dag(records: Mapping[str, StepRecord]) -> tuple[list[Box], list[tuple[i
     for name, record in records.items():
         row = sum(column[other] == column[name] for other in boxes)
         x, y = 1 + column[name] * (_BOX_WIDTH + _GAP_X), 1 + row * (_BOX_HEIGHT + _GAP_Y)
-        boxes[name] = Box(name, "reused" if record.reused else seconds_text(record.wall_s), record.reused, x, y)
+        boxes[name] = Box(
+            name, "reused" if record.reused else seconds_text(record.wall_s), record.reused, x, y
+        )
     arrows = [
         (boxes[source].x + _BOX_WIDTH, boxes[source].y + _BOX_HEIGHT // 2, box.x, box.y + _BOX_HEIGHT // 2)
         for name, box in boxes.items()
         for source in sorted(set(reads[name]))
-        if column[name] == column[source] + 1  # longer ones would run through boxes; the table below has them all
+        if column[name]
+        == column[source] + 1  # longer ones would run through boxes; the table below has them all
     ]
     return list(boxes.values()), arrows
 

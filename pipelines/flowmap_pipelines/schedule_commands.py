@@ -41,7 +41,9 @@ def schedule() -> None:
 @schedule.command("set")
 @options.CONFIG
 @options.SET
-@click.option("--cron", required=True, help="The usual five fields, in UTC: minute, hour, day, month, day of the week.")
+@click.option(
+    "--cron", required=True, help="The usual five fields, in UTC: minute, hour, day, month, day of the week."
+)
 @options.PROFILE
 @options.IMAGES
 @on_kubeflow
@@ -87,7 +89,13 @@ def set_schedule(
     which = load_images(images, pinned=how.pinned)
     _, first = six_fields(cron)
     _, before = replace(
-        _server(kubeflow, namespace), settings, how, which, cron=cron, account=service_account, catch_up=catch_up
+        _server(kubeflow, namespace),
+        settings,
+        how,
+        which,
+        cron=cron,
+        account=service_account,
+        catch_up=catch_up,
     )
     replaced = ", in place of the schedule before" if before else ""
     trains = f"; it trains when what lies in {watched} has changed" if watched else ""

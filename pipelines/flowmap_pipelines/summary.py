@@ -49,7 +49,12 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         steps = {
-            name: {"artifact": record.output, "reused": record.reused, "wall_s": record.wall_s, "work_s": record.work_s}
+            name: {
+                "artifact": record.output,
+                "reused": record.reused,
+                "wall_s": record.wall_s,
+                "work_s": record.work_s,
+            }
             for name, record in self.run.records.items()
         }
         return {
@@ -65,7 +70,9 @@ class Summary:
         }
 
     def to_text(self) -> str:
-        return "\n".join([*self._table(), "", *self._verdict(), "", *self._steps(), "", f"report: {self.report}"])
+        return "\n".join(
+            [*self._table(), "", *self._verdict(), "", *self._steps(), "", f"report: {self.report}"]
+        )
 
     def to_markdown(self) -> str:
         """For the page of a CI job: the outcome first, then the gate, the figures and the steps."""
@@ -77,7 +84,9 @@ class Summary:
         figures = ["| model | evaluations | " + " | ".join(_COLUMNS.values()) + " |"]
         figures.append("| --- | ---: |" + " ---: |" * len(_COLUMNS))
         for name, count, row in self._rows():
-            figures.append(f"| {name} | {count} | " + " | ".join(f"{row[key]:.3f}" for key in _COLUMNS) + " |")
+            figures.append(
+                f"| {name} | {count} | " + " | ".join(f"{row[key]:.3f}" for key in _COLUMNS) + " |"
+            )
         return "\n".join([f"### {self._outcome()}", "", *gate, "", *figures, "", *self._steps(), ""])
 
     def _rows(self) -> Iterator[tuple[str, str, dict[str, float]]]:
@@ -114,7 +123,9 @@ class Summary:
 
     def _steps(self) -> Iterator[str]:
         records = self.run.records.items()
-        yield "steps: " + ", ".join(f"{n} {'reused' if r.reused else f'{r.wall_s:.0f} s'}" for n, r in records)
+        yield "steps: " + ", ".join(
+            f"{n} {'reused' if r.reused else f'{r.wall_s:.0f} s'}" for n, r in records
+        )
 
 
 def summarise(name: str, run: LocalRun, root: Path) -> Summary:

@@ -24,7 +24,11 @@ def make_pipeline(configure: Configure | None = None) -> Any:
     """
 
     def ending(settings: Any) -> AbstractContextManager[Any]:
-        return nullcontext() if configure is None else dsl.ExitHandler(configured(RUN_END, run_end(settings=settings)))
+        return (
+            nullcontext()
+            if configure is None
+            else dsl.ExitHandler(configured(RUN_END, run_end(settings=settings)))
+        )
 
     def configured(section: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Every step's own reuse decides whether it runs, so Kubeflow's cache is off for all of them."""
@@ -58,7 +62,9 @@ def branch(verdict: str | None, outputs: dict[str, Any]) -> AbstractContextManag
     """Where the steps go that wait for a verdict: the first of both branches, or the other one."""
     if verdict is None:
         return nullcontext()
-    condition: AbstractContextManager[Any] = dsl.If(outputs[VERDICT] == verdict) if verdict == PROMOTE else dsl.Else()
+    condition: AbstractContextManager[Any] = (
+        dsl.If(outputs[VERDICT] == verdict) if verdict == PROMOTE else dsl.Else()
+    )
     return condition
 
 

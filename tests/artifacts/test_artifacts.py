@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def directory(path: Path, **files: bytes) -> Path:
 
 
 def published(store: ObjectStore, path: Path) -> Manifest:
-    manifest = build_manifest(directory(path / "made", a=b"alpha", b=b"beta" * 1000), step="test", step_digest="0")
+    manifest = build_manifest(
+        directory(path / "made", a=b"alpha", b=b"beta" * 1000), step="test", step_digest="0"
+    )
     publish(store, path / "made", manifest)
     return manifest
 
@@ -59,7 +62,9 @@ def test_of_many_writers_exactly_one_creates(store: ObjectStore) -> None:
     assert store.get("one") == str(created.index(True)).encode()
 
 
-def test_a_local_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = LocalStore(tmp_path)
     store.put("d/x", b"before")
 
@@ -130,14 +135,20 @@ def test_the_digest_is_that_of_the_files_and_not_of_their_maker(tmp_path: Path) 
     ("damage", "told"),
     [(b"alphb", "was changed"), (b"alph", "has 4 bytes instead of 5"), (None, "is missing")],
 )
-def test_a_damaged_file_is_named(store: ObjectStore, tmp_path: Path, damage: bytes | None, told: str) -> None:
+def test_a_damaged_file_is_named(
+    store: ObjectStore, tmp_path: Path, damage: bytes | None, told: str
+) -> None:
     manifest = published(store, tmp_path)
     name = f"{artifact_prefix(manifest.digest)}/a"
     if damage is None:
         store.delete(name)
     else:
         store.put(name, damage)
-    for check in (lambda: verify(store, manifest), lambda: fetch(store, manifest, tmp_path / "copy")):
+    checks: tuple[Callable[[], None], ...] = (
+        lambda: verify(store, manifest),
+        lambda: fetch(store, manifest, tmp_path / "copy"),
+    )
+    for check in checks:
         with pytest.raises(IntegrityError, match=told) as caught:
             check()
         assert name in str(caught.value)

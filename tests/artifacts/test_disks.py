@@ -14,7 +14,10 @@ from tests.pipeline.runs import run
 
 def mount(*options: str) -> bool:
     program = shutil.which("mount")
-    return program is not None and subprocess.run([program, *options], capture_output=True, check=False).returncode == 0
+    return (
+        program is not None
+        and subprocess.run([program, *options], capture_output=True, check=False).returncode == 0
+    )
 
 
 @pytest.fixture

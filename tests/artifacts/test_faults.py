@@ -45,7 +45,9 @@ def test_an_upload_is_repeated_until_it_passes(
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "reset", "cut"])
-def test_a_download_is_repeated_or_goes_on_where_it_broke(faulty: tuple[ObjectStore, Faults], fault: Fault) -> None:
+def test_a_download_is_repeated_or_goes_on_where_it_broke(
+    faulty: tuple[ObjectStore, Faults], fault: Fault
+) -> None:
     store, faults = faulty
     store.put("x", DATA)
     faults.choose = first_times(fault, 3, "GET")
@@ -86,7 +88,9 @@ def test_a_store_that_stays_broken_is_told(faulty: tuple[ObjectStore, Faults]) -
         store.get("x")
 
 
-def test_a_store_that_goes_away_in_mid_upload_and_comes_back_is_waited_for(minio: MinioServer, tmp_path: Path) -> None:
+def test_a_store_that_goes_away_in_mid_upload_and_comes_back_is_waited_for(
+    minio: MinioServer, tmp_path: Path
+) -> None:
     store = open_store(f"s3://flowmap/{uuid.uuid4().hex}?endpoint={minio.endpoint}")
     (tmp_path / "f").write_bytes(random.Random(2).randbytes(48 << 20))
     minio.stop()
@@ -106,8 +110,16 @@ def test_a_store_that_goes_away_in_mid_upload_and_comes_back_is_waited_for(minio
 @pytest.mark.parametrize(
     ("environment", "url", "told"),
     [
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "s3://flowmap/x", "does not know the access key; look at AWS_ACCESS_KEY_ID"),
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "s3://flowmap/x", "the secret key is wrong; look at AWS_SECRET_ACCESS"),
+        (
+            {"AWS_ACCESS_KEY_ID": "nobody"},
+            "s3://flowmap/x",
+            "does not know the access key; look at AWS_ACCESS_KEY_ID",
+        ),
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            "s3://flowmap/x",
+            "the secret key is wrong; look at AWS_SECRET_ACCESS",
+        ),
         ({}, "s3://absent/x", "the bucket does not exist; make it first"),
     ],
 )

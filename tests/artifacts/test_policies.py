@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from minio import MinioAdmin
-from minio.credentials import StaticProvider
+from minio.credentials.providers import StaticProvider
 
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.manifest import build_manifest
@@ -81,7 +82,9 @@ def test_training_can_not_write_models(as_role: As, name: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["train", "registry"])
-@pytest.mark.parametrize("name", ["artifacts/d/x", "steps/d.json", "lineage/l.json", "models/m/1/version.json"])
+@pytest.mark.parametrize(
+    "name", ["artifacts/d/x", "steps/d.json", "lineage/l.json", "models/m/1/version.json"]
+)
 def test_nobody_deletes_what_is_meant_to_stay(
     as_role: As, minio: MinioServer, where: str, role: str, name: str
 ) -> None:
@@ -95,7 +98,7 @@ def test_nobody_deletes_what_is_meant_to_stay(
 def test_the_registry_publishes(as_role: As, tmp_path: Path) -> None:
     made = artifact(tmp_path / "made")
     manifest = build_manifest(made, step="x", step_digest="d")
-    facts = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": {}}
+    facts: dict[str, Any] = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": {}}
     registry = Registry(as_role("registry"), "digits")
     version, new = registry.publish(made, ["weights.safetensors"], manifest, **facts)
     registry.move_alias("production", version)
@@ -108,7 +111,11 @@ def test_the_registry_publishes(as_role: As, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["artifacts/d/x", "models/m/1/version.json", "checkpoints/x", "doctor/x"])
 def test_readers_write_nothing(as_role: As, name: str) -> None:
     reader = as_role("read")
-    for change in (lambda: reader.put(name, b"x"), lambda: reader.create(name, b"x"), lambda: reader.delete(name)):
+    for change in (
+        lambda: reader.put(name, b"x"),
+        lambda: reader.create(name, b"x"),
+        lambda: reader.delete(name),
+    ):
         with pytest.raises(StoreError):
             change()
 

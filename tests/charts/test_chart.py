@@ -60,7 +60,9 @@ def helm() -> Path:
     return go_program(HELM)
 
 
-def call(helm: Path, folder: Path, values: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
+def call(
+    helm: Path, folder: Path, values: dict[str, Any], *command: str
+) -> subprocess.CompletedProcess[str]:
     path = folder / "values.yaml"
     path.write_text(yaml.safe_dump(values))
     words = [str(helm), *command, str(CHART), "--values", str(path), *KUBERNETES]
@@ -103,7 +105,9 @@ def test_it_lints_and_renders_as_its_golden_file(helm: Path, tmp_path: Path, nam
         ({"training": {"scratch": "much"}}, "training.scratch"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(helm: Path, tmp_path: Path, change: dict[str, Any], told: str) -> None:
+def test_a_wrong_value_is_refused_by_name(
+    helm: Path, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
     done = call(helm, tmp_path, {**SMALLEST, **change}, "template", "release")
     assert done.returncode != 0
     assert told in re.sub(r"\bat '/([^']*)'", lambda found: found[1].replace("/", "."), done.stderr)
@@ -121,7 +125,9 @@ def test_profiles_name_what_the_chart_makes(helm: Path, tmp_path: Path) -> None:
     for name in shipped_profiles():
         profile = load_profile(name)
         assert ("ConfigMap", profile.store_config_map) in made
-        assert keys[profile.store_config_map]["url"].startswith("s3://flowmap?endpoint=http://minio.storage:9000")
+        assert keys[profile.store_config_map]["url"].startswith(
+            "s3://flowmap?endpoint=http://minio.storage:9000"
+        )
         assert {step.store_secret for step in profile.steps.values()} == set(secrets)
 
 
@@ -181,7 +187,9 @@ def test_the_accounts_may_do_what_they_must_and_no_more(helm: Path, tmp_path: Pa
     }
 
 
-def test_the_launcher_reads_kubeflows_own_secret_where_the_chart_does_not_set_it_up(helm: Path, tmp_path: Path) -> None:
+def test_the_launcher_reads_kubeflows_own_secret_where_the_chart_does_not_set_it_up(
+    helm: Path, tmp_path: Path
+) -> None:
     assert roles(helm, tmp_path, SMALLEST)["flowmap"] == {
         ("workflowtaskresults", "create", "patch"): None,
         ("configmaps", "get"): ["kfp-launcher"],
@@ -195,7 +203,9 @@ def test_retraining_submits_what_it_was_given(helm: Path, tmp_path: Path) -> Non
     command = job["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"]
     assert job["timeZone"] == "Europe/Paris"
     assert command[:3] == ["flowmap", "submit", "/config/flowmap.yaml"]
-    assert {"--profile=cluster-gpu", "--namespace=ml", "--service-account=trainer", "--on-change"} <= set(command)
+    assert {"--profile=cluster-gpu", "--namespace=ml", "--service-account=trainer", "--on-change"} <= set(
+        command
+    )
     files = next(each["data"] for each in rendered if each["metadata"]["name"] == "release-retraining")
     assert files == {"flowmap.yaml": "name: digits\n", "images.lock": f"cpu: {IMAGE}\ntrain: {IMAGE}\n"}
 
@@ -203,7 +213,9 @@ def test_retraining_submits_what_it_was_given(helm: Path, tmp_path: Path) -> Non
 def test_the_dashboard_asks_for_metrics_that_there_are(tmp_path: Path) -> None:
     """Those of flowmap itself; queue times are kube-state-metrics'."""
     board = json.loads((CHART / "dashboard.json").read_text())
-    asked = {name for panel in board["panels"] for name in re.findall(r"flowmap_\w+", panel["targets"][0]["expr"])}
+    asked = {
+        name for panel in board["panels"] for name in re.findall(r"flowmap_\w+", panel["targets"][0]["expr"])
+    }
     served = generate_latest(registry_of(LocalStore(tmp_path))).decode()
     known = {line.split()[2] for line in served.splitlines() if line.startswith("# TYPE")}
     assert asked - known == set()

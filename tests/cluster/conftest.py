@@ -49,7 +49,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
         image = f"localhost/flowmap-{name}:latest"
         save = [builder, "save", "-o", str(archive), image]
         if builder == "buildah":
-            save = [builder, "push", "--quiet", "--disable-compression", image, f"docker-archive:{archive}:{image}"]
+            save = [
+                builder,
+                "push",
+                "--quiet",
+                "--disable-compression",
+                image,
+                f"docker-archive:{archive}:{image}",
+            ]
         subprocess.run(save, check=True)
         done = subprocess.run([*command, str(archive)], check=True, stdout=subprocess.PIPE, text=True)
         found[name] = done.stdout.split()[-1]
@@ -86,7 +93,11 @@ def namespace(core: client.CoreV1Api) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chart(
-    core: client.CoreV1Api, namespace: str, images: Images, store_url: str, tmp_path_factory: pytest.TempPathFactory
+    core: client.CoreV1Api,
+    namespace: str,
+    images: Images,
+    store_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Any]:
     """The chart, installed; a function that calls helm in its namespace."""
     helm = go_program(HELM)

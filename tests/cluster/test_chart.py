@@ -20,7 +20,9 @@ def test_helm_test_uses_the_store_and_asks_what_the_account_may_do(chart: Helm) 
     assert done.stdout.count("Phase:          Succeeded") == 3
 
 
-def test_an_upgrade_keeps_what_was_set(chart: Helm, core: client.CoreV1Api, namespace: str, store_url: str) -> None:
+def test_an_upgrade_keeps_what_was_set(
+    chart: Helm, core: client.CoreV1Api, namespace: str, store_url: str
+) -> None:
     done = chart("upgrade", "--set", "resourceQuota.enabled=true")
     assert done.returncode == 0, done.stderr
     assert core.read_namespaced_config_map("flowmap-store", namespace).data == {"url": store_url}
@@ -35,7 +37,12 @@ def test_an_upgrade_from_the_version_before_keeps_everything(
 ) -> None:
     """Its package is kept here as it was; a new version of the chart comes with the one before."""
     assert chart("uninstall", "--wait").returncode == 0
-    values = ["--set", f"store.endpoint={store_url.partition('endpoint=')[2]}", "--set", "resourceQuota.enabled=true"]
+    values = [
+        "--set",
+        f"store.endpoint={store_url.partition('endpoint=')[2]}",
+        "--set",
+        "resourceQuota.enabled=true",
+    ]
     values += ["--set", f"image=r.example.com/cpu@sha256:{'0' * 64}"]
     done = chart("install", *values, package=PREVIOUS)
     assert done.returncode == 0, done.stderr
@@ -44,8 +51,12 @@ def test_an_upgrade_from_the_version_before_keeps_everything(
     assert done.returncode == 0, done.stderr
     assert core.read_namespaced_service_account("flowmap", namespace).metadata.uid == account
     assert core.read_namespaced_config_map("flowmap-store", namespace).data == {"url": store_url}
-    assert core.read_namespaced_resource_quota("flowmap", namespace).spec.hard["requests.nvidia.com/gpu"] == "8"
-    assert len(client.BatchV1Api().list_namespaced_cron_job(namespace).items) == 1  # what is new is there too
+    assert (
+        core.read_namespaced_resource_quota("flowmap", namespace).spec.hard["requests.nvidia.com/gpu"] == "8"
+    )
+    assert (
+        len(client.BatchV1Api().list_namespaced_cron_job(namespace).items) == 1
+    )  # what is new is there too
     assert chart("upgrade", "--reset-values").returncode == 0
 
 
@@ -80,8 +91,17 @@ def test_an_account_can_do_what_it_must_and_nothing_else(
     chart: Helm, namespace: str, who: str, verb: str, group: str, resource: str, name: str, allowed: bool
 ) -> None:
     what, _, part = resource.partition("/")
-    asked = {"namespace": namespace, "verb": verb, "group": group, "resource": what, "subresource": part, "name": name}
-    review = {"spec": {"user": f"system:serviceaccount:{namespace}:{ACCOUNTS[who]}", "resourceAttributes": asked}}
+    asked = {
+        "namespace": namespace,
+        "verb": verb,
+        "group": group,
+        "resource": what,
+        "subresource": part,
+        "name": name,
+    }
+    review = {
+        "spec": {"user": f"system:serviceaccount:{namespace}:{ACCOUNTS[who]}", "resourceAttributes": asked}
+    }
     answer = client.AuthorizationV1Api().create_subject_access_review(review)
     assert answer.status.allowed is allowed
 

@@ -106,7 +106,10 @@ def pod_of(step: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
             "containers": [container],
             "volumes": [
                 {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch}},
-                {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory}},
+                {
+                    "name": "shared-memory",
+                    "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory},
+                },
             ],
         },
     }
@@ -135,13 +138,17 @@ def manifests(
     return made
 
 
-def test_the_pods_come_to_what_a_run_on_this_machine_comes_to(manifests: dict[str, Manifest], tmp_path: Path) -> None:
+def test_the_pods_come_to_what_a_run_on_this_machine_comes_to(
+    manifests: dict[str, Manifest], tmp_path: Path
+) -> None:
     """Same processor, same libraries, same code: the same bytes. Another processor may round otherwise."""
     here = run(tmp_path / "root")
     assert {step: manifest.digest for step, manifest in manifests.items()} == here.digests()
 
 
-def test_a_checkout_reuses_what_the_pods_made(manifests: dict[str, Manifest], store_url: str, tmp_path: Path) -> None:
+def test_a_checkout_reuses_what_the_pods_made(
+    manifests: dict[str, Manifest], store_url: str, tmp_path: Path
+) -> None:
     again = run(tmp_path / "root", environment={"FLOWMAP_STORE": store_url})
     assert again.status == 0, again.told
     assert again.reused() == set(manifests) - {"registry_push"}
@@ -149,7 +156,9 @@ def test_a_checkout_reuses_what_the_pods_made(manifests: dict[str, Manifest], st
 
 
 def test_the_job_that_argo_events_would_make_is_one(namespace: str) -> None:
-    _, sensor = yaml.safe_load_all((Path(__file__).parents[2] / "docs" / "ci" / "argo-events.yaml").read_text())
+    _, sensor = yaml.safe_load_all(
+        (Path(__file__).parents[2] / "docs" / "ci" / "argo-events.yaml").read_text()
+    )
     job = sensor["spec"]["triggers"][0]["template"]["k8s"]["source"]["resource"]
     strict = {"dry_run": "All", "field_validation": "Strict"}
     made = client.BatchV1Api().create_namespaced_job(namespace, job, **strict)

@@ -17,10 +17,11 @@ from kubernetes import client
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import publish
+from flowmap.kubernetes.labels import GROUP, PLURAL, VERSION
 from flowmap.launching.job import Job
-from flowmap.launching.train_job_spec import GROUP, PLURAL, VERSION, TrainJobSettings
+from flowmap.launching.train_job_spec import TrainJobSettings
 from flowmap_pipelines.image_lock import Images
-from tests.grpo_finetuning.test_training import SECTION, job_of, untrained
+from tests.grpo_finetuning.untrained import job_of, write_untrained
 
 REQUESTS, LIMITS = {"cpu": "200m", "memory": "512Mi"}, {"cpu": "1", "memory": "2Gi"}
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -95,15 +96,15 @@ def on_cluster(chart: Any, namespace: str, images: Images) -> Callable[..., dict
 @pytest.fixture
 def job(tmp_path: Path, store: ObjectStore, request: pytest.FixtureRequest) -> Job:
     """Two processes with optimizer states split over both (ZeRO 1), from inputs that lie in the store."""
-    untrained(tmp_path)
-    section = {**SECTION, "processes": 2, "zero_stage": 1, "rollouts": 60, "checkpoint_every": 10}
-    made = job_of(tmp_path, **section)
+    write_untrained(tmp_path)
+    changes = {"processes": 2, "zero_stage": 1, "rollouts": 60, "checkpoint_every": 10}
+    made = job_of(tmp_path, "out", "flowmap.grpo_finetuning.worker", **changes)
     manifests = {}
     for name, folder in made.inputs.items():
         manifests[name] = build_manifest(folder, step=name, step_digest="0" * 64)
         publish(store, folder, manifests[name])
     told = {"manifests": manifests, "store": store.url, "checkpoints": f"checkpoints/{request.node.name}/d"}
-    return made.model_copy(update={"module": "flowmap.grpo_finetuning.worker", "num_processes": 2, **told})
+    return made.model_copy(update=told)
 
 
 def fresh(job: Job, folder: Path) -> Job:
@@ -115,7 +116,9 @@ def fresh(job: Job, folder: Path) -> Job:
 @pytest.fixture
 def in_place(job: Job, tmp_path: Path) -> dict[str, bytes]:
     """What the two processes come to on this machine."""
-    here = fresh(job, tmp_path / "in-place").model_copy(update={"checkpoints": f"{job.checkpoints}-in-place"})
+    here = fresh(job, tmp_path / "in-place").model_copy(
+        update={"checkpoints": f"{job.checkpoints}-in-place"}
+    )
     launcher = Launcher(here, tmp_path / "in-place", {"OMP_NUM_THREADS": "1"})
     assert launcher.wait() == 0, launcher.told()
     return results(here)
@@ -164,7 +167,10 @@ def test_a_lost_node_changes_no_weight(
 ) -> None:
     there = fresh(job, tmp_path / "cluster")
     launcher = Launcher(there, tmp_path / "cluster", on_cluster())
-    wait_until(lambda: store.exists(f"{job.checkpoints}/00000010/complete") or launcher.process.poll() is not None, 240)
+    wait_until(
+        lambda: store.exists(f"{job.checkpoints}/00000010/complete") or launcher.process.poll() is not None,
+        240,
+    )
     lost = next(pod for pod in pods_of(core, namespace) if pod.metadata.labels[INDEX] == "1")
     core.delete_namespaced_pod(lost.metadata.name, namespace, grace_period_seconds=0)
     assert launcher.wait() == 0, launcher.told()
@@ -172,7 +178,9 @@ def test_a_lost_node_changes_no_weight(
     assert results(there) == in_place
 
 
-def test_a_queued_job_waits(job: Job, on_cluster: Any, namespace: str, tmp_path: Path, train_jobs: Any) -> None:
+def test_a_queued_job_waits(
+    job: Job, on_cluster: Any, namespace: str, tmp_path: Path, train_jobs: Any
+) -> None:
     """As Kueue does it: the job is suspended, and set free later."""
     there = fresh(job, tmp_path / "cluster")
     launcher = Launcher(there, tmp_path / "cluster", on_cluster(deadline_s=100))
@@ -203,7 +211,9 @@ def test_an_image_that_is_not_there_is_told_within_a_minute(
     job: Job, on_cluster: Any, tmp_path: Path, train_jobs: Any
 ) -> None:
     there = fresh(job, tmp_path / "cluster")
-    launcher = Launcher(there, tmp_path / "cluster", on_cluster(image=f"localhost/nothing@sha256:{'0' * 64}"))
+    launcher = Launcher(
+        there, tmp_path / "cluster", on_cluster(image=f"localhost/nothing@sha256:{'0' * 64}")
+    )
     assert launcher.wait() == 1
     assert "can't start" in launcher.told()
     assert "image" in launcher.told()

@@ -23,7 +23,9 @@ def commands(path: Path, program: str) -> list[list[str]]:
         lexer = shlex.shlex(re.sub(r"\$\([^)]*\)", "X", line), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words = list(lexer)
-        found.append(words[: next((i for i, word in enumerate(words) if word in (";", "|", "&", "&&", ">")), None)])
+        found.append(
+            words[: next((i for i, word in enumerate(words) if word in (";", "|", "&", "&&", ">")), None)]
+        )
     return found
 
 
@@ -46,7 +48,9 @@ def test_commands_exist(path: Path) -> None:
 
 def test_values_that_documents_set_are_the_charts() -> None:
     values = yaml.safe_load((ROOT / "charts" / "flowmap" / "values.yaml").read_text())
-    names = [word.partition("=")[0] for path in DOCUMENTS for words in commands(path, "helm") for word in words]
+    names = [
+        word.partition("=")[0] for path in DOCUMENTS for words in commands(path, "helm") for word in words
+    ]
     told = [name for name in names if re.fullmatch(r"[a-z][A-Za-z]+\.[A-Za-z.]+", name)]
     assert len(told) > 5
     for name in told:

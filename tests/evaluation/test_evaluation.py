@@ -86,7 +86,9 @@ def verdict_of(low: float, **figures: float) -> Any:
         (-1.0, {"fd_judge": math.nan}, ["judge_difference", "fd_judge"]),
     ],
 )
-def test_the_gate_names_the_criterion_that_fails(low: float, figures: dict[str, float], failed: list[str]) -> None:
+def test_the_gate_names_the_criterion_that_fails(
+    low: float, figures: dict[str, float], failed: list[str]
+) -> None:
     verdict = verdict_of(low, **figures)
     assert verdict.failed == failed
     assert verdict.verdict == ("reject" if failed else "promote")
@@ -119,7 +121,10 @@ def test_the_same_seeds_are_chosen_for_each_prompt() -> None:
 
 def measurer(num_prompts: int = 2) -> Measurer:
     torch.manual_seed(0)
-    judge, reward = make_judge((1, 4, 4), num_prompts).eval(), PreferenceNetwork((1, 4, 4), num_prompts).eval()
+    judge, reward = (
+        make_judge((1, 4, 4), num_prompts).eval(),
+        PreferenceNetwork((1, 4, 4), num_prompts).eval(),
+    )
     return Measurer(judge, reward, torch.randn(20, 64), num_prompts, torch.device("cpu"))
 
 
@@ -147,6 +152,6 @@ def test_samples_that_are_not_finite_are_rejected_and_the_verdict_can_be_read_ag
     assert verdict.failed == ["judge_difference", "fd_judge", "recall", "diversity"]
     again = Verdict.model_validate_json(verdict.model_dump_json())
     assert math.isnan(again.criteria[1].figure)
-    facts = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": figures}
-    rejection = Rejection(name="x", candidate="c", **facts)
+    told: dict[str, Any] = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": figures}
+    rejection = Rejection(name="x", candidate="c", **told)
     assert math.isnan(Rejection.model_validate_json(rejection.model_dump_json()).figures["recall"])

@@ -69,12 +69,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     rewards = [{"kind": "preference"}, {"kind": "python", "name": "edges"}]
     told = {
-        f"{figure}_{name}": 0.5 for figure in ("reward", "spread", "correlation") for name in ("preference", "edges")
+        f"{figure}_{name}": 0.5
+        for figure in ("reward", "spread", "correlation")
+        for name in ("preference", "edges")
     }
     training = [{"rollout": r, "kl": 0.2, "clipped": 0.1, **told} for r in range(1, 30)]
     no_scores = torch.zeros(24)
     measured = {
-        name: {count: Measured(FIGURES, no_scores, no_scores, draw(), draw()) for count in counts} for name in models
+        name: {count: Measured(FIGURES, no_scores, no_scores, draw(), draw()) for count in counts}
+        for name in models
     }
     report = Report(
         facts=facts,

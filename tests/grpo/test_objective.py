@@ -71,7 +71,9 @@ def test_the_kl_pulls_towards_the_reference() -> None:
     drawn = transition()
     mean = (drawn.old.mean + 1.0).requires_grad_()
     new = GaussianStep(mean, drawn.old.std)
-    loss, metrics = transition_loss(new, drawn.old, drawn, torch.zeros(BATCH), SHARE, clip=0.02, kl_weight=0.5)
+    loss, metrics = transition_loss(
+        new, drawn.old, drawn, torch.zeros(BATCH), SHARE, clip=0.02, kl_weight=0.5
+    )
     (gradient,) = torch.autograd.grad(loss, mean)
     assert bool((gradient > 0).all())
     torch.testing.assert_close(metrics["kl"], (NUM_DIMS / (2 * drawn.old.std.square())).mean())

@@ -39,7 +39,9 @@ def brightness(samples: Samples) -> Tensor:
 
 
 def grpo(*rewards: Callable[[Samples], Any], model: Model | None = None, **settings: Any) -> Grpo:
-    return Grpo(model or untrained(), rewards or [brightness], PROMPTS, GrpoSettings(**{**SETTINGS, **settings}))
+    return Grpo(
+        model or untrained(), rewards or [brightness], PROMPTS, GrpoSettings(**{**SETTINGS, **settings})
+    )
 
 
 def test_a_trivial_reward_rises_within_ten_updates() -> None:
@@ -130,7 +132,9 @@ def test_a_reward_sees_data_prompts_and_their_facts() -> None:
     assert told == {prompt.text: prompt.facts for prompt in prompts}
 
 
-def test_samples_without_a_verdict_leave_their_groups_and_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_samples_without_a_verdict_leave_their_groups_and_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def picky(samples: Samples) -> Tensor:
         scores = brightness(samples)
         scores[:, 0] = torch.nan
@@ -140,7 +144,9 @@ def test_samples_without_a_verdict_leave_their_groups_and_are_counted(capsys: py
     assert figures["unscored"] == 1 / 8
     assert figures["reward_picky"] == pytest.approx(figures["reward_brightness"], abs=0.5)
     assert "rollout 1: 4 of 32 samples have no verdict (picky 4); they leave" in capsys.readouterr().err
-    with pytest.raises(RewardError, match=r"4 of 32 samples have no verdict \(picky 4\); grpo_finetuning.max_unscored"):
+    with pytest.raises(
+        RewardError, match=r"4 of 32 samples have no verdict \(picky 4\); grpo_finetuning.max_unscored"
+    ):
         grpo(brightness, picky, max_unscored=0.1).rollout(0)
 
 

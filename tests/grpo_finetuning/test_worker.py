@@ -5,33 +5,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from flowmap.grpo_finetuning.worker import Loop
-from flowmap.launching.job import Job
 from flowmap.launching.launcher import launch
-from flowmap.models import MlpFacts
-from flowmap.models.storing import load_model, save_weights, write_model_facts
-from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, write_preference
-from flowmap.rewards.trained import TrainedFacts, write_reference
-from flowmap.settings import GrpoFinetuning
-
-SHAPE, PROMPTS = (1, 4, 4), ("a", "b")
-SECTION: dict[str, Any] = {
-    "rollouts": 10,
-    "groups": 4,
-    "group_size": 8,
-    "grid": (1.0, 0.5, 0.05, 0.0),
-    "learning_rate": 1e-2,
-    "kl_target": None,
-    "kl_weight": 0.0,
-    "snapshots": 1,
-    "checkpoint_every": 100,
-}
+from flowmap.models.storing import load_model, write_model_facts
+from tests.grpo_finetuning.untrained import FACTS, job_of, write_untrained
 
 LAUNCH = """
 import os, sys
@@ -44,42 +26,15 @@ launch([Job.model_validate_json(sys.argv[1])])
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Inputs: a map that has learnt nothing, and a preference model that has learnt nothing either."""
-    torch.manual_seed(0)
-    base, reward = tmp_path / "base", tmp_path / "reward"
-    for path in (base, reward):
-        path.mkdir()
-    facts = MlpFacts(shape=SHAPE, prompts=PROMPTS, width=32, depth=2, max_frequency=3.0)
-    write_model_facts(base, facts)
-    save_weights(facts.build().network, base / "map.safetensors")
-    told = PreferenceFacts(real_score=0.0, pair_accuracy={}, num_pairs=0)
-    trained = TrainedFacts(shape=SHAPE, prompts=PROMPTS)
-    write_reference(reward, trained, torch.randn(20, *SHAPE), torch.arange(20) % 2)
-    write_preference(reward, PreferenceNetwork(SHAPE, 2), told)
+    write_untrained(tmp_path)
     return tmp_path
-
-
-def job_of(folder: Path, name: str, worker: str, **changes: Any) -> Job:
-    section = GrpoFinetuning(**{**SECTION, **changes})
-    job = Job(
-        worker=worker,
-        section=section.model_dump_json(),
-        inputs={"base": folder / "base", "reward": folder / "reward"},
-        out=folder / name,
-        scratch=folder / f"{name}-scratch",
-        store=str(folder / "store"),
-        checkpoints=f"checkpoints/{name}",
-        num_processes=section.processes,
-    )
-    job.out.mkdir()
-    return job
 
 
 def test_what_is_left_is_what_was_trained(folder: Path) -> None:
     job = job_of(folder, "one", "none")
     loop = Loop(job.work())
     loop.run()
-    write_model_facts(job.out, MlpFacts(shape=SHAPE, prompts=PROMPTS, width=32, depth=2, max_frequency=3.0))
+    write_model_facts(job.out, FACTS)
     raw, snapshot = (load_model(job.out, name).network.state_dict() for name in ("raw", "snapshots/000010"))
     for name, value in loop.model.network.state_dict().items():
         assert torch.equal(raw[name], value)

@@ -29,9 +29,30 @@ MAY_IMPORT = {
     "rewards": {"settings", "artifacts"},
     "grpo": {"settings", "maps", "asfmc", "models", "rewards", "training"},
     "launching": {"settings", "artifacts", "training", "kubernetes"},
-    "steps": {"settings", "artifacts", "lineage", "registry", "data", "modality", "rewards", "training", "launching"},
+    "steps": {
+        "settings",
+        "artifacts",
+        "lineage",
+        "registry",
+        "data",
+        "modality",
+        "rewards",
+        "training",
+        "launching",
+    },
 }
-SCIENCE = {"settings", "artifacts", "data", "maps", "asfmc", "models", "modality", "rewards", "grpo", "training"}
+SCIENCE = {
+    "settings",
+    "artifacts",
+    "data",
+    "maps",
+    "asfmc",
+    "models",
+    "modality",
+    "rewards",
+    "grpo",
+    "training",
+}
 STEP_MAY_IMPORT = SCIENCE | {"registry", "steps"}
 END_MAY_IMPORT = {"settings", "artifacts", "lineage", "registry", "steps", "kubernetes", "launching"}
 
@@ -85,7 +106,9 @@ def test_no_science_knows_of_processes_clusters_or_pipelines() -> None:
 
 
 def test_the_components_know_nothing_of_where_pipelines_are_started() -> None:
-    assert not [path for path in ROOT.rglob("*.py") if any("flowmap_pipelines" in name for name in imports(path))]
+    assert not [
+        path for path in ROOT.rglob("*.py") if any("flowmap_pipelines" in name for name in imports(path))
+    ]
 
 
 def outside(path: Path) -> set[str]:
@@ -105,6 +128,7 @@ def test_kfp_is_imported_by_components_alone() -> None:
 
 def test_no_module_is_longer_than_three_hundred_lines() -> None:
     for package in (flowmap, flowmap_pipelines):
+        assert package.__file__ is not None
         for path in Path(package.__file__).parent.rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 330, path
 

@@ -39,7 +39,9 @@ class Flowmap:
         assert done.returncode == status, (words, done.stdout, done.stderr)
         return done.stdout
 
-    def try_(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def try_(
+        self, *words: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command, here = [*COMMAND, *words], {**self._environment, **(environment or {})}
         return subprocess.run(
             command, env=here, cwd=self.folder, capture_output=True, text=True, check=False, timeout=1500
@@ -88,7 +90,9 @@ def flowmap(
     helm = go_program(HELM)
     chart = Path(__file__).parents[2] / "charts" / "flowmap"
     release = [str(helm), "--namespace", namespace]
-    subprocess.run([*release, "install", "flowmap", str(chart), "--values", folder / "values.yaml"], check=True)
+    subprocess.run(
+        [*release, "install", "flowmap", str(chart), "--values", folder / "values.yaml"], check=True
+    )
     (folder / "images").mkdir()
     (folder / "images" / "images.lock").write_text(lock)
     (folder / "tiny.yaml").write_text(CONFIG)

@@ -26,7 +26,10 @@ def trouble(flowmap: Flowmap, run_id: str) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"store_secret": "absent"}, "a Secret or ConfigMap it needs is missing (CreateContainerConfigError"),
+        (
+            {"store_secret": "absent"},
+            "a Secret or ConfigMap it needs is missing (CreateContainerConfigError",
+        ),
         ({"gpu": {"type": "nvidia.com/gpu", "count": 1}}, "waits for a machine: "),
     ],
 )
@@ -49,7 +52,9 @@ def test_an_image_that_is_not_there_is_said_within_a_minute(flowmap: Flowmap) ->
     flowmap("cancel", run_id)
 
 
-def test_the_charts_retraining_submits_once(flowmap: Flowmap, core: client.CoreV1Api, namespace: str) -> None:
+def test_the_charts_retraining_submits_once(
+    flowmap: Flowmap, core: client.CoreV1Api, namespace: str
+) -> None:
     """As long as nothing changed, for that is what it was told."""
     phase, log = run_cron_job(core, namespace, "flowmap-retraining")
     assert phase == "Succeeded", log

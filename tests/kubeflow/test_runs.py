@@ -20,7 +20,12 @@ HACKED = [
     "name=hacked",
     *(
         f"grpo_finetuning.{each}"
-        for each in ("rewards=[{kind: preference, saturating: false}]", "kl_weight=0", "rollouts=100", "ema=0.5")
+        for each in (
+            "rewards=[{kind: preference, saturating: false}]",
+            "kl_weight=0",
+            "rollouts=100",
+            "ema=0.5",
+        )
     ),
 ]
 
@@ -33,7 +38,9 @@ def first(flowmap: Flowmap) -> str:
     return str(told["run"])
 
 
-def test_a_run_comes_to_what_a_run_on_this_machine_comes_to(first: str, store_url: str, tmp_path: Path) -> None:
+def test_a_run_comes_to_what_a_run_on_this_machine_comes_to(
+    first: str, store_url: str, tmp_path: Path
+) -> None:
     records = run_records(open_store(store_url), first)
     here = run(tmp_path / "root")
     assert {step: record.output for step, record in records.items()} == here.digests()
@@ -94,7 +101,10 @@ def test_a_rejected_candidate_ends_with_status_3(flowmap: Flowmap, first: str) -
 def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap, store_url: str) -> None:
     run_id = flowmap.submit("--set", "base_training.updates=100000")["run"]
     until = time.monotonic() + 300
-    while json.loads(flowmap("status", run_id, "--json"))["steps"].get("base_training", {}).get("state") != "running":
+    while (
+        json.loads(flowmap("status", run_id, "--json"))["steps"].get("base_training", {}).get("state")
+        != "running"
+    ):
         assert time.monotonic() < until
         time.sleep(3)
     assert "ends within seconds" in flowmap("cancel", run_id)
@@ -105,7 +115,9 @@ def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap, store_url: str) -> N
     assert summary(store_url, run_id)["outcome"] == "cancelled"
 
 
-def test_a_failed_run_says_why_and_is_retried_from_there(flowmap: Flowmap, first: str, store_url: str) -> None:
+def test_a_failed_run_says_why_and_is_retried_from_there(
+    flowmap: Flowmap, first: str, store_url: str
+) -> None:
     """The failure: a result in the store that was changed. Retrying after it was mended does the failed step alone."""
     config = load_config(flowmap.folder / "tiny.yaml")
     assert config.name == "tiny"

@@ -10,7 +10,9 @@ NAME = f"scheduled-{time.time_ns() % 10**9}"  # of which no run is known yet; Ku
 
 
 def schedule(flowmap: Flowmap, cron: str, *words: str) -> str:
-    return flowmap("schedule", "tiny.yaml", "--cron", cron, "--profile", "local", "--set", f"name={NAME}", *words)
+    return flowmap(
+        "schedule", "tiny.yaml", "--cron", cron, "--profile", "local", "--set", f"name={NAME}", *words
+    )
 
 
 def listed(flowmap: Flowmap) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import yaml
 from kubernetes import client
 
 from flowmap.artifacts.store import open_store
-from flowmap.launching.train_job_spec import GROUP, PLURAL, VERSION
+from flowmap.kubernetes.labels import GROUP, PLURAL, VERSION
 from flowmap.lineage.record import run_records
 from flowmap_pipelines.profile import shipped_profiles
 from tests.kubeflow.conftest import Flowmap
@@ -64,7 +64,11 @@ def launcher(core: client.CoreV1Api, namespace: str, run_id: str) -> Any:
 
 
 def test_a_launcher_that_is_lost_is_started_again_and_goes_on_with_its_training(
-    two_nodes: Flowmap, core: client.CoreV1Api, namespace: str, store_url: str, train_jobs: Callable[[], list[str]]
+    two_nodes: Flowmap,
+    core: client.CoreV1Api,
+    namespace: str,
+    store_url: str,
+    train_jobs: Callable[[], list[str]],
 ) -> None:
     run_id = submit(two_nodes, "--set", "grpo_finetuning.rollouts=400")
     wait_until(train_jobs)
@@ -72,25 +76,36 @@ def test_a_launcher_that_is_lost_is_started_again_and_goes_on_with_its_training(
     time.sleep(10)
     (name,) = train_jobs()
     assert two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "1").returncode == 0
-    assert "has no node 2 of grpo_finetuning" in two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "2").stderr
+    assert (
+        "has no node 2 of grpo_finetuning"
+        in two_nodes.try_("logs", run_id, "grpo_finetuning", "--node", "2").stderr
+    )
     core.delete_namespaced_pod(pod.metadata.name, namespace, grace_period_seconds=0)
     again = wait_until(lambda: launcher(core, namespace, run_id))
     assert again.metadata.name != pod.metadata.name
     read = core.read_namespaced_pod_log
-    wait_until(lambda: f"goes on with TrainJob {name}" in read(again.metadata.name, namespace, container="main"))
+    wait_until(
+        lambda: f"goes on with TrainJob {name}" in read(again.metadata.name, namespace, container="main")
+    )
     wait_until(lambda: json.loads(two_nodes("status", run_id, "--json"))["outcome"], 900)
     records = run_records(open_store(store_url), run_id)
     assert not records["grpo_finetuning"].reused
     assert "registry_push" in records
     assert not train_jobs()
-    assert '"step": "grpo_finetuning"' in two_nodes("logs", run_id, "grpo_finetuning", "--node", "1")  # from the store
+    assert '"step": "grpo_finetuning"' in two_nodes(
+        "logs", run_id, "grpo_finetuning", "--node", "1"
+    )  # from the store
 
 
-def test_a_cancelled_run_leaves_no_training_job(two_nodes: Flowmap, train_jobs: Callable[[], list[str]]) -> None:
+def test_a_cancelled_run_leaves_no_training_job(
+    two_nodes: Flowmap, train_jobs: Callable[[], list[str]]
+) -> None:
     run_id = submit(two_nodes, "--set", "grpo_finetuning.rollouts=3000")
     wait_until(train_jobs)
     time.sleep(10)
-    ended = two_nodes.try_("cancel", run_id, environment={"KUBECONFIG": "/none"})  # the exit handler has to do it
+    ended = two_nodes.try_(
+        "cancel", run_id, environment={"KUBECONFIG": "/none"}
+    )  # the exit handler has to do it
     assert "ends within seconds" in ended.stdout
     wait_until(lambda: json.loads(two_nodes("status", run_id, "--json"))["outcome"] == "cancelled")
     wait_until(lambda: not train_jobs(), 60)

@@ -121,7 +121,9 @@ def test_the_runs_records_and_summaries_are_not_mistaken_for_logs(
     assert list(run_summaries(store)) == []
 
 
-def test_outside_a_run_no_log_is_kept(node: Callable[..., subprocess.Popen[str]], store: ObjectStore) -> None:
+def test_outside_a_run_no_log_is_kept(
+    node: Callable[..., subprocess.Popen[str]], store: ObjectStore
+) -> None:
     with node("write", run=False) as process:
         shown, _ = process.communicate(timeout=120)
     assert "the worker speaks" in shown

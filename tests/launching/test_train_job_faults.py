@@ -50,7 +50,8 @@ class Api:
         if name in self.jobs:
             raise ApiException(status=409)
         self.jobs[name] = body
-        return body
+        made: dict[str, Any] = body
+        return made
 
     def get_namespaced_custom_object(self, *where: Any, **_: Any) -> dict[str, Any]:
         self._fault()
@@ -130,8 +131,15 @@ def away() -> MaxRetryError:
     return MaxRetryError(None, "/", None)  # type: ignore[arg-type]
 
 
-def test_it_goes_on_when_the_api_server_was_away(job: Job, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    api.faults = [away(), ApiException(status=503, reason="busy"), ApiException(status=429, reason="slow"), away()]
+def test_it_goes_on_when_the_api_server_was_away(
+    job: Job, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.faults = [
+        away(),
+        ApiException(status=503, reason="busy"),
+        ApiException(status=429, reason="slow"),
+        away(),
+    ]
     run_train_jobs([job], SETTINGS)
     assert (job.out / "weights").read_bytes() == b"trained"
     assert len(api.deleted) == 1
@@ -164,7 +172,9 @@ def test_it_goes_on_when_the_store_was_away(
 
 def test_a_webhook_that_changes_what_matters_is_named(job: Job, api: Api) -> None:
     api.change = lambda body: body["spec"]["trainer"].update(numNodes=1)
-    with pytest.raises(ClusterError, match=r"a webhook of the cluster changed trainer.numNodes of .* from 2 to 1"):
+    with pytest.raises(
+        ClusterError, match=r"a webhook of the cluster changed trainer.numNodes of .* from 2 to 1"
+    ):
         run_train_jobs([job], SETTINGS)
     assert not api.jobs
 
@@ -176,7 +186,9 @@ def test_a_webhook_that_adds_something_is_no_matter(job: Job, api: Api) -> None:
 
 def test_an_account_that_may_not_is_told_what_to_do(job: Job, api: Api) -> None:
     api.faults = [ApiException(status=403, reason="Forbidden")]
-    with pytest.raises(ClusterError, match=r"may not do this in namespace ml \(403\): use the service account"):
+    with pytest.raises(
+        ClusterError, match=r"may not do this in namespace ml \(403\): use the service account"
+    ):
         run_train_jobs([job], SETTINGS)
 
 
@@ -213,7 +225,7 @@ def test_the_failure_told_is_the_one_that_brought_the_others_down(job: Job, api:
 
 
 def test_a_train_job_that_somebody_deleted_is_told(job: Job, api: Api) -> None:
-    api.when_read = api.jobs.pop
+    api.when_read = api.jobs.__delitem__
     with pytest.raises(ClusterError, match="was deleted by somebody while it ran"):
         run_train_jobs([job], SETTINGS)
 
@@ -240,7 +252,9 @@ def of_another_run(job: Job, api: Api) -> str:
     return name
 
 
-def test_a_train_job_of_another_run_is_followed_and_left_to_it(job: Job, api: Api, of_another_run: str) -> None:
+def test_a_train_job_of_another_run_is_followed_and_left_to_it(
+    job: Job, api: Api, of_another_run: str
+) -> None:
     run_train_jobs([job], SETTINGS)
     assert (job.out / "weights").read_bytes() == b"trained"
     assert list(api.jobs) == [of_another_run]
@@ -249,7 +263,8 @@ def test_a_train_job_of_another_run_is_followed_and_left_to_it(job: Job, api: Ap
 def test_a_train_job_is_made_again_when_another_run_ended_it(
     job: Job, api: Api, of_another_run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finish, cancelled = api.when_read, []
+    cancelled: list[str] = []
+    finish = api.when_read
 
     def cancel_first(name: str) -> None:
         if len(cancelled) < 2:  # the second time it is followed already
@@ -282,12 +297,16 @@ def test_what_a_cluster_restarts_for_is_no_end_until_it_says_failed(job: Job, ap
     assert len(looks) == 5
 
 
-def test_a_cluster_that_makes_no_pods_is_told(job: Job, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_that_makes_no_pods_is_told(
+    job: Job, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
     finish = api.when_read
 
     def refuse(name: str) -> None:
         of_job = SimpleNamespace(name=f"{name}-node-0")
-        message = f'Error creating: pods "{name}-node-0-{len(api.events)}" is forbidden: exceeded quota: gpus'
+        message = (
+            f'Error creating: pods "{name}-node-0-{len(api.events)}" is forbidden: exceeded quota: gpus'
+        )
         api.events.append(SimpleNamespace(involved_object=of_job, message=message))
         finish(name)
 
@@ -301,8 +320,10 @@ def test_time_without_machines_is_no_run_time(
 ) -> None:
     """The clock stands at a thousand seconds a look: with one of four looks' time it would be over."""
     now_s = iter(range(0, 1_000_000, 1000))
-    following = module._Following(module.connect(), job, SETTINGS.model_copy(update={"deadline_s": 1500}))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now_s))
+    following = module._Following(
+        Cluster("ml", api, api), job, SETTINGS.model_copy(update={"deadline_s": 1500})
+    )
+    monkeypatch.setattr("flowmap.launching.train_job.time.monotonic", lambda: next(now_s))
     monkeypatch.setattr(following.pods, "are_running", lambda nodes: True)
     monkeypatch.setattr(following.pods, "nodes", lambda: ["a"])
     waiting = iter(["no room", None, "no room", "no room", "no room", None])

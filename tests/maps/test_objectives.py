@@ -61,7 +61,9 @@ def test_both_losses_go_down_on_a_few_images() -> None:
             if name == "map":
                 loss, metrics = mean_flow_loss(network, x, condition, generator=generator)
             else:
-                loss, metrics = flow_matching_loss(TwoTimeMap(network).velocity, x, condition, generator=generator)
+                loss, metrics = flow_matching_loss(
+                    TwoTimeMap(network).velocity, x, condition, generator=generator
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

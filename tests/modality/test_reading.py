@@ -101,11 +101,17 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (truncate, r"1 images can't be read .*3\.png \("),
     (lambda folder: (folder / "2.png").write_text("hello"), r"2\.png \(no image\)"),
     (enormous, r"4\.png \(.*900000000 pixels"),
-    (lambda folder: image(folder / "5.png", size=(9, 9)), r"2 sizes: 6 x 8 \(0\.png\), 9 x 9 \(5\.png\); set .*resize"),
+    (
+        lambda folder: image(folder / "5.png", size=(9, 9)),
+        r"2 sizes: 6 x 8 \(0\.png\), 9 x 9 \(5\.png\); set .*resize",
+    ),
     (lambda folder: (folder / "6.png").unlink(), r"1 rows name a file that is not there: 6\.png"),
     (many_orphans, r"13 files have no row in metadata\.csv: more/00\.png, .*more/09\.png, and 3 more"),
     (lambda folder: metadata(folder, []), "has no rows"),
-    (lambda folder: (folder / "metadata.csv").write_text("file,prompt\n"), "no column file_name; it has file, prompt"),
+    (
+        lambda folder: (folder / "metadata.csv").write_text("file,prompt\n"),
+        "no column file_name; it has file, prompt",
+    ),
     (lambda folder: (folder / "metadata.csv").unlink(), r"has no metadata\.csv or metadata\.parquet"),
     (
         lambda folder: metadata(folder, [(f"{i}.png", "" if i < 3 else "x") for i in range(NUM)]),

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.registry import Registry
 from tests.cli import flowmap
 
 CONFIG = """
@@ -22,6 +24,9 @@ grpo_finetuning: {rollouts: 60, groups: 8, group_size: 8, learning_rate: 2.0e-4,
 evaluation: {samples_per_prompt: 40, evaluations: [1, 3], baseline_evaluations: [3, 10], judge_updates: 300,
   resamples: 500, frechet_tolerance: 1.0, recall_tolerance: 0.2, diversity_tolerance: 0.3}
 """
+
+
+TRAINING = {"data_prep", "base_training", "reward_training", "grpo_finetuning"}
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,14 @@ class Finished:
         return {name: step["artifact"] for name, step in self.outcome["steps"].items()}
 
 
+def registry(root: Path) -> Registry:
+    """That of the tiny model below a root."""
+    return Registry(LocalStore(root / "store"), "tiny")
+
+
 def arguments(root: Path, *overrides: str) -> list[str]:
     """Of the command that runs the tiny configuration."""
-    config = root.parent.parent / "tiny.yaml"
+    config = root.parent / "tiny.yaml"
     config.write_text(CONFIG)
     sets = [word for each in overrides for word in ([each] if each.startswith("--") else ["--set", each])]
     return ["run", str(config), "--root", str(root), "--json", *sets]

@@ -71,7 +71,14 @@ def test_what_can_not_work_is_named(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_status_2_when_it_can_not_work(tmp_path: Path) -> None:
     with_gpu(tmp_path / "p.yaml")
-    common = ("plan", "examples/digits.yaml", "--root", str(tmp_path / "root"), "--profile", str(tmp_path / "p.yaml"))
+    common = (
+        "plan",
+        "examples/digits.yaml",
+        "--root",
+        str(tmp_path / "root"),
+        "--profile",
+        str(tmp_path / "p.yaml"),
+    )
     fits = flowmap(*common, "--json")
     assert fits.returncode == 0, fits.stderr
     assert json.loads(fits.stdout)["problems"] == []

@@ -59,7 +59,9 @@ def test_kubeflows_own_cache_is_off_for_every_step(compiled: Any) -> None:
 
 def test_both_branches_of_the_gate_exist_and_exclude_each_other(compiled: Any) -> None:
     conditions = {
-        next(iter(compiled["components"][task["componentRef"]["name"]]["dag"]["tasks"])): task["triggerPolicy"]
+        next(iter(compiled["components"][task["componentRef"]["name"]]["dag"]["tasks"])): task[
+            "triggerPolicy"
+        ]
         for task in tasks_of(compiled).values()
         if "condition" in task.get("triggerPolicy", {})
     }
@@ -84,12 +86,16 @@ def test_the_settings_are_the_only_parameter(compiled: Any) -> None:
 def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Path) -> None:
     """What the pods of every step get; FLOWMAP_UPDATE_GOLDEN=1 writes the files anew, for a look at the difference."""
     path, golden = tmp_path / "pipeline.yaml", GOLDEN / f"{name}.yaml"
-    config = RunConfig.model_validate({"name": "digits", "grpo_finetuning": {"processes": 2, "zero_stage": 1}})
+    config = RunConfig.model_validate(
+        {"name": "digits", "grpo_finetuning": {"processes": 2, "zero_stage": 1}}
+    )
     compile_pipeline(config, load_profile(name), IMAGES, path)
     pipeline, platform = yaml.safe_load_all(path.read_text())
     executors = {}
     for executor, found in pipeline["deploymentSpec"]["executors"].items():
-        container = {key: value for key, value in found["container"].items() if key not in ("command", "args")}
+        container = {
+            key: value for key, value in found["container"].items() if key not in ("command", "args")
+        }
         pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][executor]
         executors[executor] = {"container": container, "pod": pod}
     if os.environ.get("FLOWMAP_UPDATE_GOLDEN"):
@@ -99,8 +105,12 @@ def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Pat
 
 
 def test_nodes_that_can_not_share_the_processes_evenly_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trainjob.nodes is 2, which does not divide grpo_finetuning.processes, 1"):
-        compile_pipeline(RunConfig(name="digits"), load_profile("cluster-multinode"), IMAGES, tmp_path / "p.yaml")
+    with pytest.raises(
+        ConfigError, match=r"trainjob.nodes is 2, which does not divide grpo_finetuning.processes, 1"
+    ):
+        compile_pipeline(
+            RunConfig(name="digits"), load_profile("cluster-multinode"), IMAGES, tmp_path / "p.yaml"
+        )
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
@@ -108,7 +118,9 @@ def test_every_pod_is_pinned_bounded_and_unprivileged(name: str) -> None:
     for executor, found in yaml.safe_load((GOLDEN / f"{name}.yaml").read_text()).items():
         container, pod = found["container"], found["pod"]
         assert "@sha256:" in container["image"], executor
-        assert {"cpuLimit", "memoryLimit", "cpuRequest", "memoryRequest"} <= set(container["resources"]), executor
+        assert {"cpuLimit", "memoryLimit", "cpuRequest", "memoryRequest"} <= set(container["resources"]), (
+            executor
+        )
         assert pod["securityContext"]["runAsNonRoot"] is True, executor
         assert int(pod["activeDeadlineSeconds"]) > 0, executor
         secrets = {secret["secretName"] for secret in pod["secretAsEnv"]}
@@ -117,7 +129,7 @@ def test_every_pod_is_pinned_bounded_and_unprivileged(name: str) -> None:
         assert secrets == {"flowmap-registry" if publishes else "flowmap-store"} | webhook, executor
 
 
-PROFILE = {
+PROFILE: dict[str, Any] = {
     "description": "mine",
     "defaults": {
         "image": "cpu",
@@ -141,7 +153,9 @@ def test_a_profile_of_ones_own_reaches_the_pods(tmp_path: Path) -> None:
         "limits": {"memory": "8Gi"},
     }
     mine, path = tmp_path / "mine.yaml", tmp_path / "pipeline.yaml"
-    mine.write_text(yaml.safe_dump({**PROFILE, "steps": {"grpo_finetuning": own}, "image_pull_secrets": ["pull"]}))
+    mine.write_text(
+        yaml.safe_dump({**PROFILE, "steps": {"grpo_finetuning": own}, "image_pull_secrets": ["pull"]})
+    )
     compile_pipeline(RunConfig(name="digits"), load_profile(str(mine)), IMAGES, path)
     pipeline, platform = yaml.safe_load_all(path.read_text())
     resources = pipeline["deploymentSpec"]["executors"]["exec-grpo-finetuning"]["container"]["resources"]
@@ -150,7 +164,9 @@ def test_a_profile_of_ones_own_reaches_the_pods(tmp_path: Path) -> None:
     assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("1500m", "8Gi")
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-grpo-finetuning"]
     assert pod["nodeSelector"]["labels"] == {"pool": "fast"}
-    assert pod["tolerations"] == [{"key": "reserved", "operator": "Equal", "value": "us", "effect": "NoExecute"}]
+    assert pod["tolerations"] == [
+        {"key": "reserved", "operator": "Equal", "value": "us", "effect": "NoExecute"}
+    ]
     assert pod["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
     assert pod["imagePullSecret"][0]["secretName"] == "pull"
 
@@ -158,7 +174,10 @@ def test_a_profile_of_ones_own_reaches_the_pods(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"defaults": {**PROFILE["defaults"], "image": "gpu"}}, "defaults.image: input should be 'cpu' or 'train'"),
+        (
+            {"defaults": {**PROFILE["defaults"], "image": "gpu"}},
+            "defaults.image: input should be 'cpu' or 'train'",
+        ),
         ({"steps": {"grpo": {}}}, "steps.grpo: no such step; there is data_prep,"),
         (of_evaluation(gpus={}), "steps.evaluation.gpus: unknown key; did you mean `gpu`?"),
         (of_evaluation(gpu={"type": "H 100"}), "steps.evaluation.gpu.type: a label's key"),

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -61,8 +62,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     monkeypatch.setenv(environment.RUN_ID, "run-7")
     store = LocalStore(tmp_path)
     for step, reused in (("data_prep", True), ("registry_push", False)):
-        nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
-        record_step(store, step=step, step_digest="d", output=f"{step}-made", reused=reused, wall_s=12.3, **nothing)
+        nothing: dict[str, Any] = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
+        record_step(
+            store, step=step, step_digest="d", output=f"{step}-made", reused=reused, wall_s=12.3, **nothing
+        )
     store.put(f"{artifact_prefix('registry_push-made')}/outcome.json", json.dumps(PUBLISHED).encode())
     return store
 
@@ -112,8 +115,10 @@ def test_metrics_count_every_run_once(store: LocalStore, monkeypatch: pytest.Mon
     end_run(SETTINGS, "COMPLETE")
     for run_id in ("run-8", "run-9"):
         monkeypatch.setenv(environment.RUN_ID, run_id)
-        nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
-        record_step(store, step="grpo_finetuning", step_digest="d", output="o", reused=False, wall_s=100, **nothing)
+        nothing: dict[str, Any] = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
+        record_step(
+            store, step="grpo_finetuning", step_digest="d", output="o", reused=False, wall_s=100, **nothing
+        )
         end_run(SETTINGS, "FAILED")
         text = generate_latest(registry).decode()
     assert 'flowmap_runs_total{model="digits",outcome="published"} 1.0' in text
@@ -134,10 +139,14 @@ def test_a_run_that_is_retried_ends_twice_and_its_steps_count_once(
     assert 'flowmap_steps_total{model="digits",reused="false",step="registry_push"} 1.0' in text
 
 
-def test_mlflow_is_told_of_a_retried_run(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_is_told_of_a_retried_run(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.put(f"{artifact_prefix('tuned')}/curve.json", json.dumps([{"rollout": 1, "reward": 0.5}]).encode())
-    nothing = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
-    record_step(store, step="grpo_finetuning", step_digest="d", output="tuned", reused=False, wall_s=1, **nothing)
+    nothing: dict[str, Any] = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
+    record_step(
+        store, step="grpo_finetuning", step_digest="d", output="tuned", reused=False, wall_s=1, **nothing
+    )
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # instead of a server
     monkeypatch.setenv(environment.MLFLOW_URI, (tmp_path / "mlruns").as_uri())
     for state in ("FAILED", "COMPLETE", "COMPLETE"):

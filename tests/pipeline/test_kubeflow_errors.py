@@ -84,7 +84,9 @@ def test_nobody_says_where_kubeflow_is() -> None:
 
 
 def test_kubeflow_is_not_there() -> None:
-    assert "http://127.0.0.1:1 can't be reached" in told("status", "--kubeflow", "http://127.0.0.1:1", status=1)
+    assert "http://127.0.0.1:1 can't be reached" in told(
+        "status", "--kubeflow", "http://127.0.0.1:1", status=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,16 @@ def test_a_run_that_is_not_there(serve: Any) -> None:
 
 
 def test_a_run_that_has_not_failed_is_not_retried(serve: Any) -> None:
-    run = {"run_id": "r", "display_name": "digits", "state": "SUCCEEDED", "created_at": "2026-01-01T00:00:00Z"}
+    run = {
+        "run_id": "r",
+        "display_name": "digits",
+        "state": "SUCCEEDED",
+        "created_at": "2026-01-01T00:00:00Z",
+    }
     server = serve(runs=(200, run))
-    assert "run r is done: nothing of it has failed" in told("retry", "r", "--kubeflow", server.url, status=2)
+    assert "run r is done: nothing of it has failed" in told(
+        "retry", "r", "--kubeflow", server.url, status=2
+    )
 
 
 def test_a_multi_user_kubeflow_wants_a_namespace(serve: Any) -> None:

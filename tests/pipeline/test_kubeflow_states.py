@@ -48,7 +48,9 @@ def told(*history: str) -> Any:
         (("RUNNING", "CANCELING", "FAILED", "RUNNING", "SUCCEEDED"), "done"),
     ],
 )
-def test_a_run_is_cancelled_by_what_happened_since_it_was_last_retried(history: tuple[str, ...], state: str) -> None:
+def test_a_run_is_cancelled_by_what_happened_since_it_was_last_retried(
+    history: tuple[str, ...], state: str
+) -> None:
     assert run_of(told(*history)).state == state
 
 
@@ -69,7 +71,9 @@ class Runs:
     def start(self, name: str, _: str, version: tuple[str, str], settings: str, account: str | None) -> Run:
         number = str(len(self.there))
         template, created = run_of(told("RUNNING")), datetime(2026, 1, 1 + len(self.there), tzinfo=UTC)
-        run = replace(template, run_id=number, name=name, created=created, version=version[1], settings=settings)
+        run = replace(
+            template, run_id=number, name=name, created=created, version=version[1], settings=settings
+        )
         self.there.append(run)
         return run
 
@@ -172,7 +176,9 @@ def test_of_two_that_are_on_one_is_left_on() -> None:
 
 
 def pod(name: str, phase: str, reason: str) -> Any:
-    waiting = SimpleNamespace(waiting=SimpleNamespace(reason=reason, message="no such image"), terminated=None)
+    waiting = SimpleNamespace(
+        waiting=SimpleNamespace(reason=reason, message="no such image"), terminated=None
+    )
     statuses = [SimpleNamespace(state=waiting)] if reason else []
     found = {"phase": phase, "container_statuses": statuses, "init_container_statuses": [], "conditions": []}
     return SimpleNamespace(metadata=SimpleNamespace(name=name), status=SimpleNamespace(**found))
@@ -195,12 +201,16 @@ def test_a_pod_that_is_stuck_is_not_hidden_by_those_beside_it(monkeypatch: pytes
 
 
 def test_versions_that_were_not_tried_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_cluster, "Kubeflow", lambda *_: SimpleNamespace(version="2.9.0", host="http://k"))
+    monkeypatch.setattr(
+        doctor_cluster, "Kubeflow", lambda *_: SimpleNamespace(version="2.9.0", host="http://k")
+    )
     found = doctor_cluster._kubeflow("http://k", None)
     assert (found.ok, found.told) == (None, "2.9.0 at http://k; flowmap was tried with 2.17 only")
     found = doctor_cluster._trainer(["v2"])
     assert not found.ok
-    assert "serves trainer.kubeflow.org/v2; flowmap speaks v1alpha1: install Kubeflow Trainer 2.0" in found.told
+    assert (
+        "serves trainer.kubeflow.org/v2; flowmap speaks v1alpha1: install Kubeflow Trainer 2.0" in found.told
+    )
 
 
 def test_a_log_is_printed_once_and_begun_anew_with_another_pod(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,13 @@ from flowmap_pipelines.registry_page import curve, write_registry_page
 from flowmap_pipelines.run_section import draw_dag, report_of, seconds_text, with_run
 from tests.browser import stands_alone_and_fits
 
-FIGURES = {"judge_accuracy": 0.97, "judge_log_probability": -0.1, "fd_judge": 20.0, "recall": 0.9, "diversity": 0.3}
+FIGURES = {
+    "judge_accuracy": 0.97,
+    "judge_log_probability": -0.1,
+    "fd_judge": 20.0,
+    "recall": 0.9,
+    "diversity": 0.3,
+}
 READS: dict[str, dict[str, str]] = {
     "data_prep": {},
     "base_training": {"data": "data_prep"},
@@ -49,11 +55,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     """One run that did everything, and a later one that only evaluated and published."""
     store = LocalStore(tmp_path / "store")
     record_run(store, "20260101-000000-aaaaaa", monkeypatch, reused=set())
-    record_run(store, "20260102-000000-bbbbbb", monkeypatch, reused=set(READS) - {"evaluation", "registry_push"})
+    record_run(
+        store, "20260102-000000-bbbbbb", monkeypatch, reused=set(READS) - {"evaluation", "registry_push"}
+    )
     return store
 
 
-def test_the_newest_is_the_last_to_finish_whatever_its_id(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_is_the_last_to_finish_whatever_its_id(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     time.sleep(0.01)
     record_run(store, "0b6c", monkeypatch, reused=set())
     assert find_run(store, "evaluation", "artifact of evaluation") == "0b6c"
@@ -83,7 +93,9 @@ def test_a_step_stands_right_of_what_it_reads(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("width", [380, 1200])
-def test_the_report_of_a_version_gets_its_run(store: LocalStore, page: Page, tmp_path: Path, width: int) -> None:
+def test_the_report_of_a_version_gets_its_run(
+    store: LocalStore, page: Page, tmp_path: Path, width: int
+) -> None:
     stored = SHELL.format(END_OF_REPORT).encode()
     path = tmp_path / "report.html"
     path.write_bytes(report_of(store, stored, "artifact of evaluation"))
@@ -98,7 +110,9 @@ def test_the_report_of_a_version_gets_its_run(store: LocalStore, page: Page, tmp
 def test_without_the_first_run_the_report_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = LocalStore(tmp_path / "store")
     record_run(store, "20260102-000000-bbbbbb", monkeypatch, reused={"data_prep"})
-    found = with_run(SHELL.format(END_OF_REPORT).encode(), store, run_records(store, "20260102-000000-bbbbbb"))
+    found = with_run(
+        SHELL.format(END_OF_REPORT).encode(), store, run_records(store, "20260102-000000-bbbbbb")
+    )
     assert b"not on record" in found
 
 
@@ -122,8 +136,12 @@ def test_the_registry_is_a_page(
         judged("artifact of evaluation", True, version=1, manifest={"digest": "d" * 64}),
         judged("long gone", True, version=2, manifest={"digest": "e" * 64}),
     ]
-    models = {
-        "digits": {"versions": versions, "aliases": {"production": 2}, "rejections": [judged("other", False)]},
+    models: dict[str, dict[str, Any]] = {
+        "digits": {
+            "versions": versions,
+            "aliases": {"production": 2},
+            "rejections": [judged("other", False)],
+        },
         "empty": {"versions": [], "aliases": {}, "rejections": []},
     }
     write_registry_page(store, models, tmp_path / "pages" / "models.html")

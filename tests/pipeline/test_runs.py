@@ -11,39 +11,9 @@ import pytest
 import yaml
 
 import flowmap
-from flowmap.artifacts.local_store import LocalStore
-from flowmap.registry import Registry
 from flowmap_pipelines.profile import shipped_profiles
 from tests.cli import flowmap as cli
-from tests.pipeline.runs import Finished, arguments, run, write_shapes
-
-TRAINING = {"data_prep", "base_training", "reward_training", "grpo_finetuning"}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs") / "root"
-
-
-@pytest.fixture(scope="module")
-def mlruns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a run that MLflow is told of, which keeps it in a folder."""
-    return {"MLFLOW_TRACKING_URI": tmp_path_factory.mktemp("mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
-
-
-@pytest.fixture(scope="module")
-def first(root: Path, mlruns: dict[str, str]) -> Finished:
-    return run(root, environment=mlruns)
-
-
-@pytest.fixture(scope="module")
-def better(root: Path, first: Finished) -> Finished:
-    """A candidate that is trained for longer, against the first as the incumbent."""
-    return run(root, "grpo_finetuning.rollouts=180")
-
-
-def registry(root: Path) -> Registry:
-    return Registry(LocalStore(root / "store"), "tiny")
+from tests.pipeline.runs import TRAINING, Finished, arguments, registry, run
 
 
 def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
@@ -52,7 +22,16 @@ def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
     assert first.outcome["verdict"]["against"] == "base"
     assert set(first.outcome["steps"]) == TRAINING | {"evaluation", "registry_push"}
     assert first.reused() == set()
-    assert Path(first.outcome["report"]).read_text().startswith("<!doctype html>")
+    shown = Path(first.outcome["report"]).read_text()
+    assert shown.startswith("<!doctype html>")
+    stored = (root / "store" / "artifacts" / first.digests()["evaluation"] / "report.html").read_text()
+    for what in (
+        "<b>tiny</b>",
+        "alias: production",
+        first.outcome["run_id"],
+    ):  # no part of what was evaluated
+        assert what in shown
+        assert what not in stored
     assert registry(root).resolve("production").version == 1
 
 
@@ -71,16 +50,22 @@ def test_curves_are_shown_to_mlflow_and_tensorboard(
         assert file.stat().st_size > 500
 
 
-def test_the_same_run_again_is_reused_whole_and_already_promoted(root: Path, first: Finished, tmp_path: Path) -> None:
+def test_the_same_run_again_is_reused_whole_and_already_promoted(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
     """The second time as a job of GitHub Actions, which gets the outcome on its page."""
     page = tmp_path / "summary.md"
     again = run(root, "--github-summary", environment={"GITHUB_STEP_SUMMARY": str(page)})
     assert again.status == 0, again.told
-    assert page.read_text().startswith("### already promoted as tiny@1, which `production` points to\n\n| criterion |")
+    assert page.read_text().startswith(
+        "### already promoted as tiny@1, which `production` points to\n\n| criterion |"
+    )
     assert "| tuned | 3 |" in page.read_text()
     assert (again.outcome["outcome"], again.outcome["version"]) == ("already promoted", 1)
     assert again.reused() == TRAINING | {"evaluation"}
-    assert {name: again.digests()[name] for name in TRAINING} == {name: first.digests()[name] for name in TRAINING}
+    assert {name: again.digests()[name] for name in TRAINING} == {
+        name: first.digests()[name] for name in TRAINING
+    }
 
 
 def test_what_is_only_to_be_judged_is_not_published(root: Path, first: Finished) -> None:
@@ -100,7 +85,9 @@ def test_what_is_only_to_be_judged_is_not_published(root: Path, first: Finished)
         ("reward_training.seed=9", {"reward_training", "grpo_finetuning", "evaluation", "registry_push"}),
     ],
 )
-def test_a_plan_says_what_a_run_would_reuse(root: Path, first: Finished, change: str, runs: set[str]) -> None:
+def test_a_plan_says_what_a_run_would_reuse(
+    root: Path, first: Finished, change: str, runs: set[str]
+) -> None:
     planned = json.loads(cli("plan", *arguments(root, change)[1:]).stdout)
     assert {step["step"] for step in planned if not step["reused"]} == runs
     assert all(step["last"]["wall_s"] > 0 for step in planned)
@@ -134,46 +121,9 @@ def test_an_edit_of_the_report_and_a_changed_setting_of_evaluation_leave_trainin
     assert "The gate, edited" in Path(edited.outcome["report"]).read_text()
 
 
-def test_a_better_candidate_is_judged_against_the_incumbent(root: Path, first: Finished, better: Finished) -> None:
-    assert better.status == 0, better.told
-    assert better.outcome["verdict"]["against"] == "incumbent"
-    assert better.outcome["version"] == 2
-    assert {"base", "incumbent", "tuned", "raw", "baseline"} == set(better.outcome["metrics"]["models"])
-    versions = registry(root)
-    assert versions.resolve("production").version == 2
-    assert versions.resolve("2").incumbent == versions.resolve("1").manifest.digest
-
-
-def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
-    worse = run(root, "grpo_finetuning.rollouts=1", "grpo_finetuning.snapshots=1")
-    assert worse.status == 3, worse.told
-    assert worse.outcome["verdict"]["against"] == "incumbent"
-    failed = [c["name"] for c in worse.outcome["verdict"]["criteria"] if not c["passed"]]
-    assert "judge_difference" in failed
-    versions = registry(root)
-    assert versions.resolve("production").version == 2
-    assert len(versions.versions()) == 2
-    assert versions.rejections()[-1].candidate == worse.digests()["grpo_finetuning"]
-
-
-@pytest.mark.slow
-def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(root: Path, first: Finished) -> None:
-    hacked = run(
-        root,
-        "name=hacked",
-        "grpo_finetuning.rewards=[{kind: preference, saturating: false}]",
-        "grpo_finetuning.kl_weight=0",
-        "grpo_finetuning.learning_rate=2e-4",
-        "grpo_finetuning.rollouts=100",
-        "grpo_finetuning.ema=0.5",
-    )
-    assert hacked.status == 3, hacked.told
-    assert hacked.reused() == TRAINING - {"grpo_finetuning"}
-    assert hacked.outcome["metrics"]["difference"]["reward"]["low"] > 1
-    assert "rejected for fd_judge" in hacked.told
-
-
-def test_a_changed_byte_stops_the_run_and_names_the_file(root: Path, first: Finished, tmp_path: Path) -> None:
+def test_a_changed_byte_stops_the_run_and_names_the_file(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
     copy = tmp_path / "root"
     shutil.copytree(root, copy)
     weights = copy / "store" / "artifacts" / first.digests()["base_training"] / "map.safetensors"
@@ -235,40 +185,3 @@ def test_an_unknown_model_or_prompt_is_named(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-def test_models_lists_versions_and_aliases(root: Path, better: Finished) -> None:
-    found = json.loads(cli("models", "--root", str(root), "--json").stdout)
-    assert [version["version"] for version in found["tiny"]["versions"]] == [1, 2]
-    assert found["tiny"]["aliases"] == {"production": 2}
-    text = cli("models", "tiny", "--root", str(root)).stdout
-    assert "tiny@2" in text
-    assert "production" in text
-
-
-def test_a_folder_of_ones_own_becomes_a_model(tmp_path: Path) -> None:
-    """Colour images of 12 x 12, two prompts with names, preferences: from `init` to a verdict."""
-    folder, config = tmp_path / "my shapes", tmp_path / "shapes.yaml"
-    write_shapes(folder, num=400)
-    preferences = folder / "pairs.csv"
-    done = cli("init", str(folder), "--preferences", str(preferences), "-o", str(config))
-    assert done.returncode == 0, done.stderr
-    assert "400 images of 12 x 12, 2 prompts" in done.stdout
-    sets = (
-        "base_training.width=48",
-        "base_training.updates=200",
-        "base_training.max_gap=2.0",
-        "base_training.max_speed_ratio=10.0",
-        "reward_training.updates=100",
-        "grpo_finetuning.rollouts=4",
-        "grpo_finetuning.groups=4",
-        "evaluation.judge_updates=100",
-        "evaluation.samples_per_prompt=20",
-        "evaluation.resamples=100",
-    )
-    changes = [word for change in sets for word in ("--set", change)]
-    done = cli("run", str(config), "--root", str(tmp_path / "root"), "--json", *changes)
-    assert done.returncode in (0, 3), done.stderr
-    assert "against_rejected" in done.stderr
-    assert json.loads(done.stdout)["name"] == "my-shapes"
-    assert cli("init", str(folder), "-o", str(config)).returncode == 2

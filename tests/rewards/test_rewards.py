@@ -50,7 +50,9 @@ def settings(*rewards: dict[str, Any]) -> tuple[AnyReward, ...]:
 def materials(tmp_path: Path) -> Materials:
     """What reward_training leaves, untrained."""
     torch.manual_seed(0)
-    write_reference(tmp_path, TrainedFacts(shape=SHAPE, prompts=PROMPTS), torch.randn(20, *SHAPE), torch.arange(20) % 2)
+    write_reference(
+        tmp_path, TrainedFacts(shape=SHAPE, prompts=PROMPTS), torch.randn(20, *SHAPE), torch.arange(20) % 2
+    )
     told = PreferenceFacts(real_score=0.3, pair_accuracy={}, num_pairs=0)
     write_preference(tmp_path, PreferenceNetwork(SHAPE, 2), told)
     return Materials(tmp_path, torch.device("cpu"))
@@ -250,7 +252,9 @@ def test_a_service_that_is_too_slow_is_given_up(serve: Callable[[Answer], str]) 
         (200, {"scores": [1.0]}, "gave 1 scores for 2 samples"),
     ],
 )
-def test_a_wrong_answer_is_shown(serve: Callable[[Answer], str], status: int, answer: Any, told: str) -> None:
+def test_a_wrong_answer_is_shown(
+    serve: Callable[[Answer], str], status: int, answer: Any, told: str
+) -> None:
     with pytest.raises(RewardError, match=told):
         HttpReward(serve(lambda asked: (status, answer))).score(samples(1, 2))
 

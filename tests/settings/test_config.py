@@ -17,16 +17,34 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("name: a\ngrpo_finetuning:\n  rollout: 3", "grpo_finetuning.rollout: unknown key; did you mean `rollouts`?"),
-        ("name: a\ngrpo_tuning:\n  rollouts: 3", "grpo_tuning: unknown key; did you mean `grpo_finetuning`?"),
+        (
+            "name: a\ngrpo_finetuning:\n  rollout: 3",
+            "grpo_finetuning.rollout: unknown key; did you mean `rollouts`?",
+        ),
+        (
+            "name: a\ngrpo_tuning:\n  rollouts: 3",
+            "grpo_tuning: unknown key; did you mean `grpo_finetuning`?",
+        ),
         ("name: a\nbase_training: {updates: 0}", "base_training.updates: input should be greater than"),
         ("name: a\nbase_training: {updates: many}", "(got 'many')"),
-        ("name: a\nbase_training: {updates: '20'}", "base_training.updates: input should be a valid integer"),
+        (
+            "name: a\nbase_training: {updates: '20'}",
+            "base_training.updates: input should be a valid integer",
+        ),
         ("name: a\nbase_training: {learning_rate: .nan}", "base_training.learning_rate"),
-        ("name: a\ngrpo_finetuning: {group_size: 1}", "grpo_finetuning.group_size: input should be greater than"),
-        ("name: a\ngrpo_finetuning: {grid: [1, 0.2, 0.5, 0]}", "grid [1.0, 0.2, 0.5, 0.0] must fall from 1 to 0"),
+        (
+            "name: a\ngrpo_finetuning: {group_size: 1}",
+            "grpo_finetuning.group_size: input should be greater than",
+        ),
+        (
+            "name: a\ngrpo_finetuning: {grid: [1, 0.2, 0.5, 0]}",
+            "grid [1.0, 0.2, 0.5, 0.0] must fall from 1 to 0",
+        ),
         ("name: a\ngrpo_finetuning: {grid: [1, 0]}", "with at least one time between"),
-        ("name: a\ngrpo_finetuning: {groups: 3, processes: 2}", "groups (3) must be a multiple of processes (2)"),
+        (
+            "name: a\ngrpo_finetuning: {groups: 3, processes: 2}",
+            "groups (3) must be a multiple of processes (2)",
+        ),
         ("name: a\ndata_prep: {shares: {base: 0.9}}", "must add up to 1, not 1.4"),
         ("name: a\nfoo: 3", "foo: unknown key; there is name, data_prep,"),
         ("name: a\ndata_prep: {resize: [14, 14]}", "digits are 8x8 and take no resize"),
@@ -62,7 +80,11 @@ def test_overrides_win_and_survive_the_way_through_json(tmp_path: Path) -> None:
     overrides = ["name=b", "base_training.updates=20", "base_training.learning_rate=1e-4"]
     config = load_config(path, [*overrides, "grpo_finetuning.grid=[1, 0.5, 0]"])
     assert config.base_training.learning_rate == 1e-4
-    assert (config.name, config.base_training.updates, config.grpo_finetuning.grid) == ("b", 20, (1.0, 0.5, 0.0))
+    assert (config.name, config.base_training.updates, config.grpo_finetuning.grid) == (
+        "b",
+        20,
+        (1.0, 0.5, 0.0),
+    )
     assert RunConfig.model_validate_json(config.to_json()) == config
 
 

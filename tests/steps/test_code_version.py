@@ -38,12 +38,20 @@ def test_a_step_covers_its_own_folder_without_the_shell(step: str) -> None:
     names = set(sources(step))
     assert f"flowmap/{step}/step.py" in names
     assert f"flowmap/{step}/component.py" not in names
-    assert not [name for name in names if any(f"flowmap/{other}/" in name for other in STEPS if other != step)]
+    assert not [
+        name for name in names if any(f"flowmap/{other}/" in name for other in STEPS if other != step)
+    ]
 
 
 def test_imports_are_followed_at_any_depth() -> None:
     names = set(sources("grpo_finetuning", modules_of("grpo_finetuning")))
-    for room in ("asfmc/kernels", "maps/path", "models/modulated_mlp", "training/deepspeed_engine", "rewards/mmd"):
+    for room in (
+        "asfmc/kernels",
+        "maps/path",
+        "models/modulated_mlp",
+        "training/deepspeed_engine",
+        "rewards/mmd",
+    ):
         assert f"flowmap/{room}.py" in names
     assert "flowmap/data_prep/expectations.json" in sources("data_prep")
     assert "flowmap/evaluation/report.html" in sources("evaluation")
@@ -87,7 +95,9 @@ def test_imports_are_followed_at_any_depth() -> None:
         ("__init__.py", set()),
     ],
 )
-def test_an_edit_changes_the_version_of_the_steps_that_reach_it(copy: Path, edited: str, changed: set[str]) -> None:
+def test_an_edit_changes_the_version_of_the_steps_that_reach_it(
+    copy: Path, edited: str, changed: set[str]
+) -> None:
     before = versions()
     with (copy / edited).open("a") as file:
         file.write("\n# edited\n")

@@ -89,7 +89,9 @@ def test_what_a_http_reward_is_asked_and_not_how_decides() -> None:
 
 def test_another_version_of_what_computes_runs_again_unless_that_is_said_to_be_the_same() -> None:
     trains = {"base_training", "reward_training", "grpo_finetuning", "evaluation"}
-    assert {step for step in REUSED if digest(step, config(), torch="2.0") != digest(step, config())} == trains
+    assert {
+        step for step in REUSED if digest(step, config(), torch="2.0") != digest(step, config())
+    } == trains
     assert digest("data_prep", config(), pillow="2.0") != digest("data_prep", config())
     same = config(reuse_across_versions=True)
     assert all(digest(step, same, torch="2.0") == digest(step, same) for step in REUSED)
@@ -125,7 +127,11 @@ def test_every_module_that_a_step_loads_is_in_its_code_version(name: str) -> Non
     step = STEPS[name]
     modules = step.modules(step.section(config()))
     folder = code_version.ROOT / name
-    own = [f"flowmap.{name}.{path.stem}" for path in folder.glob("*.py") if path.stem not in ("component", "__init__")]
+    own = [
+        f"flowmap.{name}.{path.stem}"
+        for path in folder.glob("*.py")
+        if path.stem not in ("component", "__init__")
+    ]
     command = [sys.executable, "-W", "ignore", "-c", _LOADED, json.dumps([*own, *modules])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     counted = {path.removesuffix(".py").replace("/", ".") for path in sources(name, modules)}
@@ -134,7 +140,9 @@ def test_every_module_that_a_step_loads_is_in_its_code_version(name: str) -> Non
     loaded = {module for module in found if not is_without_effect(module)}
     # A package that is there only for the sake of a module in it that counts for nothing counts for nothing itself.
     loaded -= {
-        name for name in loaded if not {each for each in loaded if each.startswith(f"{name}.")} and name in PACKAGES
+        name
+        for name in loaded
+        if not {each for each in loaded if each.startswith(f"{name}.")} and name in PACKAGES
     }
     assert loaded <= counted
     assert len(loaded) > 5

@@ -11,7 +11,13 @@ from flowmap.artifacts.manifest import Manifest, parse_manifest
 
 
 def start(store: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.steps.slow_step", str(store), str(store.parent / "manifest.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.steps.slow_step",
+        str(store),
+        str(store.parent / "manifest.json"),
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -41,7 +41,11 @@ def network() -> ModulatedMLP:
 
 def test_a_tensor_on_another_device_would_be_noticed() -> None:
     with pytest.raises(RuntimeError, match="same device"):
-        network()(torch.zeros(2, *SHAPE), *torch.zeros(2, 2, device=GPU), {"prompt": torch.zeros(2, dtype=torch.long)})
+        network()(
+            torch.zeros(2, *SHAPE),
+            *torch.zeros(2, 2, device=GPU),
+            {"prompt": torch.zeros(2, dtype=torch.long)},
+        )
 
 
 @pytest.mark.parametrize("kernel", [EndpointAnchor(), LocalAnchor(), ExactLocalAnchor(0.05)])

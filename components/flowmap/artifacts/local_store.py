@@ -55,7 +55,9 @@ class LocalStore:
 
     def names(self, prefix: str) -> Iterator[str]:
         folder = self._path(prefix)
-        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
+        paths = (
+            path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY)
+        )
         yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
 
     def delete(self, name: str) -> None:
@@ -93,7 +95,11 @@ class LocalStore:
     def _explained(self, error: OSError, name: str) -> StoreError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(self.root).free if self.root.exists() else 0
-            return StoreError(f"{self.root} is full ({free / 1e6:.0f} MB left) at {name}; make room and run again")
+            return StoreError(
+                f"{self.root} is full ({free / 1e6:.0f} MB left) at {name}; make room and run again"
+            )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return StoreError(f"{self.root} does not allow it ({error.strerror}) at {name}; choose another --root")
+            return StoreError(
+                f"{self.root} does not allow it ({error.strerror}) at {name}; choose another --root"
+            )
         return StoreError(f"{self.root}: {error.strerror or error} at {name}")

@@ -103,7 +103,9 @@ class S3Store:
         """Open `s3://bucket/prefix?endpoint=http://host:port`. Raises ConfigError for anything else."""
         parsed, example = urlparse(url), "s3://bucket/prefix?endpoint=http://host:9000"
         if "@" in parsed.netloc:
-            raise ConfigError(f"credentials do not belong into the URL; write {example} and set AWS_... instead")
+            raise ConfigError(
+                f"credentials do not belong into the URL; write {example} and set AWS_... instead"
+            )
         query = parse_qs(parsed.query)
         endpoint = urlparse((query.pop("endpoint", None) or [""])[0])
         if query:
@@ -139,7 +141,9 @@ class S3Store:
     def create(self, name: str, data: bytes) -> bool:
         """A presigned PUT with `If-None-Match: *`, which the client itself does not offer."""
         with self._explained(name):
-            url = self._client.get_presigned_url("PUT", self._bucket, self._key(name), expires=timedelta(minutes=10))
+            url = self._client.get_presigned_url(
+                "PUT", self._bucket, self._key(name), expires=timedelta(minutes=10)
+            )
             answer = self._http.request("PUT", url, body=data, headers={"If-None-Match": "*"})
             if answer.status == 200:
                 return True
@@ -166,7 +170,9 @@ class S3Store:
             except _BrokenOffError as error:
                 left -= 1
                 if not left:
-                    raise StoreError(f"{self._where} broke off {_READ_TRIES} times at {name}: {error}") from error
+                    raise StoreError(
+                        f"{self._where} broke off {_READ_TRIES} times at {name}: {error}"
+                    ) from error
                 time.sleep(0.2)
 
     def exists(self, name: str) -> bool:
@@ -187,7 +193,11 @@ class S3Store:
         """What tells whether an object changed, by its name: of one object, or of all there are."""
         with self._explained(name or self.url):
             found = self._client.list_objects(self._bucket, self._prefix + name, recursive=True)
-            tags = {str(entry.object_name)[len(self._prefix) :]: str(entry.etag) for entry in found if not entry.is_dir}
+            tags = {
+                str(entry.object_name)[len(self._prefix) :]: str(entry.etag)
+                for entry in found
+                if not entry.is_dir
+            }
         return {each: tags[each] for each in sorted(tags) if name in ("", each)}
 
     def delete(self, name: str) -> None:
@@ -226,9 +236,13 @@ class S3Store:
                 raise KeyError(name) from None
             if error.code == "NoSuchUpload":
                 raise _UploadLostError(f"{self._where} lost an upload at {name}") from error
-            raise StoreError(f"{self._where}: {self._told(str(error.code), str(error.message))} (at {name})") from error
+            raise StoreError(
+                f"{self._where}: {self._told(str(error.code), str(error.message))} (at {name})"
+            ) from error
         except (ServerError, InvalidResponseError) as error:
-            raise StoreError(f"{self._where} does not answer as an S3 store would, at {name}: {error}") from error
+            raise StoreError(
+                f"{self._where} does not answer as an S3 store would, at {name}: {error}"
+            ) from error
         except urllib3.exceptions.HTTPError as error:
             raise StoreError(f"{self._where} can't be reached ({_reason(error)}); is it running?") from error
         except MinioException as error:

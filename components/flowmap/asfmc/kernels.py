@@ -22,7 +22,9 @@ _REST_FLOOR = 0.05
 class Kernel(Protocol):
     """How a deterministic map becomes a stochastic transition."""
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
+    def step(
+        self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition
+    ) -> GaussianStep:
         """The distribution of x_r given x_t, 0 < r < t."""
 
 
@@ -33,7 +35,9 @@ class EndpointAnchor:
     One map evaluation. Source: Flow-Map GRPO (arXiv 2607.00535), endpoint anchor.
     """
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
+    def step(
+        self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition
+    ) -> GaussianStep:
         anchor = flow_map.endpoint(x_t, t, condition)
         return GaussianStep(over_data(flow_map.path.a(r), x_t) * anchor, flow_map.path.b(r))
 
@@ -53,7 +57,9 @@ class LocalAnchor:
     epsilon: float = 0.03
     noise: float = 0.7
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
+    def step(
+        self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition
+    ) -> GaussianStep:
         there = flow_map.transport(x_t, t, r, condition)
         velocity = flow_map.velocity(there, r, condition)
         rest = (1 - r).clamp(min=_REST_FLOOR)
@@ -79,7 +85,9 @@ class ExactLocalAnchor:
     distance: float
     composed: bool = False
 
-    def step(self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition) -> GaussianStep:
+    def step(
+        self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition
+    ) -> GaussianStep:
         q = (r - self.distance).clamp(min=0)
         if self.composed:
             x_q = flow_map.transport(flow_map.transport(x_t, t, r, condition), r, q, condition)

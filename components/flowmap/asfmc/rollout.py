@@ -32,12 +32,16 @@ class Transition:
 
     def rows(self, chosen: slice) -> Transition:
         """Those of a part of the batch."""
-        return Transition(self.t[chosen], self.r[chosen], self.x_t[chosen], self.x_r[chosen], self.old.rows(chosen))
+        return Transition(
+            self.t[chosen], self.r[chosen], self.x_t[chosen], self.x_r[chosen], self.old.rows(chosen)
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Transition]) -> Transition:
         """One transition of a batch that was drawn in parts."""
-        t, r, x_t, x_r = (torch.cat([getattr(part, name) for part in parts]) for name in ("t", "r", "x_t", "x_r"))
+        t, r, x_t, x_r = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("t", "r", "x_t", "x_r")
+        )
         mean, std = torch.cat([part.old.mean for part in parts]), torch.cat([part.old.std for part in parts])
         return cls(t, r, x_t, x_r, GaussianStep(mean, std))
 
@@ -57,7 +61,9 @@ class Rollout:
 
 
 @torch.no_grad()
-def roll_out(flow_map: FlowMap, kernel: Kernel, condition: Condition, grid: Sequence[float], noise: Tensor) -> Rollout:
+def roll_out(
+    flow_map: FlowMap, kernel: Kernel, condition: Condition, grid: Sequence[float], noise: Tensor
+) -> Rollout:
     """Follow the grid 1 = t_0 > ... > t_{K+1} = 0 for conditions with leaves (batch, ...).
 
     Args:

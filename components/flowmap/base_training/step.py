@@ -31,7 +31,9 @@ _HEALTH_DATA = 256
 def run(context: Context[BaseTraining]) -> None:
     facts, data = read_facts(context.inputs["data"]), read_split(context.inputs["data"], "base")
     section = with_sizes(context.section, facts.modality, facts.shape, len(data))
-    say(f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} {facts.modality}")
+    say(
+        f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} {facts.modality}"
+    )
     assert section.width is not None
     model = MlpFacts(
         shape=facts.shape,

@@ -67,7 +67,11 @@ def read_split(directory: Path, split: str) -> Split:
 
 
 def write_preferences(directory: Path, preferences: Preferences) -> None:
-    tensors = {"chosen": preferences.chosen, "rejected": preferences.rejected, "prompts": preferences.prompts}
+    tensors = {
+        "chosen": preferences.chosen,
+        "rejected": preferences.rejected,
+        "prompts": preferences.prompts,
+    }
     save_torch(tensors, directory / PREFERENCES)
 
 

@@ -50,4 +50,6 @@ def _digest(source: str) -> str:
         return sha256_of_file(path)
     metadata_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return sha256_of(canonical_json({file.relative_to(path).as_posix(): sha256_of_file(file) for file in files}))
+    return sha256_of(
+        canonical_json({file.relative_to(path).as_posix(): sha256_of_file(file) for file in files})
+    )

@@ -54,7 +54,9 @@ def _look(source: str) -> tuple[S3Store, dict[str, str]]:
     if not tags:
         raise DataError(f"data_prep: {source}: there is no such object, and none below it")
     if outside := [name for name in tags if ".." in name.split("/")]:
-        raise DataError(f"data_prep: {source}: {len(outside)} names lead out of the folder, such as {outside[0]!r}")
+        raise DataError(
+            f"data_prep: {source}: {len(outside)} names lead out of the folder, such as {outside[0]!r}"
+        )
     return store, tags
 
 

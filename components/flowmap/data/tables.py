@@ -39,7 +39,9 @@ def outside_names(names: Iterable[str]) -> list[str]:
 def named(offenders: Iterable[str]) -> str:
     """The first ten, and that there are more."""
     rows = list(offenders)
-    return ", ".join(rows[:_NUM_NAMED]) + (f", and {len(rows) - _NUM_NAMED} more" if len(rows) > _NUM_NAMED else "")
+    return ", ".join(rows[:_NUM_NAMED]) + (
+        f", and {len(rows) - _NUM_NAMED} more" if len(rows) > _NUM_NAMED else ""
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -22,7 +22,11 @@ from flowmap.settings import DataPrep
 
 
 def read_preferences(
-    section: DataPrep, reading: Reading, prompts: tuple[str, ...], kept_apart: set[str], shape: tuple[int, ...]
+    section: DataPrep,
+    reading: Reading,
+    prompts: tuple[str, ...],
+    kept_apart: set[str],
+    shape: tuple[int, ...],
 ) -> Preferences | None:
     """The pairs that may be used, or None where the configuration names no table.
 
@@ -45,8 +49,12 @@ def read_preferences(
     apart = {name for name, pixels in images.items() if content_digest(pixels) in kept_apart}
     usable = table[~table["chosen"].isin(apart) & ~table["rejected"].isin(apart)]
     if usable.empty:
-        raise DataError(f"{path}: none of the {len(table)} pairs is free of images kept for judging; add pairs")
-    say(f"data_prep: {len(usable)} preferences; {len(table) - len(usable)} left out, for they show images kept apart")
+        raise DataError(
+            f"{path}: none of the {len(table)} pairs is free of images kept for judging; add pairs"
+        )
+    say(
+        f"data_prep: {len(usable)} preferences; {len(table) - len(usable)} left out, for they show images kept apart"
+    )
     return Preferences(
         chosen=torch.from_numpy(np.stack([images[name] for name in usable["chosen"]])),
         rejected=torch.from_numpy(np.stack([images[name] for name in usable["rejected"]])),
@@ -61,4 +69,6 @@ def _check_names(path: Path, folder: Path, table: pd.DataFrame, prompts: tuple[s
     if unknown := [name for name in files if not (folder / name).is_file()]:
         raise DataError(f"{path}: {len(unknown)} files are not in {folder}: {named(unknown)}")
     if strange := sorted(set(table["prompt"]) - set(prompts)):
-        raise DataError(f"{path}: {len(strange)} prompts are not among the data's: {named(map(repr, strange))}")
+        raise DataError(
+            f"{path}: {len(strange)} prompts are not among the data's: {named(map(repr, strange))}"
+        )

@@ -58,7 +58,9 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     table = everything.drop_duplicates("digest")
     kept = found.data[table.index.to_numpy()]
     shares = section.shares.model_dump()
-    table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(drop=True)
+    table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(
+        drop=True
+    )
     expectations = validate(table)
     counts = images_of_each_prompt(table, tuple(shares))
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
@@ -79,7 +81,9 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     write_dataset(context.out, table, kept, facts)
     told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())
     size = " x ".join(map(str, facts.shape))
-    say(f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} duplicates; {told}")
+    say(
+        f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} duplicates; {told}"
+    )
 
 
 def check_prompts(found: Read) -> None:
@@ -89,7 +93,9 @@ def check_prompts(found: Read) -> None:
         raise DataError(f"{len(empty)} images have an empty prompt: {named(empty)}")
     long = [name for name, prompt in zip(found.ids, found.prompts, strict=True) if len(prompt) > _MAX_PROMPT]
     if long:
-        raise DataError(f"{len(long)} images have a prompt of more than {_MAX_PROMPT} characters: {named(long)}")
+        raise DataError(
+            f"{len(long)} images have a prompt of more than {_MAX_PROMPT} characters: {named(long)}"
+        )
 
 
 def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:

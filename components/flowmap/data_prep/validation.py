@@ -37,7 +37,9 @@ def validate(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
             failures.append(f"{what} could not be checked: {raised}")
         elif not outcome["success"]:
             failures.append(f"{what} {_failure(outcome['result'], len(table))}")
-        rows.append({"expectation": configuration["type"], "column": kwargs.get("column"), "num_rows": len(table)})
+        rows.append(
+            {"expectation": configuration["type"], "column": kwargs.get("column"), "num_rows": len(table)}
+        )
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
         raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {SUITE.name}:{lines}")
@@ -62,7 +64,9 @@ def _run_suite(table: pd.DataFrame) -> dict[str, Any]:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("images").add_dataframe_asset("table")
-        suite = context.suites.add(gx.ExpectationSuite(name="images", expectations=json.loads(SUITE.read_text())))
+        suite = context.suites.add(
+            gx.ExpectationSuite(name="images", expectations=json.loads(SUITE.read_text()))
+        )
         definition = gx.ValidationDefinition(
             name="images", data=asset.add_batch_definition_whole_dataframe("all"), suite=suite
         )
@@ -77,4 +81,6 @@ def _run_suite(table: pd.DataFrame) -> dict[str, Any]:
 def _exception(info: dict[str, Any]) -> str | None:
     """The message in an `exception_info`, which is one dictionary, or one for each metric."""
     entries = [info] if "raised_exception" in info else list(info.values())
-    return next((str(entry["exception_message"]) for entry in entries if entry.get("raised_exception")), None)
+    return next(
+        (str(entry["exception_message"]) for entry in entries if entry.get("raised_exception")), None
+    )

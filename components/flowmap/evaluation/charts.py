@@ -11,7 +11,13 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 # Distinguishable for most colour-blind people, on white and on near-black (Okabe and Ito 2008).
-COLOURS = {"base": "#0072b2", "tuned": "#d55e00", "baseline": "#009e73", "incumbent": "#cc79a7", "real": "#888888"}
+COLOURS = {
+    "base": "#0072b2",
+    "tuned": "#d55e00",
+    "baseline": "#009e73",
+    "incumbent": "#cc79a7",
+    "real": "#888888",
+}
 _INK = "#010203"
 
 
@@ -43,7 +49,9 @@ def line_chart(
         axes = figure.subplots()
         for line in lines:
             marker = "o" if len(line.x) <= 12 else None
-            axes.plot(line.x, line.y, line.style, label=line.label, color=line.colour, marker=marker, markersize=4)
+            axes.plot(
+                line.x, line.y, line.style, label=line.label, color=line.colour, marker=marker, markersize=4
+            )
         for label, value in (levels or {}).items():
             axes.axhline(value, color=COLOURS["real"], linestyle=":", label=label)
         if log_x:

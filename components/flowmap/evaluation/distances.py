@@ -59,7 +59,9 @@ def precision_recall(real: Array, fake: Array) -> dict[str, float]:
     }
 
 
-def paired_interval(difference: Array, prompt: NDArray[np.int64], num_resamples: int, seed: int) -> dict[str, float]:
+def paired_interval(
+    difference: Array, prompt: NDArray[np.int64], num_resamples: int, seed: int
+) -> dict[str, float]:
     """Mean of paired differences with a 95 % bootstrap interval: prompts are resampled, then pairs within each.
 
     Args:

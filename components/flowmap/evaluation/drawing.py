@@ -32,11 +32,15 @@ class Drawing:
 
     def composed(self, model: Model, grid: tuple[float, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         """Data and prompts in parts: a map applied along a grid."""
-        return self._parts(model, lambda flow_map, noise, condition: compose(flow_map, noise, condition, grid))
+        return self._parts(
+            model, lambda flow_map, noise, condition: compose(flow_map, noise, condition, grid)
+        )
 
     def integrated(self, model: Model, num_evaluations: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Data and prompts in parts: Euler steps along the velocity."""
-        return self._parts(model, lambda flow_map, noise, condition: euler(flow_map, noise, condition, num_evaluations))
+        return self._parts(
+            model, lambda flow_map, noise, condition: euler(flow_map, noise, condition, num_evaluations)
+        )
 
     @torch.no_grad()
     def _parts(self, model: Model, draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:

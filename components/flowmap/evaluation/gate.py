@@ -68,5 +68,10 @@ def _criterion(
 ) -> Criterion:
     passed = {">": figure > threshold, ">=": figure >= threshold, "<=": figure <= threshold}[relation]
     return Criterion(
-        name=name, meaning=meaning, figure=figure, relation=relation, threshold=threshold, passed=bool(passed)
+        name=name,
+        meaning=meaning,
+        figure=figure,
+        relation=relation,
+        threshold=threshold,
+        passed=bool(passed),
     )

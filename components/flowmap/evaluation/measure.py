@@ -87,7 +87,12 @@ class Measurer:
         """Features, whether the judge is right, its log-probability, and the reward, on the CPU."""
         told = self.judge(data)
         log_probability = told.log_softmax(1).gather(1, prompt[:, None])[:, 0]
-        found = self.judge.features(data), told.argmax(1) == prompt, log_probability, self.reward(data, prompt)
+        found = (
+            self.judge.features(data),
+            told.argmax(1) == prompt,
+            log_probability,
+            self.reward(data, prompt),
+        )
         features, right, log_probability, reward = (each.cpu() for each in found)
         return features, right, log_probability, reward
 
@@ -106,7 +111,13 @@ class _Seen:
     worst: tuple[Tensor, Tensor] | None = None
 
     def add(
-        self, data: Tensor, prompt: Tensor, features: Tensor, right: Tensor, log_probability: Tensor, reward: Tensor
+        self,
+        data: Tensor,
+        prompt: Tensor,
+        features: Tensor,
+        right: Tensor,
+        log_probability: Tensor,
+        reward: Tensor,
     ) -> None:
         here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
         self.shown.append(data[here])
@@ -125,7 +136,10 @@ class _Seen:
 
     def _keep_worst(self, data: Tensor, log_probability: Tensor) -> None:
         if self.worst is not None:
-            data, log_probability = torch.cat([self.worst[0], data]), torch.cat([self.worst[1], log_probability])
+            data, log_probability = (
+                torch.cat([self.worst[0], data]),
+                torch.cat([self.worst[1], log_probability]),
+            )
         order = log_probability.argsort(stable=True)[:_NUM_WORST]
         self.worst = data[order], log_probability[order]
 

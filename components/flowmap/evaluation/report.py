@@ -193,7 +193,9 @@ def _quality_charts(report: Report) -> list[str]:
                 counts = sorted(models[name], key=int)
                 values = [models[name][count][key] for count in counts]
                 lines.append(Line(name, [int(count) for count in counts], values, COLOURS[name]))
-        charts.append(line_chart(title, "map evaluations a sample", lines, levels={"real": real[key]}, log_x=True))
+        charts.append(
+            line_chart(title, "map evaluations a sample", lines, levels={"real": real[key]}, log_x=True)
+        )
     return charts
 
 

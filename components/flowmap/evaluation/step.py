@@ -91,7 +91,9 @@ def _measurer(section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts)
     """The judge, trained now, and the preference model, where there is a GPU on it."""
     judge_split, held_out = read_split(inputs["data"], "judge"), read_split(inputs["data"], "holdout")
     network = judging(facts.modality)
-    judge = train_judge(judge_split, network, facts.shape, len(facts.prompts), section.judge_updates, section.seed)
+    judge = train_judge(
+        judge_split, network, facts.shape, len(facts.prompts), section.judge_updates, section.seed
+    )
     with torch.no_grad():
         features = torch.cat([judge.features(part) for part, _ in in_parts(held_out.data, held_out.prompts)])
     where, reward = device(), read_preference(inputs["reward"])[0]
@@ -120,7 +122,11 @@ def _measure(
     counts = sorted({*section.evaluations, len(trained_grid) - 1})
     baseline_counts = sorted({*section.baseline_evaluations, *counts})
     shown = shown_indices(drawing.prompt)
-    sources = {"base": (inputs["base"], "map"), "raw": (inputs["tuned"], "raw"), "tuned": (inputs["tuned"], "ema")}
+    sources = {
+        "base": (inputs["base"], "map"),
+        "raw": (inputs["tuned"], "raw"),
+        "tuned": (inputs["tuned"], "ema"),
+    }
     if "incumbent" in inputs:
         sources["incumbent"] = (inputs["incumbent"], "ema")
     models: Models = {}
@@ -156,7 +162,9 @@ def _differences(
         "reward": candidate.reward - incumbent.reward,
     }
     return {
-        name: paired_interval(value.double().numpy(), drawing.prompt.numpy(), section.resamples, section.seed)
+        name: paired_interval(
+            value.double().numpy(), drawing.prompt.numpy(), section.resamples, section.seed
+        )
         for name, value in values.items()
     }
 
@@ -173,7 +181,9 @@ def _real(measurer: Measurer, data: Path) -> dict[str, float]:
     return {**measured.figures, **{name: unseen.figures[name] for name in own}}
 
 
-def _judge_curve(tuned: Path, measurer: Measurer, drawing: Drawing, grid: tuple[float, ...]) -> list[dict[str, Any]]:
+def _judge_curve(
+    tuned: Path, measurer: Measurer, drawing: Drawing, grid: tuple[float, ...]
+) -> list[dict[str, Any]]:
     """The judge's figures of the snapshots that GRPO left, by the number of rollouts."""
     model, rows = load_model(tuned, "raw", measurer.device), []
     for path in sorted((tuned / "snapshots").glob("*.safetensors")):

@@ -26,7 +26,9 @@ def log_ratio(new: GaussianStep, transition: Transition) -> Tensor:
     """
     num_dims = transition.x_r[0].numel()
     bias = new.kl(transition.old).detach()
-    return (new.log_prob(transition.x_r) - transition.old.log_prob(transition.x_r) + bias) / math.sqrt(num_dims)
+    return (new.log_prob(transition.x_r) - transition.old.log_prob(transition.x_r) + bias) / math.sqrt(
+        num_dims
+    )
 
 
 def transition_loss(
@@ -51,7 +53,9 @@ def transition_loss(
     Returns:
         The loss, and without a graph: `kl` in nats, `clipped` the share of clipped ratios, `drift` max |rho - 1|.
     """
-    ratio = log_ratio(new, transition).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()  # exp overflows beyond 88
+    ratio = (
+        log_ratio(new, transition).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
+    )  # exp overflows beyond 88
     bounded = advantage.clamp(-_MAX_ADVANTAGE, _MAX_ADVANTAGE)
     policy = torch.maximum(-bounded * ratio, -bounded * ratio.clamp(1 - clip, 1 + clip))
     kl = new.kl(reference)

@@ -19,7 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowmap.asfmc import EndpointAnchor, ExactLocalAnchor, Kernel, LocalAnchor, Rollout, Transition, roll_out
+from flowmap.asfmc import (
+    EndpointAnchor,
+    ExactLocalAnchor,
+    Kernel,
+    LocalAnchor,
+    Rollout,
+    Transition,
+    roll_out,
+)
 from flowmap.errors import InvariantError
 from flowmap.grpo.advantages import Advantages, advantages, check, mix
 from flowmap.grpo.kl_controller import KlController
@@ -134,7 +142,10 @@ class Grpo:
     def _draw(self, index: int, members: Condition) -> Rollout:
         noise = torch.cat([self._noise(index, group) for group in self.groups], 1).to(self.engine.device)
         flow_map, grid = self.model.flow_map, self.settings.grid
-        parts = [roll_out(flow_map, self.kernel, rows(members, part), grid, noise[:, part]) for part in self._parts]
+        parts = [
+            roll_out(flow_map, self.kernel, rows(members, part), grid, noise[:, part])
+            for part in self._parts
+        ]
         return parts[0] if len(parts) == 1 else Rollout.joined(parts)
 
     def _noise(self, index: int, group: int) -> Tensor:
@@ -168,9 +179,15 @@ class Grpo:
         """One optimizer step: backward passes for each transition, and the invariants on the way."""
         transitions = []
         for transition in drawn.transitions:
-            told = [self._backward(index, update, transition, part, members, found, share) for part in self._parts]
+            told = [
+                self._backward(index, update, transition, part, members, found, share)
+                for part in self._parts
+            ]
             transitions.append(_over_parts(told, self._parts))
-        return {name: self._mean(torch.stack([row[name] for row in transitions]).mean()) for name in transitions[0]}
+        return {
+            name: self._mean(torch.stack([row[name] for row in transitions]).mean())
+            for name in transitions[0]
+        }
 
     def _backward(
         self,
@@ -242,7 +259,9 @@ def _over_parts(told: Sequence[dict[str, Tensor]], parts: Sequence[slice]) -> di
     }
 
 
-def _check_laws(index: int, update: int, transition: Transition, loss: Tensor, metrics: dict[str, Tensor]) -> None:
+def _check_laws(
+    index: int, update: int, transition: Transition, loss: Tensor, metrics: dict[str, Tensor]
+) -> None:
     """Laws that hold while rollout and training agree; breaking one stops the run."""
     where = f"rollout {index + 1}, update {update + 1}, t = {float(transition.t[0]):.3f}"
     if not bool(loss.isfinite()):

@@ -47,10 +47,16 @@ class Loop:
                 self.curve.append({"rollout": done, **figures})
                 if self.is_first:
                     self.work.events.add(done, figures)
-                    shown = {"reward": figures[first_reward], "kl": figures["kl"], "clipped": figures["clipped"]}
+                    shown = {
+                        "reward": figures[first_reward],
+                        "kl": figures["kl"],
+                        "clipped": figures["clipped"],
+                    }
                     progress.update(**shown)
                     if done in snapshots:
-                        save_weights(self.model.network, self.folder / "snapshots" / f"{done:06d}.safetensors")
+                        save_weights(
+                            self.model.network, self.folder / "snapshots" / f"{done:06d}.safetensors"
+                        )
                 if done % section.checkpoint_every == 0 and done < section.rollouts:
                     self._checkpoint(done)
         if self.is_first:

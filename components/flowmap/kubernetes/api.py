@@ -97,7 +97,9 @@ def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
             found = found or config.list_kube_config_contexts()[1]["context"].get("namespace")
         except (config.ConfigException, OSError) as error:
             told = " ".join(str(error).split())
-            raise ClusterError(f"no Kubernetes: neither in a pod of one nor by KUBECONFIG ({told})") from None
+            raise ClusterError(
+                f"no Kubernetes: neither in a pod of one nor by KUBECONFIG ({told})"
+            ) from None
     configuration = client.Configuration.get_default_copy()
     configuration.retries = False
     api, patience_s = client.ApiClient(configuration), PATIENCE_S if patient else 0.0

@@ -45,7 +45,9 @@ def find_left(cluster: Cluster, unseen: timedelta, ended: timedelta) -> list[Lef
 def train_jobs_of(cluster: Cluster, run_id: str) -> list[Left]:
     """The TrainJobs of one run, which is to end."""
     jobs = _train_jobs(cluster)
-    mine = [job["metadata"]["name"] for job in jobs if job["metadata"].get("labels", {}).get(RUN_LABEL) == run_id]
+    mine = [
+        job["metadata"]["name"] for job in jobs if job["metadata"].get("labels", {}).get(RUN_LABEL) == run_id
+    ]
     return [Left("trainjob", name, "its run ends") for name in mine]
 
 
@@ -56,7 +58,9 @@ def delete_left(cluster: Cluster, left: Left) -> None:
     try:
         if left.kind == "trainjob":
             where = (GROUP, VERSION, cluster.namespace, PLURAL, left.name)
-            cluster.call(cluster.custom.delete_namespaced_custom_object, *where, propagation_policy="Background")
+            cluster.call(
+                cluster.custom.delete_namespaced_custom_object, *where, propagation_policy="Background"
+            )
         else:
             cluster.call(cluster.core.delete_namespaced_pod, left.name, cluster.namespace)
     except ApiException as error:
@@ -69,7 +73,9 @@ def _train_jobs(cluster: Cluster) -> list[dict[str, Any]]:
 
     where = (GROUP, VERSION, cluster.namespace, PLURAL)
     try:
-        found: dict[str, Any] = cluster.call(cluster.custom.list_namespaced_custom_object, *where, label_selector=_OURS)
+        found: dict[str, Any] = cluster.call(
+            cluster.custom.list_namespaced_custom_object, *where, label_selector=_OURS
+        )
     except ApiException:  # a cluster without Kubeflow Trainer has none
         return []
     jobs: list[dict[str, Any]] = found["items"]

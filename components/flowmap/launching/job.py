@@ -78,7 +78,9 @@ class Job(BaseModel):
         try:
             return [Failure.model_validate_json(file.read_bytes()) for file in files]
         except ValidationError:
-            raise StoreError(f"no space is left for {self.scratch}; make room and run the same command again") from None
+            raise StoreError(
+                f"no space is left for {self.scratch}; make room and run the same command again"
+            ) from None
 
 
 class Failure(BaseModel):
@@ -110,4 +112,6 @@ def raise_failure(job: Job, failures: Iterable[Failure], otherwise: str) -> None
     if first is None:
         raise InvariantError(f"{job.worker} {otherwise}")
     crashed = first.text.startswith("Traceback")
-    raise InvariantError(f"{job.worker} failed in process {first.rank}: {first.text}" if crashed else first.text)
+    raise InvariantError(
+        f"{job.worker} failed in process {first.rank}: {first.text}" if crashed else first.text
+    )

@@ -28,7 +28,9 @@ from flowmap.settings import environment
 
 _NODE_VARIABLE = "PET_NODE_RANK"
 _GRACE_S = 5
-_OTHERS_S = 24 * 3600  # how long a node that is there waits for one that still has no machine, or pulls its image
+_OTHERS_S = (
+    24 * 3600
+)  # how long a node that is there waits for one that still has no machine, or pulls its image
 
 
 def main() -> None:
@@ -71,7 +73,9 @@ def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | N
     status = _run(here)
     if status:
         silent = f"a process of node {node} ended without a word, as when the memory's limit is reached; see its log"
-        return first_failure(here.failures()) or Failure(rank=-1, at=time.time(), cause="silent", text=silent)
+        return first_failure(here.failures()) or Failure(
+            rank=-1, at=time.time(), cause="silent", text=silent
+        )
     if node == 0:
         manifest = build_manifest(here.out, step="training", step_digest=job.checkpoints.rsplit("/", 1)[-1])
         publish(store, here.out, manifest, job.result_prefix)

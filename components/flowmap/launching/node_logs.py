@@ -41,7 +41,9 @@ def node_log(store: ObjectStore, node: int, file: Path) -> Iterator[None]:
         with _copied(file):
             yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who takes the node away waits for longer than this takes
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # who takes the node away waits for longer than this takes
         try:
             store.put(name, file.read_bytes()[-_KEPT_BYTES:])
         except FlowmapError as error:

@@ -27,7 +27,9 @@ def run_in_place(jobs: Sequence[Job]) -> None:
             time.sleep(_POLL_S)
     finally:
         _stop(processes)
-    failed = [(job, process.returncode) for job, process in zip(jobs, processes, strict=True) if process.returncode]
+    failed = [
+        (job, process.returncode) for job, process in zip(jobs, processes, strict=True) if process.returncode
+    ]
     # One that was ended because of another has left nothing.
     for job, status in sorted(failed, key=lambda pair: not pair[0].failures()):
         raise_failure(job, job.failures(), f"ended with status {status}; its output says more")

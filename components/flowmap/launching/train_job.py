@@ -91,7 +91,9 @@ class _Following:
                 self.delete()
                 time.sleep(_POLL_S)
             else:
-                self.is_ours = found["metadata"]["labels"].get(RUN_LABEL) == body["metadata"]["labels"].get(RUN_LABEL)
+                self.is_ours = found["metadata"]["labels"].get(RUN_LABEL) == body["metadata"]["labels"].get(
+                    RUN_LABEL
+                )
                 say(f"{self.job.worker}: goes on with TrainJob {self.name}, which was there already")
                 return
 
@@ -124,9 +126,13 @@ class _Following:
         if self._has_results():
             self._take_results()
         elif self.is_ours:
-            raise ClusterError(f"TrainJob {self.name} was deleted by somebody while it ran; run the step again")
+            raise ClusterError(
+                f"TrainJob {self.name} was deleted by somebody while it ran; run the step again"
+            )
         else:
-            say(f"{self.job.worker}: TrainJob {self.name} was deleted by the run that had made it; it is made again")
+            say(
+                f"{self.job.worker}: TrainJob {self.name} was deleted by the run that had made it; it is made again"
+            )
             self.start()
 
     def delete(self) -> None:
@@ -137,7 +143,9 @@ class _Following:
         except _api_exception():
             return
         except ClusterError as error:
-            say(f"{self.job.worker}: TrainJob {self.name} was not deleted: {error}; `flowmap gc --cluster` does it")
+            say(
+                f"{self.job.worker}: TrainJob {self.name} was not deleted: {error}; `flowmap gc --cluster` does it"
+            )
 
     def _make(self, body: dict[str, Any]) -> bool:
         """Create it; False when another launcher was faster."""

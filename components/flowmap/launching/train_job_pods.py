@@ -28,7 +28,9 @@ class Pods:
     def refresh(self) -> None:
         """Ask for them; of a node that was started again only the newest counts."""
         core, namespace = self._cluster.core, self._cluster.namespace
-        found = self._cluster.call(core.list_namespaced_pod, namespace, label_selector=f"{_JOB_LABEL}={self._job}")
+        found = self._cluster.call(
+            core.list_namespaced_pod, namespace, label_selector=f"{_JOB_LABEL}={self._job}"
+        )
         newest: dict[str, Any] = {}
         for pod in sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp):
             newest[pod.metadata.labels.get(_NODE_LABEL, "0")] = pod
@@ -95,7 +97,9 @@ class Pods:
     def _events(self, chosen: str) -> list[Any]:
         core = self._cluster.core
         try:
-            found = self._at_once.call(core.list_namespaced_event, self._cluster.namespace, field_selector=chosen)
+            found = self._at_once.call(
+                core.list_namespaced_event, self._cluster.namespace, field_selector=chosen
+            )
         except ClusterError:
             return []
         return list(found.items)
@@ -105,7 +109,12 @@ class Pods:
 
         core, name = self._cluster.core, pod.metadata.name
         try:
-            log: str = self._at_once.call(core.read_namespaced_pod_log, name, self._cluster.namespace, **options)
-        except (ApiException, ClusterError):  # not started, gone meanwhile, or on a machine that does not answer
+            log: str = self._at_once.call(
+                core.read_namespaced_pod_log, name, self._cluster.namespace, **options
+            )
+        except (
+            ApiException,
+            ClusterError,
+        ):  # not started, gone meanwhile, or on a machine that does not answer
             return []
         return log.splitlines()

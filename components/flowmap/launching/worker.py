@@ -36,7 +36,9 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         told = str(error).lower()
-        _leave(job, traceback.format_exc(), "lost_peer" if any(sign in told for sign in _LOST_PEER) else "own")
+        _leave(
+            job, traceback.format_exc(), "lost_peer" if any(sign in told for sign in _LOST_PEER) else "own"
+        )
         raise
 
 

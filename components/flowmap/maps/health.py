@@ -36,7 +36,9 @@ class PairHealth:
 
 
 @torch.no_grad()
-def map_health(flow_map: FlowMap, x: Tensor, condition: Condition, generator: torch.Generator) -> list[PairHealth]:
+def map_health(
+    flow_map: FlowMap, x: Tensor, condition: Condition, generator: torch.Generator
+) -> list[PairHealth]:
     """Both figures for each pair of TIMES; x real data, (batch, *data), noised to t."""
     noise = torch.randn(x.shape, generator=generator)
     rows = []
@@ -50,13 +52,19 @@ def map_health(flow_map: FlowMap, x: Tensor, condition: Condition, generator: to
             direct = flow_map.transport(z, t, r, condition)
             composed = flow_map.transport(flow_map.transport(z, t, middle, condition), middle, r, condition)
             mean_speed = _rms(z - direct) / (t_value - r_value)
-            rows.append(PairHealth(t_value, r_value, mean_speed / speed, _rms(direct - composed) / _rms(direct)))
+            rows.append(
+                PairHealth(t_value, r_value, mean_speed / speed, _rms(direct - composed) / _rms(direct))
+            )
     return rows
 
 
 def unhealthy(rows: list[PairHealth], max_speed_ratio: float, max_gap: float) -> list[PairHealth]:
     """The pairs whose speed is off by more than a factor, or whose gap is too wide; NaN is unhealthy."""
-    return [row for row in rows if not (1 / max_speed_ratio <= row.speed <= max_speed_ratio and row.gap <= max_gap)]
+    return [
+        row
+        for row in rows
+        if not (1 / max_speed_ratio <= row.speed <= max_speed_ratio and row.gap <= max_gap)
+    ]
 
 
 def _rms(x: Tensor) -> float:

@@ -57,7 +57,9 @@ class MlpFacts(BaseModel):
         from flowmap.models.modulated_mlp import ModulatedMLP
 
         network = ModulatedMLP(self.shape, len(self.prompts), self.width, self.depth, self.max_frequency)
-        return Model(network if device is None else network.to(device), prompts=self.prompts, shape=self.shape)
+        return Model(
+            network if device is None else network.to(device), prompts=self.prompts, shape=self.shape
+        )
 
     def size(self) -> ModelSize:
         """By a count; what the network itself says is tested to be the same."""

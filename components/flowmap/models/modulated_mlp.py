@@ -29,7 +29,9 @@ class ModulatedMLP(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, shape: tuple[int, ...], num_prompts: int, width: int, depth: int, max_frequency: float) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], num_prompts: int, width: int, depth: int, max_frequency: float
+    ) -> None:
         super().__init__()
         self.shape = tuple(shape)
         num_dims = math.prod(shape)
@@ -40,7 +42,8 @@ class ModulatedMLP(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
         self.modulations = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(depth))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)) for _ in range(depth)
+            nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+            for _ in range(depth)
         )
         self.outlet = nn.Linear(width, num_dims)
         for layer in (self.outlet, *self.modulations):
@@ -54,7 +57,9 @@ class ModulatedMLP(nn.Module):
 
         x has shape (batch, *shape), t and r (batch,), and the condition's leaf `prompt` (batch,), int64.
         """
-        signal = F.silu(self.time(self._embed(t)) + self.span(self._embed(t - r)) + self.prompt(condition["prompt"]))
+        signal = F.silu(
+            self.time(self._embed(t)) + self.span(self._embed(t - r)) + self.prompt(condition["prompt"])
+        )
         hidden = self.inlet(x.flatten(1))
         for norm, modulation, block in zip(self.norms, self.modulations, self.blocks, strict=True):
             scale, shift, gate = modulation(signal).chunk(3, -1)

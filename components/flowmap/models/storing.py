@@ -33,12 +33,16 @@ def read_model_facts(directory: Path) -> ModelFacts:
         return found.validate_json((directory / MODEL).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        raise IntegrityError(f"{MODEL} can't be read: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise IntegrityError(
+            f"{MODEL} can't be read: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().contiguous().cpu() for name, value in network.state_dict().items()}, path)
+    save_file(
+        {name: value.detach().contiguous().cpu() for name, value in network.state_dict().items()}, path
+    )
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

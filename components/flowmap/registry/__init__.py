@@ -1,5 +1,12 @@
 """The registry of models: versions, aliases, verdicts, and what an evaluation leaves for those who read it."""
 
-from flowmap.registry.versions import Registry, Rejection, StaleVerdictError, UnknownModelError, Version, model_names
+from flowmap.registry.versions import (
+    Registry,
+    Rejection,
+    StaleVerdictError,
+    UnknownModelError,
+    Version,
+    model_names,
+)
 
 __all__ = ["Registry", "Rejection", "StaleVerdictError", "UnknownModelError", "Version", "model_names"]

@@ -96,7 +96,9 @@ def _read(store: ObjectStore, digest: str, name: str) -> bytes:
     try:
         return store.get(where)
     except KeyError:
-        raise IntegrityError(f"{where} is missing in {store.url}: the evaluation was deleted or is cut") from None
+        raise IntegrityError(
+            f"{where} is missing in {store.url}: the evaluation was deleted or is cut"
+        ) from None
 
 
 def show(evaluated: Evaluated, metrics: _Metrics, page: _Page) -> str:

@@ -96,7 +96,9 @@ class Registry:
             if str(version.version) == str(wanted):
                 return version
         known = ", ".join([*(str(version.version) for version in versions), *sorted(aliases)])
-        raise UnknownModelError(f"{self.name}@{reference}: unknown; there is {known or 'no version of that model'}")
+        raise UnknownModelError(
+            f"{self.name}@{reference}: unknown; there is {known or 'no version of that model'}"
+        )
 
     def incumbent(self, alias: str, *, candidate: str) -> Version | None:
         """What a candidate has to beat: the version `alias` points to.
@@ -126,7 +128,9 @@ class Registry:
             "same configuration, which reuses all but the evaluation"
         )
 
-    def publish(self, directory: Path, paths: Iterable[str], source: Manifest, **facts: Any) -> tuple[Version, bool]:
+    def publish(
+        self, directory: Path, paths: Iterable[str], source: Manifest, **facts: Any
+    ) -> tuple[Version, bool]:
         """Upload, read back, write the version once; a candidate that has a version gets that one.
 
         Args:
@@ -148,7 +152,9 @@ class Registry:
         verify(self.store, manifest, prefix)
         while True:
             number = max((version.version for version in self.versions()), default=0) + 1
-            version = Version(name=self.name, version=number, manifest=manifest, candidate=source.digest, **facts)
+            version = Version(
+                name=self.name, version=number, manifest=manifest, candidate=source.digest, **facts
+            )
             data = version.model_dump_json(indent=1).encode()
             if self.store.create(f"{self._folder}/{number}/version.json", data):
                 return version, True

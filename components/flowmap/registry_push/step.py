@@ -24,9 +24,13 @@ def promote(context: Context[Publication]) -> None:
     section, candidate = context.section, context.manifests["tuned"]
     evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
     if evaluated.verdict.verdict != "promote":
-        raise InvariantError(f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published")
+        raise InvariantError(
+            f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published"
+        )
     if not section.publish:
-        say(f"registry_push: {section.name} passed the gate; not published, for registry_push.publish is false")
+        say(
+            f"registry_push: {section.name} passed the gate; not published, for registry_push.publish is false"
+        )
         _finish(context, {"outcome": "passed", "version": None, "alias": None})
         return
     registry, alias = Registry(context.store, section.name), section.alias

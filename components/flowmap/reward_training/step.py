@@ -56,11 +56,15 @@ def run(context: Context[RewardTraining]) -> None:
         network,
         PreferenceFacts(real_score=real_score, pair_accuracy=accuracy, num_pairs=num_pairs),
     )
-    write_reference(context.out, TrainedFacts(shape=facts.shape, prompts=facts.prompts), real.data, real.prompts)
+    write_reference(
+        context.out, TrainedFacts(shape=facts.shape, prompts=facts.prompts), real.data, real.prompts
+    )
     shares = ", ".join(f"{kind} {share:.3f}" for kind, share in accuracy.items())
     say(f"reward_training: held-out pairs in the right order: {shares}; real data score {real_score:.2f}")
     if section.classifier_updates is not None:
-        train_classifier(context.out, section, section.classifier_updates, facts.shape, num_prompts, real, num_unseen)
+        train_classifier(
+            context.out, section, section.classifier_updates, facts.shape, num_prompts, real, num_unseen
+        )
 
 
 def pairs_of(given: Preferences | None, real: Split, corruption: Corruption) -> Pairs:

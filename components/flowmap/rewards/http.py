@@ -96,7 +96,9 @@ class HttpReward:
 
     def _post(self, body: bytes) -> bytes:
         try:
-            answer = self._http.request("POST", self.url, body=body, headers={"Content-Type": "application/json"})
+            answer = self._http.request(
+                "POST", self.url, body=body, headers={"Content-Type": "application/json"}
+            )
         except urllib3.exceptions.HTTPError as error:
             raise _AwayError(f"can't be reached ({error})") from None
         if answer.status >= 500 or answer.status == 429:
@@ -111,9 +113,13 @@ class HttpReward:
             scores = [math.nan if score is None else float(score) for score in json.loads(answer)["scores"]]
         except (ValueError, KeyError, TypeError):
             told = answer[:200].decode(errors="replace")
-            raise RewardError(f'reward {self.name}: {self.url} answered no {{"scores": [...]}} but {told!r}') from None
+            raise RewardError(
+                f'reward {self.name}: {self.url} answered no {{"scores": [...]}} but {told!r}'
+            ) from None
         if len(scores) != expected:
-            raise RewardError(f"reward {self.name}: {self.url} gave {len(scores)} scores for {expected} samples")
+            raise RewardError(
+                f"reward {self.name}: {self.url} gave {len(scores)} scores for {expected} samples"
+            )
         return scores
 
 

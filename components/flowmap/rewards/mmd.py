@@ -37,7 +37,8 @@ class MmdReward:
         among = _kernel(groups, groups)
         others = (among.sum(2) - among.diagonal(dim1=1, dim2=2)) / max(num_members - 1, 1)
         closeness = [
-            _kernel(group, self.real[prompt]).mean(1) for group, prompt in zip(groups, samples.prompts, strict=True)
+            _kernel(group, self.real[prompt]).mean(1)
+            for group, prompt in zip(groups, samples.prompts, strict=True)
         ]
         return torch.stack(closeness) - others
 

@@ -73,7 +73,10 @@ def told(summary: dict[str, Any]) -> str:
     model = f"{summary['name']} {summary['outcome']}"
     if summary.get("version"):
         model += f" as {summary['name']}@{summary['version']}"
-    took = {step: "reused" if done["reused"] else f"{done['wall_s']:.0f} s" for step, done in summary["steps"].items()}
+    took = {
+        step: "reused" if done["reused"] else f"{done['wall_s']:.0f} s"
+        for step, done in summary["steps"].items()
+    }
     steps = ", ".join(f"{step} {how}" for step, how in took.items()) or "no step ended"
     return f"flowmap: {model}; run {summary['run_id']}; {steps}"
 

@@ -21,7 +21,10 @@ from flowmap.settings import RunConfig, environment
 
 _BATCH = 900
 _LONGEST = 500
-_BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}  # it would wait for 16 minutes
+_BOUNDS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}  # it would wait for 16 minutes
 
 
 def track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> None:
@@ -49,7 +52,9 @@ def _track(store: ObjectStore, config: RunConfig, run_id: str, outcome: str) -> 
     found = client.search_runs([experiment], f"tags.`flowmap.run` = '{run_id}'", max_results=1)
     if found and found[0].info.status == "FINISHED":
         return
-    known = found[0] if found else client.create_run(experiment, run_name=run_id, tags={"flowmap.run": run_id})
+    known = (
+        found[0] if found else client.create_run(experiment, run_name=run_id, tags={"flowmap.run": run_id})
+    )
     made = known.info.run_id
     params = [Param(name, value[:_LONGEST]) for name, value in _flat(json.loads(config.to_json()))]
     tags = [RunTag("flowmap.outcome", outcome), *(RunTag(*tag) for tag in _tags(records))]

@@ -13,7 +13,10 @@ Place = tuple[str | int, ...]
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], whole: str, written_at: Callable[[Place], Place] = lambda at: at
+    error: ValidationError,
+    model: type[BaseModel],
+    whole: str,
+    written_at: Callable[[Place], Place] = lambda at: at,
 ) -> str:
     """All mistakes, each on a line of its own and indented.
 
@@ -35,12 +38,18 @@ def _line(error: dict[str, Any], model: type[BaseModel], where: str) -> str:
     if error["type"] == "extra_forbidden":
         known = list(_at(model, error["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
-        return f"{where}: unknown key; " + (f"did you mean `{near[0]}`?" if near else f"there is {', '.join(known)}")
+        return f"{where}: unknown key; " + (
+            f"did you mean `{near[0]}`?" if near else f"there is {', '.join(known)}"
+        )
     if error["type"] == "missing":
         return f"{where}: missing; it is required"
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tags = error.get("ctx", {}).get("expected_tags", "").replace("'", "")
-        return f"{where}: `kind` says which one it is" + (f": {tags}" if tags else "") + f" (got {error['input']!r})"
+        return (
+            f"{where}: `kind` says which one it is"
+            + (f": {tags}" if tags else "")
+            + f" (got {error['input']!r})"
+        )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{where}: {message}"
@@ -82,7 +91,9 @@ def _below(kind: Any, part: str | int) -> Any:
 
 def _members(kind: Any) -> dict[str, type[BaseModel]]:
     """Where a value is one of several models, told apart by `kind`: each by its tag."""
-    models = [each for each in get_args(_bare(kind)) if isinstance(each, type) and issubclass(each, BaseModel)]
+    models = [
+        each for each in get_args(_bare(kind)) if isinstance(each, type) and issubclass(each, BaseModel)
+    ]
     return {each.model_fields["kind"].default: each for each in models if "kind" in each.model_fields}
 
 

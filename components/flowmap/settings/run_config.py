@@ -60,7 +60,9 @@ class RunConfig(Section):
     def _has_the_classifier(self) -> Self:
         asked = any(reward.kind == "classifier" for reward in self.grpo_finetuning.rewards)
         if asked and self.reward_training.classifier_updates is None:
-            raise ValueError("a reward is the classifier's: say how long with reward_training.classifier_updates")
+            raise ValueError(
+                "a reward is the classifier's: say how long with reward_training.classifier_updates"
+            )
         return self
 
     def to_json(self) -> str:
@@ -71,7 +73,9 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads `1e-4` as a string; everyone who writes it means the number."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -96,7 +100,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         _apply(raw, override)
     try:
         config = RunConfig.model_validate(raw)
-        return config.model_copy(update={"grpo_finetuning": _with_sources(config.grpo_finetuning, path.parent)})
+        return config.model_copy(
+            update={"grpo_finetuning": _with_sources(config.grpo_finetuning, path.parent)}
+        )
     except ValidationError as error:
         told = explain(error, RunConfig, "configuration")
         raise ConfigError(f"{path} is not a valid configuration:{told}") from None

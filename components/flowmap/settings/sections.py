@@ -136,7 +136,12 @@ class GrpoSettings(Section):
     @model_validator(mode="after")
     def _grid_falls(self) -> Self:
         grid = self.grid
-        if len(grid) < 3 or grid[0] != 1 or grid[-1] != 0 or any(t <= r for t, r in itertools.pairwise(grid)):
+        if (
+            len(grid) < 3
+            or grid[0] != 1
+            or grid[-1] != 0
+            or any(t <= r for t, r in itertools.pairwise(grid))
+        ):
             raise ValueError(f"grid {list(grid)} must fall from 1 to 0 with at least one time between them")
         return self
 

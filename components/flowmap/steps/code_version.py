@@ -24,8 +24,14 @@ _COUNTED = f"{PACKAGE}.artifacts.digest"  # seeds are made with it
 # what a training process is told is told by the frame. The package's own __init__
 # names what there is and imports nothing.
 WITHOUT_EFFECT = (
-    *(f"{PACKAGE}.{room}" for room in ("settings", "steps", "launching", "kubernetes", "lineage", "artifacts")),
-    *(f"{PACKAGE}.{name}" for name in ("progress", "errors", "retrying", "training.events", "training.work")),
+    *(
+        f"{PACKAGE}.{room}"
+        for room in ("settings", "steps", "launching", "kubernetes", "lineage", "artifacts")
+    ),
+    *(
+        f"{PACKAGE}.{name}"
+        for name in ("progress", "errors", "retrying", "training.events", "training.work")
+    ),
 )
 _NOT_SOURCES = {".pyc", ".typed"}
 
@@ -63,7 +69,9 @@ def is_without_effect(module: str) -> bool:
 
 def _beside(path: Path) -> set[Path]:
     """Files that a module reads and that are named like it, such as a template or a style sheet."""
-    return {other for other in path.parent.glob(f"{path.stem}.*") if other.suffix not in {".py", *_NOT_SOURCES}}
+    return {
+        other for other in path.parent.glob(f"{path.stem}.*") if other.suffix not in {".py", *_NOT_SOURCES}
+    }
 
 
 def _imported(path: Path) -> set[Path]:
@@ -76,7 +84,9 @@ def _module_names(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from _with_packages([alias.name for alias in node.names])
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield from _with_packages([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+            yield from _with_packages(
+                [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            )
 
 
 def _with_packages(names: Sequence[str]) -> Iterator[str]:

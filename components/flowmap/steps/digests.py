@@ -61,5 +61,7 @@ def finished_result(store: ObjectStore, digest: str) -> Manifest | None:
     except KeyError:
         return None
     if manifest.step_digest != digest:
-        raise IntegrityError(f"{name} describes another step, {manifest.step_digest}; delete it to run the step again")
+        raise IntegrityError(
+            f"{name} describes another step, {manifest.step_digest}; delete it to run the step again"
+        )
     return manifest

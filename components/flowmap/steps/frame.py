@@ -78,7 +78,9 @@ def store_from_environment() -> ObjectStore:
     try:
         return open_store(os.environ[environment.STORE])
     except KeyError:
-        raise ConfigError(f"{environment.STORE} is not set: it names the store, such as /data/flowmap") from None
+        raise ConfigError(
+            f"{environment.STORE} is not set: it names the store, such as /data/flowmap"
+        ) from None
 
 
 def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], output: Carrier) -> Manifest:
@@ -122,7 +124,9 @@ def _inputs(step: Step, config: RunConfig, store: ObjectStore, carriers: Mapping
     return inputs | dict(step.extra_inputs(config, store, inputs))
 
 
-def _run(step: Step, digest: str, config: RunConfig, store: ObjectStore, inputs: Inputs) -> tuple[Manifest, float]:
+def _run(
+    step: Step, digest: str, config: RunConfig, store: ObjectStore, inputs: Inputs
+) -> tuple[Manifest, float]:
     """Do the step's work; returns what it published, and the seconds its own function took."""
     say(f"{step.name}: starting")
     section = step.section(config)

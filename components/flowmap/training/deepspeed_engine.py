@@ -22,7 +22,13 @@ from flowmap.training.devices import device
 
 ENGINE_FOLDER = "state"
 _CLIP_NORM = 1.0
-_WORLD_OF_ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+_WORLD_OF_ONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}
 
 
 class DeepSpeedEngine:

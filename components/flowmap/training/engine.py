@@ -85,7 +85,11 @@ class TorchEngine:
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        kept = {"network": self.module.state_dict(), "optimizer": self._optimizer.state_dict(), "state": state}
+        kept = {
+            "network": self.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "state": state,
+        }
         torch.save(kept, directory / _FILE)
 
     def load(self, directory: Path) -> dict[str, Any]:

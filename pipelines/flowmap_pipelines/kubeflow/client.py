@@ -65,7 +65,10 @@ class Kubeflow:
         self.host = configuration.host
         self._client = api.ApiClient(configuration)
         self._api = api
-        self._runs, self._schedules = api.RunServiceApi(self._client), api.RecurringRunServiceApi(self._client)
+        self._runs, self._schedules = (
+            api.RunServiceApi(self._client),
+            api.RecurringRunServiceApi(self._client),
+        )
         self._pipelines = api.PipelineServiceApi(self._client)
         self._experiments = api.ExperimentServiceApi(self._client)
         # As JSON: the client's own model of the answer leaves the version out.
@@ -85,13 +88,19 @@ class Kubeflow:
         """The ids of pipeline `name` and of its version `version`, which is uploaded unless it is there."""
         pipeline_id = self._pipeline(name)
         list_versions = self._pipelines.pipeline_service_list_pipeline_versions
-        found = self._ask(list_versions, pipeline_id, page_size=_PAGE, filter=_is("name", version)).pipeline_versions
+        found = self._ask(
+            list_versions, pipeline_id, page_size=_PAGE, filter=_is("name", version)
+        ).pipeline_versions
         if not found:
             upload = self._api.PipelineUploadServiceApi(self._client).upload_pipeline_version
-            found = [self._ask(upload, str(package), name=version, display_name=version, pipelineid=pipeline_id)]
+            found = [
+                self._ask(upload, str(package), name=version, display_name=version, pipelineid=pipeline_id)
+            ]
         return pipeline_id, str(found[0].pipeline_version_id)
 
-    def start(self, name: str, description: str, version: tuple[str, str], settings: str, account: str | None) -> Run:
+    def start(
+        self, name: str, description: str, version: tuple[str, str], settings: str, account: str | None
+    ) -> Run:
         """Start a run of an uploaded version."""
         body = self._api.V2beta1Run(
             experiment_id=self._experiment(),
@@ -108,7 +117,11 @@ class Kubeflow:
 
     def runs(self, name: str | None = None) -> Iterator[Run]:
         """Runs of flowmap, the newest first, without their tasks; or only those of one name."""
-        told: dict[str, Any] = {"page_size": _PAGE, "sort_by": "created_at desc", "experiment_id": self._experiment()}
+        told: dict[str, Any] = {
+            "page_size": _PAGE,
+            "sort_by": "created_at desc",
+            "experiment_id": self._experiment(),
+        }
         if name is not None:
             told["filter"] = _is("name", name)
         return map(run_of, self._pages(self._runs.run_service_list_runs, "runs", told))
@@ -145,7 +158,9 @@ class Kubeflow:
             no_catchup=not catch_up,
             **self._what(version, settings),
         )
-        return schedule_of(self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patience_s=0))
+        return schedule_of(
+            self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patience_s=0)
+        )
 
     def schedules(self) -> list[Schedule]:
         """The schedules of flowmap."""
@@ -167,7 +182,9 @@ class Kubeflow:
         """What one of `Run.pods` printed, also when it is gone; empty when nothing is kept."""
         path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
         try:
-            told = self._ask(self._client.call_api, path, "GET", auth_settings=["Bearer"], _preload_content=False)
+            told = self._ask(
+                self._client.call_api, path, "GET", auth_settings=["Bearer"], _preload_content=False
+            )
         except KubeflowError:
             return ""
         return str(told.data.decode(errors="replace"))
@@ -189,7 +206,9 @@ class Kubeflow:
 
     def _experiment(self) -> str:
         api = self._experiments
-        found = self._ask(api.experiment_service_list_experiments, filter=_is("name", _EXPERIMENT), **self._where)
+        found = self._ask(
+            api.experiment_service_list_experiments, filter=_is("name", _EXPERIMENT), **self._where
+        )
         for experiment in found.experiments or []:
             return str(experiment.experiment_id)
         body = self._api.V2beta1Experiment(display_name=_EXPERIMENT, **self._where)
@@ -198,7 +217,9 @@ class Kubeflow:
     def _what(self, version: tuple[str, str], settings: str) -> dict[str, Any]:
         """What to run, as runs and schedules say it."""
         pipeline_id, version_id = version
-        reference = self._api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
+        reference = self._api.V2beta1PipelineVersionReference(
+            pipeline_id=pipeline_id, pipeline_version_id=version_id
+        )
         parameters = self._api.V2beta1RuntimeConfig(parameters={"settings": settings})
         return {"pipeline_version_reference": reference, "runtime_config": parameters}
 
@@ -216,7 +237,11 @@ class Kubeflow:
         who = f"Kubeflow Pipelines at {self.host}"
         try:
             return ask_until_there(
-                lambda: ask(*args, _request_timeout=_TIMEOUT_S, **kwargs), _away, who, KubeflowError, patience_s
+                lambda: ask(*args, _request_timeout=_TIMEOUT_S, **kwargs),
+                _away,
+                who,
+                KubeflowError,
+                patience_s,
             )
         except self._api.ApiException as error:
             raise KubeflowError(f"{who} {_refusal(error)}") from None
@@ -240,7 +265,11 @@ def _away(error: BaseException) -> str | None:
 
 
 def _refusal(error: Any) -> str:
-    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or error.reason)
+    body = (
+        error.body.decode(errors="replace")
+        if isinstance(error.body, bytes)
+        else str(error.body or error.reason)
+    )
     try:
         said = json.loads(body).get("message", body)
     except (ValueError, AttributeError):

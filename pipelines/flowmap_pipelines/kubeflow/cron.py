@@ -24,7 +24,9 @@ def six_fields(expression: str, now: datetime | None = None) -> tuple[str, datet
         )
     for meaning, field in zip(_FIELDS, fields, strict=True):
         if _EXTENSION.search(field):
-            raise ConfigError(f"--cron {expression!r}: Kubeflow's scheduler does not know {field!r} as {meaning}")
+            raise ConfigError(
+                f"--cron {expression!r}: Kubeflow's scheduler does not know {field!r} as {meaning}"
+            )
     try:
         times = CronSim(expression, now or datetime.now(UTC))
         first = next(times)
@@ -33,5 +35,7 @@ def six_fields(expression: str, now: datetime | None = None) -> tuple[str, datet
     except StopIteration:
         raise ConfigError(f"--cron {expression!r} never fires: there is no such day") from None
     if "7" in fields[4]:  # Sunday is only 0 there
-        fields[4] = ",".join(str(day) for day in sorted({day % 7 for day in times.weekdays if isinstance(day, int)}))
+        fields[4] = ",".join(
+            str(day) for day in sorted({day % 7 for day in times.weekdays if isinstance(day, int)})
+        )
     return " ".join(["0", *fields]), first

@@ -106,7 +106,9 @@ def why_failed(kubeflow: Kubeflow, run: Run) -> str:
     lines = []
     for each in steps_of(run):
         if each.state == "failed":
-            lines.append(f"{each.step} failed: {_last_words(each.section, log_of(kubeflow, run, each).splitlines())}")
+            lines.append(
+                f"{each.step} failed: {_last_words(each.section, log_of(kubeflow, run, each).splitlines())}"
+            )
     return "\n".join(lines) or "no step says that it failed; flowmap status shows the pods"
 
 
@@ -133,5 +135,7 @@ def said(line: str) -> str:
 
 def _last_words(step: str, log: Sequence[str]) -> str:
     """The last that a step itself said, or else the last lines of all."""
-    own = (text.removeprefix(f"{step}: ") for text in map(said, reversed(log)) if text.startswith(f"{step}: "))
+    own = (
+        text.removeprefix(f"{step}: ") for text in map(said, reversed(log)) if text.startswith(f"{step}: ")
+    )
     return next(own, "\n".join(log[-_LAST_LINES:]) or "its log is gone")

@@ -45,7 +45,13 @@ def print_log(kubeflow: Kubeflow, run_id: str, step: str, namespace: str | None,
 
 
 def print_node_log(
-    run_id: str, step: str, node: int, namespace: str | None, open_kept: Callable[[], ObjectStore], *, follow: bool
+    run_id: str,
+    step: str,
+    node: int,
+    namespace: str | None,
+    open_kept: Callable[[], ObjectStore],
+    *,
+    follow: bool,
 ) -> None:
     """Print what one node of a step's training job printed, and with `follow` what is new while its pod is there.
 
@@ -91,7 +97,11 @@ def _pod_log(cluster: Cluster, pod: Any, **options: str) -> str:
     if pod.status.phase == "Pending":
         return ""
     try:
-        return str(cluster.call(cluster.core.read_namespaced_pod_log, pod.metadata.name, cluster.namespace, **options))
+        return str(
+            cluster.call(
+                cluster.core.read_namespaced_pod_log, pod.metadata.name, cluster.namespace, **options
+            )
+        )
     except ApiException:
         return ""
 

@@ -86,7 +86,9 @@ def run_of(told: Any) -> Run:
         created=told.created_at,
         end=_time(told.finished_at),
         schedule_id=told.recurring_run_id or None,
-        version=str(told.pipeline_version_reference.pipeline_version_id) if told.pipeline_version_reference else "",
+        version=str(told.pipeline_version_reference.pipeline_version_id)
+        if told.pipeline_version_reference
+        else "",
         settings=str(parameters.get("settings", "")),
         tasks=tuple(map(_task, details)),
         pods=tuple(child.pod_name for each in executors for child in each.child_tasks or []),
@@ -118,7 +120,9 @@ def schedule_of(told: Any) -> Schedule:
         cron=told.trigger.cron_schedule.cron if told.trigger and told.trigger.cron_schedule else "",
         is_enabled=str(told.status) == "ENABLED",
         created=told.created_at,
-        settings=str((told.runtime_config.parameters or {}).get("settings", "")) if told.runtime_config else "",
+        settings=str((told.runtime_config.parameters or {}).get("settings", ""))
+        if told.runtime_config
+        else "",
     )
 
 

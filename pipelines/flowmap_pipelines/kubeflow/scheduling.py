@@ -36,7 +36,9 @@ def replace(
     fields, _ = six_fields(cron)
     version = upload(kubeflow, config, profile, images)
     before = _of(kubeflow, config.name)
-    made = kubeflow.schedule(config.name, f"{cron} UTC", fields, version, config.to_json(), account, catch_up=catch_up)
+    made = kubeflow.schedule(
+        config.name, f"{cron} UTC", fields, version, config.to_json(), account, catch_up=catch_up
+    )
     for old in before:
         if old.is_enabled:
             kubeflow.enable(old.schedule_id, on=False)

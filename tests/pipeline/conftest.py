@@ -1,0 +1,43 @@
+"""One whole run that every test of the pipeline starts from, made once for all processes of the session."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.runs import Finished, run
+from tests.shared import made_once, session_folder
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the first run: `root`, what it printed in `finished.json`, and what MLflow was told in `mlruns`."""
+
+    def make(folder: Path) -> None:
+        told = {"MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+        finished = run(folder / "root", environment=told)
+        (folder / "finished.json").write_text(json.dumps(asdict(finished)))
+
+    return made_once(session_folder(tmp_path_factory) / "first-run", make)
+
+
+@pytest.fixture(scope="session")
+def first(first_run: Path) -> Finished:
+    """What the first run came to."""
+    return Finished(**json.loads((first_run / "finished.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def root(first_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of its root for one file of tests."""
+    copy = tmp_path_factory.mktemp("runs") / "root"
+    shutil.copytree(first_run / "root", copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def mlruns(first_run: Path) -> dict[str, str]:
+    """The environment of whoever looks at what MLflow was told."""
+    return {"MLFLOW_TRACKING_URI": (first_run / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
