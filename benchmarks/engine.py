@@ -2,9 +2,9 @@
 
     make bench-engine
 
-Both train the same network from the same start on the same samples and rewards, in turn in one process: a machine that
-is noisy is so for both. The figure is the ratio of the medians. Memory is the largest resident set of a process that
-does one of both, and of the plain one's never imports DeepSpeed.
+Both train the same network from the same start on the same samples and rewards, in turn in one process: a
+machine that is noisy is so for both. The figure is the ratio of the medians. Memory is the largest resident
+set of a process that does one of both, and of the plain one's never imports DeepSpeed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ SHAPE, NUM_PROMPTS, ROUNDS, WARM_UP = (1, 8, 8), 10, 20, 3
 
 
 def make_grpo(engine: Engine) -> Grpo:
-    """GRPO of the size of examples/digits.yaml on untrained models: what they know does not change the seconds."""
+    """GRPO of the size of examples/digits.yaml on untrained models: what they know does not change the
+    seconds."""
     torch.manual_seed(0)
     prompts = tuple(str(prompt) for prompt in range(NUM_PROMPTS))
     model = MlpFacts(shape=SHAPE, prompts=prompts, width=256, depth=4, max_frequency=3.0).build()

@@ -1,9 +1,11 @@
-"""Where a run's wall seconds go: each step's own work, its frame, and what lies between steps; then the same reused.
+"""Where a run's wall seconds go: each step's own work, its frame, and what lies between steps; then the same
+reused.
 
     make bench-run
 
-A step's work is its own function; its frame fetches, verifies, imports, publishes and records around that; between the
-steps are the starts of their interpreters and kfp's runner. The first run starts from nothing, the second reuses all.
+A step's work is its own function; its frame fetches, verifies, imports, publishes and records around that;
+between the steps are the starts of their interpreters and kfp's runner. The first run starts from nothing,
+the second reuses all.
 """
 
 from __future__ import annotations
@@ -38,10 +40,8 @@ def tell(title: str, wall_s: float, steps: dict[str, dict[str, Any]]) -> float:
     print(f"{title}: {wall_s:.1f} s")
     print(f"  {'step':<18}{'wall':>8}{'work':>8}{'frame':>8}")
     for name, step in steps.items():
-        frame_s = step["wall_s"] - step["work_s"]
-        print(
-            f"  {name:<18}{step['wall_s']:>8.1f}{step['work_s']:>8.1f}{frame_s:>8.1f}{'  reused' * step['reused']}"
-        )
+        frame_s, again = step["wall_s"] - step["work_s"], "  reused" * step["reused"]
+        print(f"  {name:<18}{step['wall_s']:>8.1f}{step['work_s']:>8.1f}{frame_s:>8.1f}{again}")
     print(f"  {'between steps':<18}{wall_s - in_steps:>8.1f}{'':>8}{wall_s - in_steps:>8.1f}")
     share = float(1 - work / wall_s)
     print(f"  outside the steps' own work: {wall_s - work:.1f} s, {share:.1%}")
@@ -58,7 +58,8 @@ def main() -> None:
     kfp_s, _ = timed("-c", "import kfp.local")
     torch_s, _ = timed("-c", "import torch")
     print(
-        f"flowmap --help {help_s:.2f} s (aim: below 1); python with kfp {kfp_s:.1f} s, with torch {torch_s:.1f} s"
+        f"flowmap --help {help_s:.2f} s (aim: below 1); python with kfp {kfp_s:.1f} s, with torch "
+        f"{torch_s:.1f} s"
     )
     with tempfile.TemporaryDirectory() as folder:
         run = ("-m", "flowmap_pipelines.cli", "run", str(config), "--root", folder, "--json")
@@ -67,7 +68,8 @@ def main() -> None:
     share = tell("first run", first_s, json.loads(first)["steps"])
     tell("the same again", second_s, json.loads(second)["steps"])
     print(
-        f"aims: outside at most {_AIM_OUTSIDE:.0%} ({share:.1%}); reused within {_AIM_REUSED_S} s ({second_s:.1f} s)"
+        f"aims: outside at most {_AIM_OUTSIDE:.0%} ({share:.1%}); reused within {_AIM_REUSED_S} s "
+        f"({second_s:.1f} s)"
     )
 
 

@@ -1,10 +1,11 @@
-"""The same configuration with several seeds: mean and range of every figure, how many were promoted, and one plot.
+"""The same configuration with several seeds: mean and range of every figure, how many were promoted, and one
+plot.
 
     make bench-seeds EXAMPLE=mnist SEEDS=5
 
-Seed k is the seed of every step that trains or draws; the split of the data stays. Each seed is a model of its own,
-`<name>-<k>`, so that each is judged against its own base and not against the seed before it. Finished steps are reused:
-an interrupted series goes on.
+Seed k is the seed of every step that trains or draws; the split of the data stays. Each seed is a model of
+its own, `<name>-<k>`, so that each is judged against its own base and not against the seed before it.
+Finished steps are reused: an interrupted series goes on.
 """
 
 from __future__ import annotations
@@ -98,7 +99,10 @@ def told(outcomes: list[dict[str, Any]]) -> Iterator[str]:
             pairs = zip(tuned, other, strict=True)
             compared = [one / two if ratio else one - two for one, two in pairs]
             sign = "x" if ratio else "difference "
-            yield f"- {_COLUMNS[key][0]}, tuned at 4 against the baseline at {name}: {sign}{_cell(compared, 3)}"
+            yield (
+                f"- {_COLUMNS[key][0]}, tuned at 4 against the baseline at {name}: "
+                f"{sign}{_cell(compared, 3)}"
+            )
     for outcome in outcomes:
         if outcome["version"] is None:
             failed = [c["name"] for c in outcome["verdict"]["criteria"] if not c["passed"]]

@@ -1,6 +1,8 @@
-"""A page in a real browser: needs no network, logs no error, fits a telephone, can be read without eyes or mouse.
+"""A page in a real browser: needs no network, logs no error, fits a telephone, can be read without eyes or
+mouse.
 
-A machine without Chromium skips this and says so; with CI=true that is a failure. The fixture `page` is in conftest.py.
+A machine without Chromium skips this and says so; with CI=true that is a failure. The fixture `page` is in
+conftest.py.
 """
 
 import itertools

@@ -1,8 +1,8 @@
 """Programs written in Go that tests need: built from source once, side by side, and kept in a cache folder.
 
-A session begins to build what its tests need before the first of them runs (`begin_to_build`), and a test waits for
-what it uses. Several processes never build the same program. Where one can't be built the tests are skipped with the
-reason; with CI=true they fail instead.
+A session begins to build what its tests need before the first of them runs (`begin_to_build`), and a test
+waits for what it uses. Several processes never build the same program. Where one can't be built the tests
+are skipped with the reason; with CI=true they fail instead.
 """
 
 import fcntl
@@ -57,7 +57,10 @@ def begin_to_build(fixtures: Iterable[str]) -> None:
 
 
 def _build(program: GoProgram) -> str | None:
-    """Build it unless it is there; why it can't be, if it can't. Only one process at a time builds a program."""
+    """Build it unless it is there; why it can't be, if it can't.
+
+    Only one process at a time builds a program.
+    """
     _cache().mkdir(parents=True, exist_ok=True)
     with (_cache() / f"{program.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

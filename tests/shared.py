@@ -1,4 +1,5 @@
-"""What several processes of one test session make only once: the first that asks makes it, the others wait."""
+"""What several processes of one test session make only once: the first that asks makes it, the others
+wait."""
 
 import fcntl
 import os

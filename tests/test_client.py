@@ -55,8 +55,12 @@ def test_the_client_is_small(client: Path) -> None:
 
 
 def test_what_is_installed_has_the_code_version_of_its_sources(client: Path) -> None:
-    """So a result that an image made is reused by a checkout of the same sources, and the other way round."""
-    program = "import sys; from flowmap.steps.code_version import code_version; print(*map(code_version, sys.argv[1:]))"
+    """So a result that an image made is reused by a checkout of the same sources, and the other way
+    round."""
+    program = (
+        "import sys; from flowmap.steps.code_version import code_version; print(*map(code_version, "
+        "sys.argv[1:]))"
+    )
     command = [str(client / "python"), "-c", program, *STEPS]
     installed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=client)
     assert installed.stdout.split() == [code_version(step) for step in STEPS]
@@ -94,7 +98,10 @@ def test_the_client_lists_models(client: Path, tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_the_client_comes_as_far_as_kubeflow(client: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Which is not there: with torch or anything else missing it would not come that far. With one: tests/kubeflow."""
+    """Which is not there: with torch or anything else missing it would not come that far.
+
+    With one: tests/kubeflow.
+    """
     (tmp_path / "images.lock").write_text(f"cpu: {IMAGES.cpu}\ntrain: {IMAGES.train}\n")
     files = {"CONFIG": str(ROOT / "examples" / "digits.yaml"), "LOCK": str(tmp_path / "images.lock")}
     done = call(client, *(files.get(word, word) for word in words), "--kubeflow", "http://127.0.0.1:1")

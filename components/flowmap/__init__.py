@@ -7,8 +7,9 @@
     figures = grpo.rollout(0)
     x = model.sample(prompts, noise, grid=(1.0, 0.5, 0.0))
 
-A name is imported when it is first used: `import flowmap` alone loads neither torch nor anything else that is large.
-The pipeline's own parts, such as its steps and launchers, are not here but in the rooms they live in.
+A name is imported when it is first used: `import flowmap` alone loads neither torch nor anything else that
+is large. The pipeline's own parts, such as its steps and launchers, are not here but in the rooms they live
+in.
 """
 
 from __future__ import annotations

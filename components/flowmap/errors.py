@@ -1,7 +1,7 @@
 """Errors a person can act on. Each says what was wrong, with which value, where, and what to do.
 
-`exit_code` is the status a command ends with: 1 failed, 2 wrong use or wrong configuration. Anything that is not a
-`FlowmapError` is a defect of this program and shows its traceback.
+`exit_code` is the status a command ends with: 1 failed, 2 wrong use or wrong configuration. Anything that is
+not a `FlowmapError` is a defect of this program and shows its traceback.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class ConfigError(FlowmapError):
 
 
 class DataError(FlowmapError):
-    """The user's data can't be used as it is: a broken image, a missing column, too few images of a prompt."""
+    """The user's data can't be used as it is: a broken image, a missing column, too few images of a
+    prompt."""
 
 
 class StoreError(FlowmapError):
@@ -45,7 +46,8 @@ class RewardError(FlowmapError):
 
 
 class InvariantError(FlowmapError):
-    """The training broke a law it must keep (ratio 1 before the first update, a map without holes, finite losses)."""
+    """The training broke a law it must keep (ratio 1 before the first update, a map without holes, finite
+    losses)."""
 
 
 @contextlib.contextmanager

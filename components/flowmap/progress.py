@@ -4,8 +4,9 @@
         progress.update(loss=0.3)
 
 A step's own output is a pipe that the pipeline's runner reads line by line; the name of the terminal, in the
-environment, lets the bar be drawn past it. `say` prints a line for people; a runner that wants to tell those from what
-libraries print asks for a mark in front of them, and a cluster, whose logs programs read, for JSON.
+environment, lets the bar be drawn past it. `say` prints a line for people; a runner that wants to tell those
+from what libraries print asks for a mark in front of them, and a cluster, whose logs programs read, for
+JSON.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any, Self, TextIO
 
 from flowmap.settings import environment
 
-# The environment variables that a line in JSON takes its fields from. The text's field is called `log`, because that is
-# all that Kubeflow keeps of such a line.
+# The environment variables that a line in JSON takes its fields from. The text's field is called `log`,
+# because that is all that Kubeflow keeps of such a line.
 LINE_FIELDS = {"run": "FLOWMAP_RUN_ID", "step": "FLOWMAP_STEP", "step_digest": "FLOWMAP_STEP_DIGEST"}
 _LINE_EVERY_S = 5.0
 
@@ -42,7 +43,10 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """Counts updates up to `total`, starting at `done` when work is resumed. `update` may be called at any rate."""
+    """Counts updates up to `total`, starting at `done` when work is resumed.
+
+    `update` may be called at any rate.
+    """
 
     def __init__(self, label: str, total: int, done: int = 0) -> None:
         self.label, self.total, self.done = label, total, done
@@ -82,7 +86,8 @@ class Progress:
         say(f"{self.label}  {self.done}/{self.total}  {rate:.1f}/s  {left_s:.0f} s left  {tail}".rstrip())
 
     def _draw(self, terminal: TextIO, figures: str) -> None:
-        """Draw on the terminal, unless a process beside this one is drawing there: then wait until it has finished."""
+        """Draw on the terminal, unless a process beside this one is drawing there: then wait until it has
+        finished."""
         if self._bar is None:
             try:
                 fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)

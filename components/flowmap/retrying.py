@@ -26,7 +26,8 @@ def ask_until_there(
     """What `ask` returns; it is called again while it raises what passes by itself.
 
     Args:
-        passing: what an exception says about a server that is away; None for anything else, which is raised as it is.
+        passing: what an exception says about a server that is away; None for anything else, which is raised
+            as it is.
         who: the server, for messages.
         error_class: raised when the server stays away for `patience_s` seconds.
     """

@@ -10,9 +10,9 @@ from flowmap.artifacts.digest import canonical_json, sha256_of
 def seed_everything(seed: int) -> None:
     """Seed the generators of Python, numpy and torch, and let torch compute in one thread.
 
-    How sums are split among threads changes their last digit, and a step must not come to something else where there
-    are more cores. The networks that a step trains in its own process are too small to gain by a second thread; what is
-    worth more goes through a launcher.
+    How sums are split among threads changes their last digit, and a step must not come to something else
+    where there are more cores. The networks that a step trains in its own process are too small to gain by a
+    second thread; what is worth more goes through a launcher.
     """
     import numpy as np
     import torch
@@ -24,5 +24,6 @@ def seed_everything(seed: int) -> None:
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed below 2^63 for one purpose, such as (run seed, "rollout", 7, prompt 3): equal parts, equal seed."""
+    """A seed below 2^63 for one purpose, such as (run seed, "rollout", 7, prompt 3): equal parts, equal
+    seed."""
     return int(sha256_of(canonical_json(list(parts)))[:16], 16) >> 1

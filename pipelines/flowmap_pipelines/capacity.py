@@ -1,9 +1,10 @@
-"""Whether a configuration fits what a profile gives it: processes to GPUs, and memory by a count of what is kept.
+"""Whether a configuration fits what a profile gives it: processes to GPUs, and memory by a count of what is
+kept.
 
     fit(config, profile, planned, store).problems        # empty when it can work
 
-The count is of parameters, optimizer states, gradients and activations in float32, with a GiB for CUDA itself. It is an
-estimate, for nets of this package's kind, and errs on the large side.
+The count is of parameters, optimizer states, gradients and activations in float32, with a GiB for CUDA
+itself. It is an estimate, for nets of this package's kind, and errs on the large side.
 """
 
 from __future__ import annotations
@@ -94,12 +95,15 @@ def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> 
     job = step.trainjob
     nodes, gpu = (1, step.gpu) if job is None else (job.nodes, job.gpu)
     if processes % nodes:
-        yield f"grpo_finetuning.processes is {processes}, which the profile's {nodes} nodes can't share evenly"
+        yield (
+            f"grpo_finetuning.processes is {processes}, which the profile's {nodes} nodes can't share evenly"
+        )
     if gpu is None:
         return
     if processes > nodes * gpu.count:
         yield (
-            f"grpo_finetuning.processes is {processes}, but the profile gives it {nodes * gpu.count} x {gpu.type}: "
+            f"grpo_finetuning.processes is {processes}, but the profile gives it {nodes * gpu.count} x "
+            f"{gpu.type}: "
             "lower it, or raise gpu.count or trainjob.nodes"
         )
     if (
@@ -108,6 +112,7 @@ def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> 
         and (needed := grpo_bytes(config, data)) > amount(gpu.memory)
     ):
         yield (
-            f"grpo_finetuning needs about {needed / 2**30:.1f} GiB on each GPU, which has {gpu.memory}: lower "
+            f"grpo_finetuning needs about {needed / 2**30:.1f} GiB on each GPU, which has {gpu.memory}: "
+            "lower "
             "grpo_finetuning.groups or group_size, set micro_batch, or share them among more processes"
         )

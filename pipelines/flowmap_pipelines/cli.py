@@ -1,4 +1,7 @@
-"""The `flowmap` command. Heavy modules are imported inside the commands that need them, so `--help` is immediate."""
+"""The `flowmap` command.
+
+Heavy modules are imported inside the commands that need them, so `--help` is immediate.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +47,9 @@ def run(
 ) -> int:
     """Run the whole pipeline of CONFIG on this machine.
 
-    Steps whose settings, code and inputs have not changed are reused. An interrupted run goes on where it was when the
-    same command is given again. Ends with status 0 when the model was promoted (or had been before), 3 when the gate
-    rejected it.
+    Steps whose settings, code and inputs have not changed are reused. An interrupted run goes on where it
+    was when the same command is given again. Ends with status 0 when the model was promoted (or had been
+    before), 3 when the gate rejected it.
 
     \b
         flowmap run examples/digits.yaml
@@ -89,8 +92,8 @@ def plan(
 ) -> int:
     """Say what a run of CONFIG would do: which steps would be reused, and how long the others last took.
 
-    With --profile: GPU memory by an estimate, price by the last runs' times, and what can't work; status 2 when
-    something can't.
+    With --profile: GPU memory by an estimate, price by the last runs' times, and what can't work; status 2
+    when something can't.
 
     \b
         flowmap plan examples/digits.yaml --set grpo_finetuning.rollouts=90
@@ -129,7 +132,8 @@ def plan(
     type=click.Choice(["pipeline", "kubernetes"]),
     default="pipeline",
     show_default=True,
-    help="`kubernetes`: as Pipeline and PipelineVersion resources, for a Kubeflow that keeps pipelines in Kubernetes.",
+    help="`kubernetes`: as Pipeline and PipelineVersion resources, for a Kubeflow that keeps pipelines "
+    "in Kubernetes.",
 )
 @click.option("--namespace", help="With --format kubernetes: the namespace that the resources name.")
 @click.option(
@@ -146,7 +150,8 @@ def compile(
 ) -> None:
     """Write the pipeline of CONFIG as Kubeflow's IR YAML, the same bytes every time.
 
-    CONFIG becomes the default of the pipeline's one parameter, `settings`, so that a run can be given another.
+    CONFIG becomes the default of the pipeline's one parameter, `settings`, so that a run can be given
+    another.
 
     \b
         flowmap compile examples/digits.yaml --profile cluster-gpu -o pipeline.yaml
@@ -197,8 +202,8 @@ def sample(
 ) -> None:
     """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
 
-    A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1]; a .png file
-    gets a contact sheet.
+    A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1];
+    a .png file gets a contact sheet.
 
     \b
         flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
@@ -279,8 +284,8 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
 def init(source: Path, preferences: Path | None, output: Path) -> None:
     """Look at your images and write a configuration for them, with comments.
 
-    SOURCE is a folder with a metadata.csv or metadata.parquet (file_name, prompt), or an .npz file with the arrays
-    images and prompts; or the name of an example, digits or mnist.
+    SOURCE is a folder with a metadata.csv or metadata.parquet (file_name, prompt), or an .npz file with the
+    arrays images and prompts; or the name of an example, digits or mnist.
 
     \b
         flowmap init my-images -o my-images.yaml
@@ -314,9 +319,11 @@ def doctor(
     namespace: str | None,
     service_account: str,
 ) -> int:
-    """Say what is installed, what a run would use, what is missing and how to get it; status 1 when something is.
+    """Say what is installed, what a run would use, what is missing and how to get it; status 1 when
+    something is.
 
-    With --cluster: reachability, versions, clocks, what the account may do, GPU nodes, the store and its policy.
+    With --cluster: reachability, versions, clocks, what the account may do, GPU nodes, the store and its
+    policy.
     """
     if cluster:
         from flowmap_pipelines.doctor_cluster import examine_cluster

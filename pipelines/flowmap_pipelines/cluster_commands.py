@@ -59,11 +59,12 @@ def submit(
 ) -> int:
     """Start a run of CONFIG on Kubeflow Pipelines and print its link.
 
-    What is compiled is uploaded as a version of the pipeline that has the configuration's name, once. With --wait the
-    status is 0 when the model was promoted, 3 when the gate rejected it, and 1 when a step failed.
+    What is compiled is uploaded as a version of the pipeline that has the configuration's name, once. With
+    --wait the status is 0 when the model was promoted, 3 when the gate rejected it, and 1 when a step
+    failed.
 
-    With --on-change the run is the last such one, while CONFIG and data are the same; what failed of it is run again,
-    or a new run is started where code or images have changed since.
+    With --on-change the run is the last such one, while CONFIG and data are the same; what failed of it is
+    run again, or a new run is started where code or images have changed since.
 
     \b
         flowmap submit examples/digits.yaml --profile cluster-gpu --wait
@@ -108,7 +109,8 @@ def submit(
 def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num: int, as_json: bool) -> None:
     """Say how RUN is, step by step, or list the last runs.
 
-    A step that can't start is told from one that runs, with the reason; that needs access to the cluster (KUBECONFIG).
+    A step that can't start is told from one that runs, with the reason; that needs access to the cluster
+    (KUBECONFIG).
     """
     from itertools import islice
 
@@ -227,7 +229,8 @@ def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json
 @click.option("--ended", default="24h", show_default=True, help="Pods of flowmap that ended so long ago.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: bool) -> None:
-    """Delete what ended runs left on the cluster: training jobs that nobody follows, and pods that ended long ago.
+    """Delete what ended runs left on the cluster: training jobs that nobody follows, and pods that ended
+    long ago.
 
     The chart runs it every ten minutes.
 
@@ -254,7 +257,8 @@ def gc(cluster: bool, namespace: str | None, unseen: str, ended: str, dry_run: b
     "--serve", type=click.IntRange(1, 65535), metavar="PORT", help="Serve them at /metrics instead."
 )
 def metrics(root: Path, store: str | None, serve: int | None) -> None:
-    """Print what the runs on a cluster came to, as metrics for Prometheus; or serve them, as the chart does."""
+    """Print what the runs on a cluster came to, as metrics for Prometheus; or serve them, as the chart
+    does."""
     from prometheus_client import generate_latest, start_http_server
 
     from flowmap_pipelines.local_run import store_of

@@ -22,14 +22,16 @@ _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
 def compile_pipeline(config: RunConfig, profile: Profile, images: Images, output: Path) -> None:
-    """Write the pipeline with `config` as the default of its parameter `settings`; equal input, equal bytes."""
+    """Write the pipeline with `config` as the default of its parameter `settings`; equal input, equal
+    bytes."""
     _compile(config, profile, images, output)
 
 
 def compile_resources(
     config: RunConfig, profile: Profile, images: Images, namespace: str | None, output: Path
 ) -> None:
-    """Write the same as Kubernetes resources, Pipeline and PipelineVersion, for those who apply from a repository.
+    """Write the same as Kubernetes resources, Pipeline and PipelineVersion, for those who apply from a
+    repository.
 
     The version's name holds the digest of what was compiled, for its spec can't be changed once it is there.
     """

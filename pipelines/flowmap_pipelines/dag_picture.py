@@ -1,4 +1,5 @@
-"""The DAG as a picture for the documentation: `python -m flowmap_pipelines.dag_picture` prints it as Mermaid."""
+"""The DAG as a picture for the documentation: `python -m flowmap_pipelines.dag_picture` prints it as
+Mermaid."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ _GATE = "gate"
 
 
 def mermaid() -> str:
-    """A flowchart: a box for each step, an arrow for each artifact that one reads, and the gate before the branches."""
+    """A flowchart: a box for each step, an arrow for each artifact that one reads, and the gate before the
+    branches."""
     lines = ["flowchart LR"]
     for step in PIPELINE:
         lines.append(f"    {step.task}[{step.name}<br>{step.says}]")

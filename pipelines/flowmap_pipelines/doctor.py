@@ -24,7 +24,8 @@ _FREE_GB = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: whether it is as it should be (None: only told), what was looked at, and what was found or to do."""
+    """One line: whether it is as it should be (None: only told), what was looked at, and what was found or
+    to do."""
 
     ok: bool | None
     what: str

@@ -1,7 +1,7 @@
 """`flowmap doctor --cluster`: what runs on Kubernetes need.
 
-Permissions are those of the steps' service account, where whoever asks may ask for another; else one's own, as in a pod
-of that account.
+Permissions are those of the steps' service account, where whoever asks may ask for another; else one's own,
+as in a pod of that account.
 """
 
 from __future__ import annotations
@@ -128,7 +128,10 @@ def _permissions(
 ) -> Iterator[Finding]:
     for purpose, verb, group, resource, name in wanted:
         allowed, who = _allowed(cluster, account, verb, group, resource, name)
-        told = f"{who} {'may' if allowed else 'may not'} {purpose}: {verb} {resource}{f' {name}' if name else ''}"
+        told = (
+            f"{who} {'may' if allowed else 'may not'} {purpose}: {verb} "
+            f"{resource}{f' {name}' if name else ''}"
+        )
         yield Finding(allowed, "permission", told)
 
 

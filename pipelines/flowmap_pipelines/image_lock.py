@@ -49,13 +49,17 @@ class PinnedImages(Images):
 
 
 def load_images(path: Path, *, pinned: bool = True) -> Images:
-    """Read the lock; tags pass only where images need not be pinned. Raises ConfigError, which says how to make one."""
+    """Read the lock; tags pass only where images need not be pinned.
+
+    Raises ConfigError, which says how to make one.
+    """
     model = PinnedImages if pinned else Images
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file; it names the images that pods run, by digest: a line `cpu: repository@sha256:...` "
+            f"{path}: no such file; it names the images that pods run, by digest: a line `cpu: "
+            "repository@sha256:...` "
             "and a line `train: ...`; --images names another lock"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

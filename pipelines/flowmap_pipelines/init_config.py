@@ -1,4 +1,5 @@
-"""`flowmap init`: look at a user's data and write the configuration for them, with comments; or write an example."""
+"""`flowmap init`: look at a user's data and write the configuration for them, with comments; or write an
+example."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def write_example(name: str, output: Path) -> None:
 
 
 def write_configuration(source: Path, preferences: Path | None, output: Path) -> str:
-    """Write a configuration for `source`, a folder or an .npz file, and return what was seen in one sentence.
+    """Write a configuration for `source`, a folder or an .npz file, and return what was seen in one
+    sentence.
 
     Raises:
         DataError: the source is not readable as data with prompts.

@@ -1,6 +1,8 @@
-"""Runs the pipeline on this machine, with kfp's local runner; a directory is the store unless another is named.
+"""Runs the pipeline on this machine, with kfp's local runner; a directory is the store unless another is
+named.
 
-Below the root: `store/`, `logs/<run id>.log` with everything that steps and libraries print, `scratch/` while it runs.
+Below the root: `store/`, `logs/<run id>.log` with everything that steps and libraries print, `scratch/`
+while it runs.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ class LocalRun:
 
 
 def store_of(root: Path, url: str | None = None) -> ObjectStore:
-    """The store at `url`, or the one inside a local root. Raises StoreError at once when it can't be used."""
+    """The store at `url`, or the one inside a local root.
+
+    Raises StoreError at once when it can't be used.
+    """
     where = url or str(root.absolute() / "store")
     open_store(where, patient=False).exists("models")
     return open_store(where)
@@ -113,7 +118,8 @@ def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
         "TMPDIR": str(scratch / "tmp"),
         "PYTHONUNBUFFERED": "1",
     }
-    # OpenMP threads that spin while they wait starve the autograd thread on few cores: 2.5 updates/s instead of 8.5.
+    # OpenMP threads that spin while they wait starve the autograd thread on few cores: 2.5 updates/s instead
+    # of 8.5.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 8)))
     if sys.stderr.isatty():
@@ -150,7 +156,8 @@ def _explained(error: RuntimeError, report: Path, lines: _MarkedLines, log: Path
 
 
 class _MarkedLines(io.TextIOBase):
-    """Writes all that kfp and the steps print to a log, and what is meant for people to the terminal as well."""
+    """Writes all that kfp and the steps print to a log, and what is meant for people to the terminal as
+    well."""
 
     def __init__(self, log: TextIO, terminal: TextIO) -> None:
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -168,7 +175,8 @@ class _MarkedLines(io.TextIOBase):
         return len(text)
 
     def _keep(self, line: str) -> None:
-        """A log that can't be written, on a disk that is full, must not end the run: the step says what is wrong."""
+        """A log that can't be written, on a disk that is full, must not end the run: the step says what is
+        wrong."""
         with contextlib.suppress(OSError):
             self._log.write(line)
             self._log.flush()

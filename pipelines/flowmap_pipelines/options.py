@@ -18,7 +18,8 @@ STORE = click.option(
     "--store",
     metavar="URL",
     envvar="FLOWMAP_STORE",
-    help="The store, instead of the one below --root: a path, or s3://bucket/prefix?endpoint=http://host:port with the "
+    help="The store, instead of the one below --root: a path, or "
+    "s3://bucket/prefix?endpoint=http://host:port with the "
     "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  [env: FLOWMAP_STORE]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
@@ -33,7 +34,8 @@ PROFILE = click.option(
     "--profile",
     default="cluster-cpu",
     show_default=True,
-    help="What each step's pod gets: local, cluster-cpu, cluster-gpu, cluster-multinode, or a file like those.",
+    help="What each step's pod gets: local, cluster-cpu, cluster-gpu, cluster-multinode, or a file like "
+    "those.",
 )
 IMAGES = click.option(
     "--images",
@@ -45,7 +47,8 @@ IMAGES = click.option(
 NAMESPACE = click.option(
     "--namespace",
     envvar="FLOWMAP_NAMESPACE",
-    help="The namespace that runs' pods are in.  [env: FLOWMAP_NAMESPACE; default: the pod's own or the kubeconfig's]",
+    help="The namespace that runs' pods are in.  [env: FLOWMAP_NAMESPACE; default: the pod's own or the "
+    "kubeconfig's]",
 )
 KUBEFLOW = click.option(
     "--kubeflow",

@@ -1,7 +1,7 @@
 """What a run would do, before it is started: which steps would be reused, and how long the others last took.
 
-Step digests are followed through the DAG as a run would, over the results that the store has. After the first step that
-would run, what follows can't be known and is taken to run too.
+Step digests are followed through the DAG as a run would, over the results that the store has. After the
+first step that would run, what follows can't be known and is taken to run too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class PlannedStep:
 
 
 def plan(config: RunConfig, store: ObjectStore) -> list[PlannedStep]:
-    """Every step in order, both branches behind the gate as one. Raises DataError when the data are not there."""
+    """Every step in order, both branches behind the gate as one.
+
+    Raises DataError when the data are not there.
+    """
     made: dict[str, str] = {}
     planned: dict[str, PlannedStep] = {}
     for step in PIPELINE:
@@ -81,7 +84,8 @@ def _reason(
 
 
 def price(planned: list[PlannedStep], profile: Profile) -> float | None:
-    """What the steps that run would cost, by what they last took; None where no price or no time is known."""
+    """What the steps that run would cost, by what they last took; None where no price or no time is
+    known."""
     running = [step for step in planned if not step.reused]
     costs = [(profile.step(step.name).price_per_hour, step.last) for step in running]
     known = [rate * last.wall_s / 3600 for rate, last in costs if rate is not None and last is not None]

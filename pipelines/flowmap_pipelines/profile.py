@@ -1,4 +1,5 @@
-"""Where and how a pipeline runs: what each step's pod gets. A profile changes no result, so it enters no step digest.
+"""Where and how a pipeline runs: what each step's pod gets. A profile changes no result, so it enters no
+step digest.
 
 profile = load_profile("cluster-gpu")          # one that comes with flowmap, or a YAML file of one's own
 profile.step("grpo_finetuning").gpu.count      # a step's own settings over the profile's `defaults`
@@ -71,7 +72,8 @@ def _check_limits(requests: Resources, limits: Resources) -> None:
 
 
 class Gpu(Section):
-    """Whole accelerators, as the device plugin of a node calls them; `memory`, of each, is for `flowmap plan` alone."""
+    """Whole accelerators, as the device plugin of a node calls them; `memory`, of each, is for `flowmap
+    plan` alone."""
 
     type: LabelKey = "nvidia.com/gpu"
     count: PositiveInt = 1
@@ -94,7 +96,10 @@ class Toleration(Section):
 
 
 class Retries(Section):
-    """How often a pod that was lost is started again. A step that fails by itself is not: see docs/cluster.md."""
+    """How often a pod that was lost is started again.
+
+    A step that fails by itself is not: see docs/cluster.md.
+    """
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 2
     backoff: Duration = "30s"
@@ -133,7 +138,8 @@ class StepProfile(Section):
     Attributes:
         image: which of the lock's images it runs.
         timeout_s: from the pod's start, the image's pull included.
-        shared_memory: size of /dev/shm, in memory, which counts as the pod's; torch's processes talk through it.
+        shared_memory: size of /dev/shm, in memory, which counts as the pod's; torch's processes talk through
+            it.
         scratch: size of the directory for what need not survive.
         store_secret: a Secret of the namespace with `access-key` and `secret-key` for the store.
         labels: of the pod.

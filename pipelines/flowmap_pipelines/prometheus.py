@@ -37,7 +37,8 @@ def registry_of(store: ObjectStore) -> CollectorRegistry:
 
 
 class _Runs(Collector):
-    """Sums over the summaries. One that was read is read again only while the run may be retried, after a failure.
+    """Sums over the summaries. One that was read is read again only while the run may be retried, after a
+    failure.
 
     A run that failed and was then retried has ended twice: no sum ever falls.
     """

@@ -1,4 +1,5 @@
-"""The registry as one HTML file: versions in time, their figures as small curves, aliases, rejected candidates."""
+"""The registry as one HTML file: versions in time, their figures as small curves, aliases, rejected
+candidates."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def _shown(entry: dict[str, Any], times: dict[str, str]) -> dict[str, Any]:
 
 
 def curve(name: str, values: Sequence[tuple[int, float]]) -> Curve:
-    """A figure over versions, scaled to its own range; a single or a constant value is a line in the middle."""
+    """A figure over versions, scaled to its own range; a single or a constant value is a line in the
+    middle."""
     figures = [figure for _, figure in values]
     if not figures:
         return Curve(name, (), f"{name}: no version yet")

@@ -1,5 +1,6 @@
-"""What a stored report can't say, for its bytes are the same whenever it is made: which run it comes from, how long
-each step took, what was reused, with which versions of what. It goes into the copy that people look at.
+"""What a stored report can't say, for its bytes are the same whenever it is made: which run it comes from,
+how long each step took, what was reused, with which versions of what. It goes into the copy that people look
+at.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord
 
 
 def model_name(records: Mapping[str, StepRecord]) -> str:
-    """The name that a run's model has in the registry, as its last step was told; empty without a record of that."""
+    """The name that a run's model has in the registry, as its last step was told; empty without a record of
+    that."""
     pushed = records.get("registry_push")
     return "" if pushed is None else str(pushed.section.get("name", ""))
 

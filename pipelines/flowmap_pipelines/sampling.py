@@ -3,7 +3,8 @@
     version = find_version(store, "digits@production")
     images = generate(store, version, prompt="3", num=16, num_evaluations=4, seed=0)     # (16, 1, 8, 8)
 
-The same seed gives the same samples, on the grid that was trained where the number of evaluations is that grid's.
+The same seed gives the same samples, on the grid that was trained where the number of evaluations is that
+grid's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""`flowmap schedule` and what follows it: `list`, `pause`, `resume`, `delete`, or a configuration to schedule."""
+"""`flowmap schedule` and what follows it: `list`, `pause`, `resume`, `delete`, or a configuration to
+schedule."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class _OrConfig(click.Group):
 def schedule() -> None:
     """Start runs of a configuration at fixed times, on Kubeflow Pipelines.
 
-    A model has one schedule: another of the same `name` replaces it without a gap. Two runs of it are never on at once.
+    A model has one schedule: another of the same `name` replaces it without a gap. Two runs of it are never
+    on at once.
 
     \b
         flowmap schedule flowmap.yaml --cron "0 3 * * *" --profile cluster-gpu
@@ -53,7 +55,8 @@ def schedule() -> None:
     "--on-change",
     "watched",
     metavar="URI",
-    help="Train on the data below this s3:// address, and only when they changed: the run's data_prep.source.",
+    help="Train on the data below this s3:// address, and only when they changed: the run's "
+    "data_prep.source.",
 )
 def set_schedule(
     config: Path,
@@ -69,10 +72,12 @@ def set_schedule(
 ) -> None:
     r"""Put CONFIG on a schedule (the word `set` may be left out).
 
-    A run reuses what is done already: while configuration and data are the same it ends in minutes, and trains nothing.
+    A run reuses what is done already: while configuration and data are the same it ends in minutes, and
+    trains nothing.
 
     \b
-        flowmap schedule flowmap.yaml --cron "0 3 * * *" --on-change "s3://bucket/data?endpoint=http://minio:9000"
+        flowmap schedule flowmap.yaml --cron "0 3 * * *" --on-change
+        "s3://bucket/data?endpoint=http://minio:9000"
     """
     from flowmap_pipelines.image_lock import load_images
     from flowmap_pipelines.kubeflow.cron import six_fields

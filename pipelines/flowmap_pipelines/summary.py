@@ -102,7 +102,8 @@ class Summary:
         if self.outcome == "passed":
             return f"passed against the {verdict.against}; not published, for registry_push.publish is false"
         if self.version is None:
-            return f"rejected against the {verdict.against} for {', '.join(verdict.failed)}; the rejection is recorded"
+            failed = ", ".join(verdict.failed)
+            return f"rejected against the {verdict.against} for {failed}; the rejection is recorded"
         return f"{self.outcome} as {self.name}@{self.version}, which `{self.alias}` points to"
 
     def _table(self) -> Iterator[str]:
@@ -129,7 +130,8 @@ class Summary:
 
 
 def summarise(name: str, run: LocalRun, root: Path) -> Summary:
-    """Read a finished run's outcome, and copy its report and its picture of samples to `reports/` below the root."""
+    """Read a finished run's outcome, and copy its report and its picture of samples to `reports/` below the
+    root."""
     evaluation = run.records["evaluation"].output
     report = root / "reports" / f"{name}-{evaluation[:12]}.html"
     summary = _read(name, run, report)

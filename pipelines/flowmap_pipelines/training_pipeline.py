@@ -1,4 +1,7 @@
-"""The DAG as Kubeflow runs it: made from the steps' definitions. What each step's pod gets is a profile's matter."""
+"""The DAG as Kubeflow runs it: made from the steps' definitions.
+
+What each step's pod gets is a profile's matter.
+"""
 
 import importlib
 from collections.abc import Callable

@@ -17,7 +17,8 @@ class Faults:
     """Which requests go wrong, and how.
 
     Attributes:
-        choose: given method, path and the number of earlier requests of that method and path, the fault or None.
+        choose: given method, path and the number of earlier requests of that method and path, the fault or
+            None.
         seen: requests by method and path.
     """
 

@@ -1,4 +1,5 @@
-"""A real full disk and a real read-only one: a small file system in memory, where the system lets us mount it."""
+"""A real full disk and a real read-only one: a small file system in memory, where the system lets us mount
+it."""
 
 import shutil
 import subprocess

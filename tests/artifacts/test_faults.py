@@ -1,4 +1,5 @@
-"""What stores and networks do to a run: repeated where it may pass, told clearly where it may not, never half-done."""
+"""What stores and networks do to a run: repeated where it may pass, told clearly where it may not, never
+half-done."""
 
 import random
 import threading

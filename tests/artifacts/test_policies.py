@@ -31,7 +31,8 @@ def where(request: pytest.FixtureRequest, minio: MinioServer) -> str:
 
 @pytest.fixture(scope="module")
 def as_role(minio: MinioServer, where: str) -> As:
-    """A store opened with the credentials of a role: one user each, with its policy for this bucket and prefix."""
+    """A store opened with the credentials of a role: one user each, with its policy for this bucket and
+    prefix."""
     host = minio.endpoint.removeprefix("http://")
     admin = MinioAdmin(endpoint=host, credentials=StaticProvider(*CREDENTIALS.values()), secure=False)
     bucket, _, prefix = where.partition("/")

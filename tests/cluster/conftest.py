@@ -2,8 +2,9 @@
 
 KUBECONFIG               the cluster, with rights to make namespaces
 FLOWMAP_TEST_HOST        the address under which its pods reach this machine, where the tests start a MinIO
-FLOWMAP_TEST_IMAGES      a lock of images the nodes have or can pull (`cpu:` and `train:`, by digest), or else
-FLOWMAP_TEST_LOAD_IMAGE  a command that puts an image archive onto the nodes and prints its reference by digest
+FLOWMAP_TEST_IMAGES      a lock of images the nodes have or can pull (`cpu:` and `train:`, by digest), or
+else FLOWMAP_TEST_LOAD_IMAGE  a command that puts an image archive onto the nodes and prints its reference by
+digest
 """
 
 import os

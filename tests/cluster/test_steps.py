@@ -1,4 +1,5 @@
-"""Every step of the tiny pipeline in its image: restricted pods with a read-only root, all bytes through the store.
+"""Every step of the tiny pipeline in its image: restricted pods with a read-only root, all bytes through the
+store.
 
 What Kubeflow does between the steps, handing manifests on, the test does itself.
 """

@@ -1,6 +1,7 @@
 """GRPO on two nodes, by Kubeflow Trainer: the same weights as in place, whatever is lost on the way.
 
-This machine plays the step's pod, except where a test is about that pod itself. Needs Kubeflow Trainer in the cluster.
+This machine plays the step's pod, except where a test is about that pod itself. Needs Kubeflow Trainer in
+the cluster.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Every `flowmap` command in the documents exists with its options, and every value of the chart that they set."""
+"""Every `flowmap` command in the documents exists with its options, and every value of the chart that they
+set."""
 
 import re
 import shlex

@@ -1,4 +1,5 @@
-"""The trainer itself, as a library: it climbs a reward, keeps its laws, and depends on no division of its work."""
+"""The trainer itself, as a library: it climbs a reward, keeps its laws, and depends on no division of its
+work."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,7 @@
 """GRPO's worker with plain gradient descent: what it adds to a weight is the gradient itself.
 
-Adam divides by the size of a gradient, so where one is zero but for rounding, its first step is a whole learning rate
-in a direction that the processor decides.
+Adam divides by the size of a gradient, so where one is zero but for rounding, its first step is a whole
+learning rate in a direction that the processor decides.
 """
 
 from typing import Any

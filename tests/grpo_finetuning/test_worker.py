@@ -47,7 +47,8 @@ def test_what_is_left_is_what_was_trained(folder: Path) -> None:
 
 
 def test_processes_and_zero_stages_agree(folder: Path) -> None:
-    """The same samples, the same first loss, and the same summed gradients: what plain descent adds to the weights."""
+    """The same samples, the same first loss, and the same summed gradients: what plain descent adds to the
+    weights."""
     curves, weights = {}, {}
     for processes, stage in ((1, 0), (2, 0), (2, 1), (2, 2)):
         name = f"{processes}-{stage}"

@@ -66,7 +66,8 @@ def flowmap(
     store_url: str,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Flowmap]:
-    """The chart and its Secrets in Kubeflow's namespace, images' lock and the tiny configuration in a folder."""
+    """The chart and its Secrets in Kubeflow's namespace, images' lock and the tiny configuration in a
+    folder."""
     host = needed("FLOWMAP_KFP_HOST", "there is no Kubeflow Pipelines to test on")
     folder = tmp_path_factory.mktemp("user")
     keys = dict(zip(("access-key", "secret-key"), CREDENTIALS.values(), strict=True))

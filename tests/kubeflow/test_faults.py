@@ -1,4 +1,5 @@
-"""Steps that can't start: Kubeflow waits for ever and says nothing; the command line says why within a minute."""
+"""Steps that can't start: Kubeflow waits for ever and says nothing; the command line says why within a
+minute."""
 
 import json
 import time

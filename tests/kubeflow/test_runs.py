@@ -118,7 +118,10 @@ def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap, store_url: str) -> N
 def test_a_failed_run_says_why_and_is_retried_from_there(
     flowmap: Flowmap, first: str, store_url: str
 ) -> None:
-    """The failure: a result in the store that was changed. Retrying after it was mended does the failed step alone."""
+    """The failure: a result in the store that was changed.
+
+    Retrying after it was mended does the failed step alone.
+    """
     config = load_config(flowmap.folder / "tiny.yaml")
     assert config.name == "tiny"
     store = open_store(store_url)

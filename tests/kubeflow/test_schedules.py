@@ -58,7 +58,8 @@ def test_a_schedule_fires_is_replaced_paused_and_deleted(flowmap: Flowmap) -> No
 
 
 def test_a_schedule_that_watches_data_trains_on_those(flowmap: Flowmap, store_url: str) -> None:
-    """There are none, which the run's first step says; that unchanged data are not trained on again: test_runs.py."""
+    """There are none, which the run's first step says; that unchanged data are not trained on again:
+    test_runs.py."""
     watched, before = store_url.replace("?", "/nothing?"), len(runs(flowmap))
     told = schedule(flowmap, "* * * * *", "--on-change", watched)
     assert f"trains when what lies in {watched} has changed" in told

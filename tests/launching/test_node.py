@@ -1,4 +1,5 @@
-"""A node's program as its pod runs it, with a worker of a few lines: results, failures, and the log that is kept."""
+"""A node's program as its pod runs it, with a worker of a few lines: results, failures, and the log that is
+kept."""
 
 import os
 import signal

@@ -13,7 +13,8 @@ from tests.shared import made_once, session_folder
 
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the first run: `root`, what it printed in `finished.json`, and what MLflow was told in `mlruns`."""
+    """The folder of the first run: `root`, what it printed in `finished.json`, and what MLflow was told in
+    `mlruns`."""
 
     def make(folder: Path) -> None:
         told = {"MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}

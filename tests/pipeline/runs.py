@@ -64,7 +64,8 @@ def run(root: Path, *overrides: str, environment: Mapping[str, str] | None = Non
 
 
 def write_shapes(folder: Path, num: int) -> None:
-    """Images of red disks and blue bars somewhere on grey, their table, and preferences for the bright ones."""
+    """Images of red disks and blue bars somewhere on grey, their table, and preferences for the bright
+    ones."""
     random = np.random.default_rng(0)
     rows, pairs = [], []
     folder.mkdir()

@@ -1,4 +1,5 @@
-"""Whether a run fits its profile: the count of parameters is the network's own, and what can't work is named."""
+"""Whether a run fits its profile: the count of parameters is the network's own, and what can't work is
+named."""
 
 import json
 from pathlib import Path

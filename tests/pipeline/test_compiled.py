@@ -84,7 +84,8 @@ def test_the_settings_are_the_only_parameter(compiled: Any) -> None:
 
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Path) -> None:
-    """What the pods of every step get; FLOWMAP_UPDATE_GOLDEN=1 writes the files anew, for a look at the difference."""
+    """What the pods of every step get; FLOWMAP_UPDATE_GOLDEN=1 writes the files anew, for a look at the
+    difference."""
     path, golden = tmp_path / "pipeline.yaml", GOLDEN / f"{name}.yaml"
     config = RunConfig.model_validate(
         {"name": "digits", "grpo_finetuning": {"processes": 2, "zero_stage": 1}}

@@ -1,5 +1,5 @@
-"""What the commands say when Kubeflow or the command line is not as it should be; what it says otherwise is real,
-in tests/kubeflow.
+"""What the commands say when Kubeflow or the command line is not as it should be; what it says otherwise is
+real, in tests/kubeflow.
 """
 
 import json

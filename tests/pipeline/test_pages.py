@@ -29,7 +29,8 @@ READS: dict[str, dict[str, str]] = {
     "evaluation": {"data": "data_prep", "base": "base_training", "tuned": "grpo_finetuning"},
     "registry_push": {"tuned": "grpo_finetuning", "evaluated": "evaluation"},
 }
-SHELL = """<!doctype html><html lang="en"><head><meta name="viewport" content="width=device-width"><title>x</title>
+SHELL = """<!doctype html><html lang="en"><head><meta name="viewport" content="width=device-width">
+<title>x</title>
 <style>.scroll {{ overflow-x: auto; }}</style></head><body><main><h1>x</h1>{}</main></body></html>"""
 
 

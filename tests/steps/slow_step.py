@@ -52,7 +52,8 @@ def main(store: str, output: str) -> None:
     module = ModuleType("flowmap.slow.step")
     module.run = run  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
-    setattr(dag, "PIPELINE", (Step("slow", "counted", section_of=lambda step, config: Counting()),))  # noqa: B010
+    step = Step("slow", "counted", section_of=lambda step, config: Counting())
+    vars(dag)["PIPELINE"] = (step,)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     execute("slow", RunConfig(name="x").to_json(), {}, SimpleNamespace(path=output, metadata={}))
 

@@ -78,7 +78,8 @@ def test_imports_are_followed_at_any_depth() -> None:
         ("rewards/preference.py", {"reward_training", "grpo_finetuning", "evaluation"}),
         ("rewards/http.py", set()),
         ("rewards/python.py", set()),
-        # What says where and how training runs, checks settings, shows progress or moves bytes runs nothing again.
+        # What says where and how training runs, checks settings, shows progress or moves bytes runs nothing
+        # again.
         ("settings/messages.py", set()),
         ("settings/sections.py", set()),
         ("steps/frame.py", set()),

@@ -1,4 +1,5 @@
-"""A step digest is exactly what a result depends on: settings, code, inputs and the libraries that compute."""
+"""A step digest is exactly what a result depends on: settings, code, inputs and the libraries that
+compute."""
 
 import json
 import subprocess
@@ -138,7 +139,8 @@ def test_every_module_that_a_step_loads_is_in_its_code_version(name: str) -> Non
     counted |= {module.removesuffix(".__init__") for module in counted}
     found = json.loads(done.stdout)
     loaded = {module for module in found if not is_without_effect(module)}
-    # A package that is there only for the sake of a module in it that counts for nothing counts for nothing itself.
+    # A package that is there only for the sake of a module in it that counts for nothing counts for nothing
+    # itself.
     loaded -= {
         name
         for name in loaded

@@ -1,4 +1,5 @@
-"""The frame of a step: killed at any moment and started again, it ends in the same bytes; what is there is reused."""
+"""The frame of a step: killed at any moment and started again, it ends in the same bytes; what is there is
+reused."""
 
 import random
 import re

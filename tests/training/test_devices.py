@@ -1,4 +1,5 @@
-"""That training keeps to its device, on machines without a GPU: tensors that know their device and hold no numbers.
+"""That training keeps to its device, on machines without a GPU: tensors that know their device and hold no
+numbers.
 
 What DeepSpeed and NCCL do on a GPU is not shown by this.
 """

@@ -1,10 +1,11 @@
-"""What an interrupted step resumes from: complete checkpoints in the store, numbered by the work that was done.
+"""What an interrupted step resumes from: complete checkpoints in the store, numbered by the work that was
+done.
 
     checkpoints.save(20, directory)          # every file, its digest, and that it is complete last
     done = checkpoints.restore(directory)    # 20, or None when there is nothing to resume from
 
-Several nodes each save what lies on their own disk, and a restored checkpoint has the files of all. A checkpoint that
-was cut off while it was written does not count.
+Several nodes each save what lies on their own disk, and a restored checkpoint has the files of all. A
+checkpoint that was cut off while it was written does not count.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Checkpoints:
     def save(
         self, done: int, directory: Path, *, node: int = 0, when_all_have: Callable[[], None] = lambda: None
     ) -> None:
-        """Keep the files of `directory` as the state after `done` units of work; node 0 thins out older ones.
+        """Keep the files of `directory` as the state after `done` units of work; node 0 thins out older
+        ones.
 
         `when_all_have` returns when every node has come that far: only then is the checkpoint complete.
         """
@@ -48,7 +50,8 @@ class Checkpoints:
         return max(self._complete(), default=None)
 
     def restore(self, directory: Path, done: int | None = None) -> int | None:
-        """Copy a complete checkpoint, the newest unless told, to `directory`; returns how much work it has done."""
+        """Copy a complete checkpoint, the newest unless told, to `directory`; returns how much work it has
+        done."""
         done = self.newest() if done is None else done
         if done is None:
             return None

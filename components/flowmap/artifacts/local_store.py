@@ -1,7 +1,7 @@
 """A directory as an object store: what a run on one machine uses.
 
-Every write goes to a temporary file beside its target, is synced, and is then renamed over it (or linked, when it must
-not replace anything), so a reader sees the whole object or none.
+Every write goes to a temporary file beside its target, is synced, and is then renamed over it (or linked,
+when it must not replace anything), so a reader sees the whole object or none.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     manifest = build_manifest(directory, step="data_prep", step_digest="...")
     parse_manifest(data, where="steps/...")     # IntegrityError when it does not fit its own digest
 
-The digest covers the schema version and the list of files, not the producer: the same bytes have the same name whoever
-wrote them.
+The digest covers the schema version and the list of files, not the producer: the same bytes have the same
+name whoever wrote them.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     store = S3Store.from_url("s3://bucket/prefix?endpoint=http://127.0.0.1:9000")
 
-Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), or MINIO_ACCESS_KEY and
-MINIO_SECRET_KEY; never from the URL, which ends up in logs. A request that fails for a reason that may pass (no
-connection, 500, 503) is repeated with growing, jittered pauses, for about a minute; a download that breaks off goes on
-where it broke.
+Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), or MINIO_ACCESS_KEY
+and MINIO_SECRET_KEY; never from the URL, which ends up in logs. A request that fails for a reason that may
+pass (no connection, 500, 503) is repeated with growing, jittered pauses, for about a minute; a download that
+breaks off goes on where it broke.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ _EXPLAINED = {
     "SignatureDoesNotMatch": "the secret key is wrong; look at AWS_SECRET_ACCESS_KEY or MINIO_SECRET_KEY",
     "AccessDenied": "the credentials do not allow it; ask for read and write on the bucket",
     "NoSuchBucket": "the bucket does not exist; make it first (mc mb)",
-    "RequestTimeTooSkewed": "this machine's clock differs from the store's by more than a quarter of an hour",
+    "RequestTimeTooSkewed": "this machine's clock is off the store's by more than a quarter of an hour",
     "XMinioStorageFull": "its disk is full; make room and run again",
 }
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request is repeated: up to `tries` times, with pauses that double from .2 s up to `longest_s`."""
+    """How long a request is repeated: up to `tries` times, with pauses that double from .2 s up to
+    `longest_s`."""
 
     tries: int = 16
     longest_s: float = 5.0
@@ -80,7 +81,8 @@ class S3Store:
             credentials.retrieve()
         except ValueError:
             raise ConfigError(
-                f"{self._where} needs credentials in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                f"{self._where} needs credentials in the environment: AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or "
                 "MINIO_ACCESS_KEY and MINIO_SECRET_KEY"
             ) from None
         self._http = urllib3.PoolManager(
@@ -148,7 +150,8 @@ class S3Store:
             if answer.status == 200:
                 return True
             if answer.status in (409, 412):
-                # A repeated request may meet the object that its first try wrote, when only the answer was lost.
+                # A repeated request may meet the object that its first try wrote, when only the answer was
+                # lost.
                 repeated = answer.retries is not None and len(answer.retries.history) > 0
                 return repeated and self.get(name) == data
             code = re.search(rb"<Code>(\w+)</Code>", answer.data)
@@ -211,7 +214,10 @@ class S3Store:
         return self._prefix + name
 
     def _from(self, name: str, position: int) -> Iterator[bytes]:
-        """The object's bytes from a position on. Raises _BrokenOffError when the connection ends before they do."""
+        """The object's bytes from a position on.
+
+        Raises _BrokenOffError when the connection ends before they do.
+        """
         try:
             answer = self._client.get_object(self._bucket, self._key(name), offset=position)
         except S3Error as error:

@@ -1,8 +1,8 @@
 """Between a directory on disk and an artifact in the store, every byte checked on the way.
 
-manifest = publish(store, directory, f"artifacts/{digest}", ...)     # the manifest goes last
-fetch(store, manifest, directory)                                    # IntegrityError names the file that differs
-verify(store, manifest)                                              # the same without keeping the bytes
+manifest = publish(store, directory, f"artifacts/{digest}", ...)   # the manifest goes last
+fetch(store, manifest, directory)                                  # IntegrityError names what differs
+verify(store, manifest)                                            # the same without keeping the bytes
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def artifact_prefix(digest: str) -> str:
 
 
 def publish(store: ObjectStore, directory: Path, manifest: Manifest, prefix: str | None = None) -> None:
-    """Upload the files of `manifest` from `directory`, then the manifest itself: without it there is no artifact."""
+    """Upload the files of `manifest` from `directory`, then the manifest itself: without it there is no
+    artifact."""
     where = prefix or artifact_prefix(manifest.digest)
 
     def upload(entry: FileEntry) -> None:
@@ -93,7 +94,8 @@ def _read(
         else:
             return
     raise IntegrityError(
-        f"{name} {problem}; step {manifest.step} wrote it: delete steps/{manifest.step_digest}.json there to run "
+        f"{name} {problem}; step {manifest.step} wrote it: delete steps/{manifest.step_digest}.json there "
+        "to run "
         "that step again"
     )
 

@@ -30,7 +30,8 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True)
 class EndpointAnchor:
-    """N(a_r x0_hat, b_r^2 I) with x0_hat = psi_{t->0}(x_t): the path's own conditional, so p_r is kept exactly.
+    """N(a_r x0_hat, b_r^2 I) with x0_hat = psi_{t->0}(x_t): the path's own conditional, so p_r is kept
+    exactly.
 
     One map evaluation. Source: Flow-Map GRPO (arXiv 2607.00535), endpoint anchor.
     """
@@ -46,9 +47,9 @@ class EndpointAnchor:
 class LocalAnchor:
     """N(xbar - e L^2 [xbar / (1-r) + v(xbar, r)], 2 e L^2 r / (1-r) I) with xbar = psi_{t->r}(x_t).
 
-    One Langevin step at time r, on a rectified flow. It keeps p_r to first order in e; for Gaussian data the variance
-    comes out too large by the factor 1 + (e L^2 r / (1-r) / var_r)^2. 1 / (1-r) has a floor of .05 below it. Two map
-    evaluations. Source: Flow-Map GRPO (arXiv 2607.00535), local anchor.
+    One Langevin step at time r, on a rectified flow. It keeps p_r to first order in e; for Gaussian data the
+    variance comes out too large by the factor 1 + (e L^2 r / (1-r) / var_r)^2. 1 / (1-r) has a floor of .05
+    below it. Two map evaluations. Source: Flow-Map GRPO (arXiv 2607.00535), local anchor.
 
     Args:
         epsilon: e, the step's size; noise: L, its noise level.
@@ -73,13 +74,13 @@ class LocalAnchor:
 class ExactLocalAnchor:
     """N((a_r/a_q) x_q, (b_r^2 - (a_r/a_q)^2 b_q^2) I) with x_q = psi_{t->q}(x_t), q = max(r - distance, 0).
 
-    The path's own transition from q up to r, so p_r is kept exactly. A distance of r gives EndpointAnchor, one of 0 the
-    deterministic map.
+    The path's own transition from q up to r, so p_r is kept exactly. A distance of r gives EndpointAnchor,
+    one of 0 the deterministic map.
 
     Args:
         distance: from r down to the anchor's time q.
-        composed: reach q through r, psi_{r->q} after psi_{t->r}: two map evaluations, and the gradient goes through
-            the map that is shipped. Otherwise the pair (t, q) at once.
+        composed: reach q through r, psi_{r->q} after psi_{t->r}: two map evaluations, and the gradient goes
+            through the map that is shipped. Otherwise the pair (t, q) at once.
     """
 
     distance: float

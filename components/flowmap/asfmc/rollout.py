@@ -1,4 +1,5 @@
-"""A rollout: K stochastic transitions, then one deterministic map to t = 0, without noise or log-probability."""
+"""A rollout: K stochastic transitions, then one deterministic map to t = 0, without noise or
+log-probability."""
 
 from __future__ import annotations
 

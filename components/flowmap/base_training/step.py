@@ -1,9 +1,9 @@
 """Base training: a MeanFlow map, and flow matching of the same network as the many-step baseline.
 
-The two are trained side by side, each through the DeepSpeed engine in a process of its own: networks this small gain
-nothing from a second core. A MeanFlow update takes a derivative along the path on top, so the baseline gets twice the
-updates in about the same seconds. Then the map's health is measured on a grid of times: an unhealthy map never leaves
-this step.
+The two are trained side by side, each through the DeepSpeed engine in a process of its own: networks this
+small gain nothing from a second core. A MeanFlow update takes a derivative along the path on top, so the
+baseline gets twice the updates in about the same seconds. Then the map's health is measured on a grid of
+times: an unhealthy map never leaves this step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def run(context: Context[BaseTraining]) -> None:
     facts, data = read_facts(context.inputs["data"]), read_split(context.inputs["data"], "base")
     section = with_sizes(context.section, facts.modality, facts.shape, len(data))
     say(
-        f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} {facts.modality}"
+        f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} "
+        f"{facts.modality}"
     )
     assert section.width is not None
     model = MlpFacts(
@@ -57,9 +58,11 @@ def _check_health(context: Context[BaseTraining], section: BaseTraining, data: S
     (context.out / "health.json").write_text(json.dumps([pair.to_dict() for pair in pairs], indent=1))
     if bad := unhealthy(pairs, section.max_speed_ratio, section.max_gap):
         raise InvariantError(
-            f"the map is unhealthy at {len(bad)} of {len(pairs)} pairs (t, r): {', '.join(map(str, bad[:5]))}. Train "
+            f"the map is unhealthy at {len(bad)} of {len(pairs)} pairs (t, r): "
+            f"{', '.join(map(str, bad[:5]))}. Train "
             f"longer (base_training.updates is {section.updates}) or with slower time embeddings "
-            f"(base_training.max_frequency is {section.max_frequency:g}); the limits are a speed within a factor of "
+            f"(base_training.max_frequency is {section.max_frequency:g}); the limits are a speed within a "
+            "factor of "
             f"{section.max_speed_ratio:g} and a gap of {section.max_gap:g}"
         )
     worst = max(pairs, key=lambda pair: pair.gap)

@@ -1,4 +1,5 @@
-"""The data artifact: one row a datum in `table.parquet`, the data in `data.safetensors`, facts in `data.json`.
+"""The data artifact: one row a datum in `table.parquet`, the data in `data.safetensors`, facts in
+`data.json`.
 
 write_dataset(directory, table, data, DataFacts(prompts=..., shape=(1, 8, 8), ...))
 split = read_split(directory, "judge")       # data (N, *shape), prompts (N,)
@@ -47,7 +48,10 @@ class Preferences:
 
 
 def write_dataset(directory: Path, table: pd.DataFrame, data: NDArray[np.float32], facts: DataFacts) -> None:
-    """Write the artifact. Row i of `table` describes `data[i]`; its columns `label` and `split` are read again."""
+    """Write the artifact.
+
+    Row i of `table` describes `data[i]`; its columns `label` and `split` are read again.
+    """
     table.to_parquet(directory / TABLE, index=False)
     save_file({"data": np.ascontiguousarray(data)}, directory / DATA)
     (directory / FACTS).write_text(facts.model_dump_json(indent=1))

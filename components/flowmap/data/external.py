@@ -1,4 +1,5 @@
-"""Data that lie outside the store: what they are called, and the digest that decides whether they changed."""
+"""Data that lie outside the store: what they are called, and the digest that decides whether they
+changed."""
 
 from __future__ import annotations
 
@@ -31,12 +32,14 @@ def metadata_file(folder: Path) -> Path:
     """The table of a folder of images. Raises DataError when the folder or the table is missing."""
     if not folder.is_dir():
         raise DataError(
-            f"data_prep.source: {folder} is neither a folder, nor a .npz file, nor one of {', '.join(BUILT_IN)}"
+            f"data_prep.source: {folder} is neither a folder, nor a .npz file, nor one of "
+            f"{', '.join(BUILT_IN)}"
         )
     found = [folder / name for name in METADATA if (folder / name).is_file()]
     if not found:
         raise DataError(
-            f"{folder} has no metadata.csv or metadata.parquet: a table with the columns `file_name` and `prompt`, one "
+            f"{folder} has no metadata.csv or metadata.parquet: a table with the columns `file_name` and "
+            "`prompt`, one "
             "row an image"
         )
     return found[0]

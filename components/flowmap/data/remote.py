@@ -1,7 +1,8 @@
-"""Data in an object store: `s3://bucket/prefix?endpoint=http://host:port`, where a setting may name a folder or a file.
+"""Data in an object store: `s3://bucket/prefix?endpoint=http://host:port`, where a setting may name a folder
+or a file.
 
-Their digest is that of the names and entity tags, which a listing tells: nothing is downloaded to see whether data
-changed. The credentials are those of the store's environment variables.
+Their digest is that of the names and entity tags, which a listing tells: nothing is downloaded to see
+whether data changed. The credentials are those of the store's environment variables.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def outside_names(names: Iterable[str]) -> list[str]:
-    """File names that lead out of their folder, and so out of the digest that says whether the data changed."""
+    """File names that lead out of their folder, and so out of the digest that says whether the data
+    changed."""
     return [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
 
 

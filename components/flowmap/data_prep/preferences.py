@@ -1,7 +1,8 @@
-"""The user's own preference table: `prompt`, `chosen`, `rejected`, the latter two as names of files in the folder.
+"""The user's own preference table: `prompt`, `chosen`, `rejected`, the latter two as names of files in the
+folder.
 
-A pair that shows an image of the judge's or the holdout split is left out: what judges a model must not have taught it.
-Images that are in no split, such as rejected samples of an older model, may be used freely.
+A pair that shows an image of the judge's or the holdout split is left out: what judges a model must not have
+taught it. Images that are in no split, such as rejected samples of an older model, may be used freely.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def read_preferences(
             f"{path}: none of the {len(table)} pairs is free of images kept for judging; add pairs"
         )
     say(
-        f"data_prep: {len(usable)} preferences; {len(table) - len(usable)} left out, for they show images kept apart"
+        f"data_prep: {len(usable)} preferences; {len(table) - len(usable)} left out, for they show images "
+        "kept apart"
     )
     return Preferences(
         chosen=torch.from_numpy(np.stack([images[name] for name in usable["chosen"]])),

@@ -1,7 +1,7 @@
 """Data preparation, from the source to four disjoint splits.
 
-Read, normalise to [-1, 1], drop exact duplicates, split by content, validate, write. No choice depends on the order or
-the number of images, so an image stays in its split when others come.
+Read, normalise to [-1, 1], drop exact duplicates, split by content, validate, write. No choice depends on
+the order or the number of images, so an image stays in its split when others come.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())
     size = " x ".join(map(str, facts.shape))
     say(
-        f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} duplicates; {told}"
+        f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} "
+        f"duplicates; {told}"
     )
 
 
@@ -125,7 +126,8 @@ def images_of_each_prompt(table: pd.DataFrame, splits: tuple[str, ...]) -> dict[
     found = pd.crosstab(table["prompt"], table["split"]).reindex(columns=list(splits), fill_value=0)
     counts = {str(prompt): {split: int(row[split]) for split in splits} for prompt, row in found.iterrows()}
     short = [
-        f"{prompt!r} ({sum(row.values())} images, none in {', '.join(split for split in splits if not row[split])})"
+        f"{prompt!r} ({sum(row.values())} images, none in "
+        f"{', '.join(split for split in splits if not row[split])})"
         for prompt, row in counts.items()
         if not all(row.values())
     ]

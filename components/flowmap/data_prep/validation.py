@@ -1,6 +1,7 @@
 """Great Expectations on the table of images; the suite is `expectations.json` beside this file.
 
-Pixels are no table, so what is checked is one row an image: id, digest, shape, label, prompt, min, max, mean, split.
+Pixels are no table, so what is checked is one row an image: id, digest, shape, label, prompt, min, max,
+mean, split.
 """
 
 from __future__ import annotations

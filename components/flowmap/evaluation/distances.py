@@ -1,7 +1,7 @@
 """Distances between sets of samples, and paired differences.
 
-Features are (N, dims) float64. Frechet distance and KID are named after the judge, `fd_judge` and `kid_judge`: FID is
-the name for features of Inception.
+Features are (N, dims) float64. Frechet distance and KID are named after the judge, `fd_judge` and
+`kid_judge`: FID is the name for features of Inception.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def kernel_distance(x: Array, y: Array) -> float:
 
 
 def precision_recall(real: Array, fake: Array) -> dict[str, float]:
-    """Precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797), with the 5th neighbour."""
+    """Precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797), with the 5th
+    neighbour."""
     radius_real = np.sort(cdist(real, real), 1)[:, _NEIGHBOURS]
     radius_fake = np.sort(cdist(fake, fake), 1)[:, _NEIGHBOURS]
     across = cdist(real, fake)
@@ -62,7 +63,8 @@ def precision_recall(real: Array, fake: Array) -> dict[str, float]:
 def paired_interval(
     difference: Array, prompt: NDArray[np.int64], num_resamples: int, seed: int
 ) -> dict[str, float]:
-    """Mean of paired differences with a 95 % bootstrap interval: prompts are resampled, then pairs within each.
+    """Mean of paired differences with a 95 % bootstrap interval: prompts are resampled, then pairs within
+    each.
 
     Args:
         difference: one value for each (prompt, seed) pair, (N,), the same number for every prompt.

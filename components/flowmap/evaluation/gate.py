@@ -22,7 +22,8 @@ def decide(
 
     Args:
         difference: the judge's paired log-probability, candidate less incumbent, with its interval.
-        incumbent, candidate: figures at the trained grid; `incumbent` is the base where there is no incumbent.
+        incumbent, candidate: figures at the trained grid; `incumbent` is the base where there is no
+            incumbent.
     """
     criteria = (
         _criterion(
@@ -34,14 +35,16 @@ def decide(
         ),
         _criterion(
             "fd_judge",
-            f"Frechet distance to real images, at most {section.frechet_tolerance:.0%} above the {against}'s",
+            f"Frechet distance to real images, at most {section.frechet_tolerance:.0%} above the "
+            f"{against}'s",
             candidate["fd_judge"],
             "<=",
             incumbent["fd_judge"] * (1 + section.frechet_tolerance),
         ),
         _criterion(
             "recall",
-            f"share of real images within reach of the samples, at most {section.recall_tolerance:g} below the "
+            f"share of real images within reach of the samples, at most {section.recall_tolerance:g} below "
+            "the "
             f"{against}'s",
             candidate["recall"],
             ">=",
@@ -49,7 +52,8 @@ def decide(
         ),
         _criterion(
             "diversity",
-            f"spread of samples within a prompt, at most {section.diversity_tolerance:.0%} below the {against}'s",
+            f"spread of samples within a prompt, at most {section.diversity_tolerance:.0%} below the "
+            f"{against}'s",
             candidate["diversity"],
             ">=",
             incumbent["diversity"] * (1 - section.diversity_tolerance),

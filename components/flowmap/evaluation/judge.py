@@ -1,4 +1,5 @@
-"""The judge: a classifier of its own architecture, trained on a split that nothing else saw; it stays in evaluation.
+"""The judge: a classifier of its own architecture, trained on a split that nothing else saw; it stays in
+evaluation.
 
 What the reward model, a modulated MLP, can be fooled by need not fool another network with other data.
 """

@@ -1,7 +1,8 @@
-"""The report: one HTML file that needs nothing else, for people who were not there, and a picture of samples.
+"""The report: one HTML file that needs nothing else, for people who were not there, and a picture of
+samples.
 
-It says what this evaluation depends on and no more: no date, host or run, nor the name that the model is to get. The
-same evaluation gives the same bytes, whichever run it is part of.
+It says what this evaluation depends on and no more: no date, host or run, nor the name that the model is to
+get. The same evaluation gives the same bytes, whichever run it is part of.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def write_report(directory: Path, report: Report) -> None:
 
 
 def _rows(report: Report) -> dict[str, Tensor]:
-    """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real data."""
+    """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real
+    data."""
     trained, rows = report.verdict.num_evaluations, {}
     chosen = first_of_each(report.shown_prompt, 2, _MAX_PICTURED)
     for count in sorted({min(report.models["tuned"]), trained}):
@@ -127,13 +129,15 @@ def sentence(report: Report) -> str:
     count = str(verdict.num_evaluations)
     old, new = metrics["models"][verdict.against][count], metrics["models"]["tuned"][count]
     figures = (
-        f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the samples "
+        f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the "
+        "samples "
         f"({verdict.against}: {old['judge_accuracy']:.1%}); the Frechet distance to real images is "
         f"{new['fd_judge']:.2f} ({verdict.against}: {old['fd_judge']:.2f}, real against real: "
         f"{metrics['real']['fd_judge']:.2f})."
     )
     if verdict.verdict == "promote":
-        return f"The candidate is better than the {verdict.against} and gives up nothing the gate watches. {figures}"
+        better = f"The candidate is better than the {verdict.against}"
+        return f"{better} and gives up nothing the gate watches. {figures}"
     return f"The candidate does not pass: {', '.join(verdict.failed)}. {figures}"
 
 

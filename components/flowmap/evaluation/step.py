@@ -1,8 +1,8 @@
 """Evaluation: every model on the same prompts and seeds, the gate, the report.
 
-Base, incumbent (the version that the alias points to, when there is one), candidate (raw weights and their average) and
-the many-step baseline. The judge is trained here, on the judge split, and stays here. The gate looks at the average
-(EMA), which is what would be published, on the grid it was trained on.
+Base, incumbent (the version that the alias points to, when there is one), candidate (raw weights and their
+average) and the many-step baseline. The judge is trained here, on the judge split, and stays here. The gate
+looks at the average (EMA), which is what would be published, on the grid it was trained on.
 """
 
 from __future__ import annotations
@@ -135,8 +135,10 @@ def _measure(
             facts = read_model_facts(folder)
             if (facts.shape, facts.prompts) != (trained.shape, trained.prompts):
                 raise DataError(
-                    f"the incumbent makes data of {facts.shape} for prompts {', '.join(facts.prompts)}, the candidate "
-                    f"{trained.shape} for {', '.join(trained.prompts)}: they can't be compared; give the run another "
+                    f"the incumbent makes data of {facts.shape} for prompts {', '.join(facts.prompts)}, the "
+                    "candidate "
+                    f"{trained.shape} for {', '.join(trained.prompts)}: they can't be compared; give the "
+                    "run another "
                     "`name`"
                 )
             model, grid = load_model(folder, weights, measurer.device), facts.grid or trained.grid
@@ -172,7 +174,8 @@ def _differences(
 def _real(measurer: Measurer, data: Path) -> dict[str, float]:
     """Real against real: what perfect samples would get. The Frechet distance is the floor of all others.
 
-    Distances and recall are those of the base split; accuracy and log-probability those of the held-out data.
+    Distances and recall are those of the base split; accuracy and log-probability those of the held-out
+    data.
     """
     base, held_out = read_split(data, "base"), read_split(data, "holdout")
     measured = measurer.measure(in_parts(base.data, base.prompts))

@@ -1,1 +1,2 @@
-"""Group-relative policy optimisation of a flow map: the trainer, its objective, advantages and KL controller."""
+"""Group-relative policy optimisation of a flow map: the trainer, its objective, advantages and KL
+controller."""

@@ -35,7 +35,8 @@ class Advantages:
 
 
 def normalise(rewards: Tensor) -> Tensor:
-    """(R - mean) / (std + 1e-4) within each group, over those that have a verdict; NaN where there is none."""
+    """(R - mean) / (std + 1e-4) within each group, over those that have a verdict; NaN where there is
+    none."""
     return (rewards - _mean(rewards)) / (_std(rewards) + _STD_FLOOR)
 
 
@@ -53,7 +54,8 @@ def advantages(rewards: Tensor) -> Advantages:
     """Group-relative advantages.
 
     Raises:
-        InvariantError: a reward is infinite or carries a graph, or a group's advantages do not add up to zero.
+        InvariantError: a reward is infinite or carries a graph, or a group's advantages do not add up to
+            zero.
     """
     check(rewards, "the reward")
     scored = rewards.isfinite()
@@ -63,7 +65,8 @@ def advantages(rewards: Tensor) -> Advantages:
     values = torch.where(counted, normalise(rewards), 0.0)
     if float(values.sum(1).abs().max()) > _MAX_SUM:
         raise InvariantError(
-            f"the advantages of a group add up to {float(values.sum(1).abs().max()):.2g} instead of 0: the rewards' "
+            f"the advantages of a group add up to {float(values.sum(1).abs().max()):.2g} instead of 0: the "
+            "rewards' "
             f"size ({float(size.max()):.2g}) leaves their differences no digits; rescale the reward"
         )
     return Advantages(values, counted, alive)

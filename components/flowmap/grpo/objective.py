@@ -19,8 +19,8 @@ _MAX_LOG_RATIO = 20.0
 def log_ratio(new: GaussianStep, transition: Transition) -> Tensor:
     """The bias-corrected log of new over old density of x_r, over sqrt(D), shape (batch,).
 
-    Under the old policy the log-ratio has mean -||m_new - m_old||^2 / (2 s^2), which is added back; dividing by
-    sqrt(D), D the number of dimensions, lets one clip range serve every resolution.
+    Under the old policy the log-ratio has mean -||m_new - m_old||^2 / (2 s^2), which is added back; dividing
+    by sqrt(D), D the number of dimensions, lets one clip range serve every resolution.
 
     Source: ratio normalisation of GRPO-Guard (arXiv 2510.22319).
     """
@@ -51,7 +51,8 @@ def transition_loss(
         clip: c, in units of sigma; kl_weight: beta.
 
     Returns:
-        The loss, and without a graph: `kl` in nats, `clipped` the share of clipped ratios, `drift` max |rho - 1|.
+        The loss, and without a graph: `kl` in nats, `clipped` the share of clipped ratios, `drift` max |rho
+            - 1|.
     """
     ratio = (
         log_ratio(new, transition).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()

@@ -25,10 +25,11 @@ class Scores:
 def score_figures(
     index: int, scores: Scores, found: Advantages, max_unscored: float, engine: Engine
 ) -> dict[str, float]:
-    """`reward_<name>`, `spread_<name>` and `correlation_<name>` of each reward, and `unscored`, over all processes.
+    """`reward_<name>`, `spread_<name>` and `correlation_<name>` of each reward, and `unscored`, over all
+    processes.
 
-    The mean is over all verdicts; the spread is the standard deviation within a group, averaged over groups; the
-    correlation is with the advantage, within groups: what the sum made of this reward.
+    The mean is over all verdicts; the spread is the standard deviation within a group, averaged over groups;
+    the correlation is with the advantage, within groups: what the sum made of this reward.
 
     Raises:
         RewardError: more than a share of `max_unscored` of the samples have no verdict.

@@ -4,8 +4,9 @@
     for index in range(60):
         figures = grpo.rollout(index)                 # draw, score, update
 
-A process owns whole groups. Prompts and noise of a group come from (seed, rollout, group), so what is sampled depends
-neither on how many processes there are nor on whether the run was interrupted: no generator has a state to keep.
+A process owns whole groups. Prompts and noise of a group come from (seed, rollout, group), so what is
+sampled depends neither on how many processes there are nor on whether the run was interrupted: no generator
+has a state to keep.
 
 Left out: a window of trained transitions, and the paper's second-order anchors.
 """
@@ -98,9 +99,9 @@ class Grpo:
         """Draw samples once, score them, take the updates.
 
         Returns:
-            Of each reward its mean, spread within groups and correlation with the advantage; of the last update its
-            loss, KL in nats a transition, share of clipped ratios; the KL's weight; the shares of groups whose rewards
-            are all equal and of samples without a verdict.
+            Of each reward its mean, spread within groups and correlation with the advantage; of the last
+            update its loss, KL in nats a transition, share of clipped ratios; the KL's weight; the shares of
+            groups whose rewards are all equal and of samples without a verdict.
 
         Raises:
             InvariantError: a law of the method is broken; the message says which and what to do.
@@ -149,9 +150,11 @@ class Grpo:
         return parts[0] if len(parts) == 1 else Rollout.joined(parts)
 
     def _noise(self, index: int, group: int) -> Tensor:
-        """Noise of one group, shape (K + 1, members, *state): one start for all, each its own in the transitions.
+        """Noise of one group, shape (K + 1, members, *state): one start for all, each its own in the
+        transitions.
 
-        With a common start the members differ only by what the policy decided, so the advantage is a cleaner signal.
+        With a common start the members differ only by what the policy decided, so the advantage is a cleaner
+        signal.
         """
         state_shape = self.model.codec.state_shape
         generator = torch.Generator().manual_seed(derived_seed(self.settings.seed, "noise", index, group))
@@ -271,6 +274,8 @@ def _check_laws(
         )
     if update == 0 and float(metrics["drift"]) > _MAX_DRIFT:
         raise InvariantError(
-            f"{where}: before the first update the ratio is off 1 by {float(metrics['drift']):.2g}. Rollout and "
-            "training compute different policies: look for dropout, mixed precision, or another kernel or grid"
+            f"{where}: before the first update the ratio is off 1 by {float(metrics['drift']):.2g}. Rollout "
+            "and "
+            "training compute different policies: look for dropout, mixed precision, or another kernel or "
+            "grid"
         )

@@ -1,6 +1,7 @@
 """GRPO fine-tuning: training processes make the model; this says what it is and what it was rewarded with.
 
-The processes keep complete checkpoints in the store while they work, so a killed run goes on from the newest.
+The processes keep complete checkpoints in the store while they work, so a killed run goes on from the
+newest.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One training process of GRPO: the loop over rollouts, its checkpoints, and what it leaves.
 
-Leaves `raw.safetensors`, `ema.safetensors`, `curve.json`, and `snapshots/<rollouts>.safetensors` for the judge's curve.
+Leaves `raw.safetensors`, `ema.safetensors`, `curve.json`, and `snapshots/<rollouts>.safetensors` for the
+judge's curve.
 """
 
 from __future__ import annotations

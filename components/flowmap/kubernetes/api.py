@@ -3,7 +3,8 @@
     cluster = connect()
     pods = cluster.call(cluster.core.list_namespaced_pod, cluster.namespace, label_selector="...").items
 
-What a job asks is asked again for ten minutes when the API server is away; a person's command says so at once.
+What a job asks is asked again for ten minutes when the API server is away; a person's command says so at
+once.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class Cluster:
     patience_s: float = PATIENCE_S
 
     def call(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask the API server, again and again while it is away. Raises ClusterError; `ApiException` for 404 and 409."""
+        """Ask the API server, again and again while it is away.
+
+        Raises ClusterError; `ApiException` for 404 and 409.
+        """
         from kubernetes.client import ApiException
 
         try:
@@ -59,11 +63,14 @@ class Cluster:
     def _refused(self, error: Any) -> str:
         said = getattr(error, "body", None) or error.reason
         if error.status == 401:
-            return f"the Kubernetes API server does not know this account (401): renew the kubeconfig or token; {said}"
+            return (
+                "the Kubernetes API server does not know this account (401): renew the kubeconfig or token; "
+                f"{said}"
+            )
         if error.status == 403:
             return (
-                f"the account may not do this in namespace {self.namespace} (403): use the service account of the "
-                f"chart charts/flowmap, or grant what is missing; {said}"
+                f"the account may not do this in namespace {self.namespace} (403): use the service account "
+                f"of the chart charts/flowmap, or grant what is missing; {said}"
             )
         return f"the Kubernetes API server refused ({error.status}): {said}"
 
@@ -81,7 +88,8 @@ def _away(error: BaseException) -> str | None:
 
 
 def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
-    """From inside a pod as its service account, elsewhere with KUBECONFIG. Raises ClusterError when there is neither.
+    """From inside a pod as its service account, elsewhere with KUBECONFIG. Raises ClusterError when there is
+    neither.
 
     The namespace is the one named, or FLOWMAP_NAMESPACE's, the pod's own, or the kubeconfig's.
     """

@@ -1,7 +1,8 @@
 """What ended runs left on the cluster: TrainJobs that nobody follows any more, and pods that ended long ago.
 
-A launcher marks its TrainJob as seen every minute, so one that has not been seen for a while has lost its launcher for
-good: the run was cancelled, or its pod could not start again. That needs no Kubeflow to be asked.
+A launcher marks its TrainJob as seen every minute, so one that has not been seen for a while has lost its
+launcher for good: the run was cancelled, or its pod could not start again. That needs no Kubeflow to be
+asked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Left:
 
 
 def find_left(cluster: Cluster, unseen: timedelta, ended: timedelta) -> list[Left]:
-    """TrainJobs not followed for `unseen`, and pods of runs that ended `ended` ago. Only flowmap's own count."""
+    """TrainJobs not followed for `unseen`, and pods of runs that ended `ended` ago.
+
+    Only flowmap's own count.
+    """
     now = datetime.now(UTC)
     left = []
     for job in _train_jobs(cluster):

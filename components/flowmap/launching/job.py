@@ -1,6 +1,7 @@
 """A training job: what its processes are told, and what they leave when they fail.
 
-The processes are `python -m flowmap.launching.worker JOB`, each of which runs `train(work)` of the job's module.
+The processes are `python -m flowmap.launching.worker JOB`, each of which runs `train(work)` of the job's
+module.
 """
 
 from __future__ import annotations
@@ -89,8 +90,9 @@ class Failure(BaseModel):
     Attributes:
         rank: the process among all of the job.
         at: when, in seconds since 1970.
-        cause: whether it was its own; or it was ended from outside and left no word, as when the memory's limit is
-            reached, and as NCCL does when another process has gone; or it noticed itself that another had.
+        cause: whether it was its own; or it was ended from outside and left no word, as when the memory's
+            limit is reached, and as NCCL does when another process has gone; or it noticed itself that
+            another had.
         text: a message for the user, or a traceback.
     """
 

@@ -1,4 +1,5 @@
-"""Starts training jobs and waits for them: with torchrun in place, or on other nodes where the profile says so.
+"""Starts training jobs and waits for them: with torchrun in place, or on other nodes where the profile says
+so.
 
     launch([Job(worker="flowmap.grpo_finetuning.worker", num_processes=2, ...)])
 

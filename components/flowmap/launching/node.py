@@ -1,8 +1,9 @@
-"""What each node of a distributed job runs: `python -m flowmap.launching.node`, with the job in the environment.
+"""What each node of a distributed job runs: `python -m flowmap.launching.node`, with the job in the
+environment.
 
-Inputs come from the store, every byte checked; torchrun finds the other nodes by the PET_ variables that Kubeflow
-Trainer sets. Node 0 leaves the results below `<checkpoints>/result` in the store, and a node that failed says why below
-`<checkpoints>/failures`. What each printed is kept with the run.
+Inputs come from the store, every byte checked; torchrun finds the other nodes by the PET_ variables that
+Kubeflow Trainer sets. Node 0 leaves the results below `<checkpoints>/result` in the store, and a node that
+failed says why below `<checkpoints>/failures`. What each printed is kept with the run.
 """
 
 from __future__ import annotations
@@ -72,7 +73,10 @@ def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | N
     say(f"node {node}: has its inputs, and starts its processes")
     status = _run(here)
     if status:
-        silent = f"a process of node {node} ended without a word, as when the memory's limit is reached; see its log"
+        silent = (
+            f"a process of node {node} ended without a word, as when the memory's limit is reached; see its "
+            "log"
+        )
         return first_failure(here.failures()) or Failure(
             rank=-1, at=time.time(), cause="silent", text=silent
         )

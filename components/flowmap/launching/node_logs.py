@@ -30,7 +30,8 @@ _LAST_WORDS_S = 5.0
 def node_log(store: ObjectStore, node: int, file: Path) -> Iterator[None]:
     """Keep in the store what this process and its children print from here on, however it ends.
 
-    Nothing is kept outside a run. A store that refuses is no reason to lose what the node has done: it is only told.
+    Nothing is kept outside a run. A store that refuses is no reason to lose what the node has done: it is
+    only told.
     """
     run_id, step = (os.environ.get(LINE_FIELDS[field]) for field in ("run", "step"))
     if run_id is None or step is None:
@@ -51,7 +52,8 @@ def node_log(store: ObjectStore, node: int, file: Path) -> Iterator[None]:
 
 
 def kept_log(store: ObjectStore, run_id: str, step: str, node: int) -> str:
-    """What a node printed, each time that it was started, one after the other; empty when nothing is kept."""
+    """What a node printed, each time that it was started, one after the other; empty when nothing is
+    kept."""
     prefix = _prefix(run_id, step)
     names = [name for name in store.names(prefix) if name.startswith(f"{prefix}/{node}-")]
     return "".join(store.get(name).decode(errors="replace") for name in names)

@@ -24,7 +24,8 @@ def die_with_parent() -> None:
 
 
 def die_with_run() -> None:
-    """Kill this process when the run that the environment names ends; without one, as in a pod, nothing happens.
+    """Kill this process when the run that the environment names ends; without one, as in a pod, nothing
+    happens.
 
     The run need not be the parent: a shell and a launcher stand between them.
     """

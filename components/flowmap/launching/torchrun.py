@@ -1,4 +1,5 @@
-"""Training jobs on this machine: torchrun starts each one's processes, and the first that fails ends the others."""
+"""Training jobs on this machine: torchrun starts each one's processes, and the first that fails ends the
+others."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def _threads_each(num_processes: int) -> int:
 
 
 def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str, str]]:
-    """The command that starts a job's processes on this machine, and its environment; leaves the job's file behind."""
+    """The command that starts a job's processes on this machine, and its environment; leaves the job's file
+    behind."""
     job.scratch.mkdir(parents=True, exist_ok=True)
     file = job.scratch / "job.json"
     file.write_text(job.model_dump_json())

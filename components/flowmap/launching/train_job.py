@@ -2,8 +2,9 @@
 
     run_train_jobs(jobs, TrainJobSettings(nodes=2, image="repository@sha256:...", ...))
 
-The name follows from the step digest, so a launcher that was lost and started again finds its TrainJob and goes on with
-it. It is deleted when it has ended, however that was, and by `flowmap gc` when nobody follows it any more.
+The name follows from the step digest, so a launcher that was lost and started again finds its TrainJob and
+goes on with it. It is deleted when it has ended, however that was, and by `flowmap gc` when nobody follows
+it any more.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class _Following:
                     return
             elif found["metadata"].get("labels", {}).get(JOB_LABEL) != body["metadata"]["labels"][JOB_LABEL]:
                 raise ClusterError(
-                    f"TrainJob {self.name} in namespace {self.cluster.namespace} is another job's of that name; when "
+                    f"TrainJob {self.name} in namespace {self.cluster.namespace} is another job's of that "
+                    "name; when "
                     "nobody needs it, delete it"
                 )
             elif "deletionTimestamp" in found["metadata"] or _condition(found, "Failed"):
@@ -122,7 +124,8 @@ class _Following:
         self._check_times(suspended=_condition(found, "Suspended"))
 
     def _gone(self) -> None:
-        """Another run with the same work may have made it, and deletes it at its own end, whatever that is."""
+        """Another run with the same work may have made it, and deletes it at its own end, whatever that
+        is."""
         if self._has_results():
             self._take_results()
         elif self.is_ours:
@@ -131,7 +134,8 @@ class _Following:
             )
         else:
             say(
-                f"{self.job.worker}: TrainJob {self.name} was deleted by the run that had made it; it is made again"
+                f"{self.job.worker}: TrainJob {self.name} was deleted by the run that had made it; it is "
+                "made again"
             )
             self.start()
 
@@ -144,7 +148,8 @@ class _Following:
             return
         except ClusterError as error:
             say(
-                f"{self.job.worker}: TrainJob {self.name} was not deleted: {error}; `flowmap gc --cluster` does it"
+                f"{self.job.worker}: TrainJob {self.name} was not deleted: {error}; `flowmap gc --cluster` "
+                "does it"
             )
 
     def _make(self, body: dict[str, Any]) -> bool:
@@ -155,7 +160,8 @@ class _Following:
             if error.status == 409:
                 return False
             raise ClusterError(
-                f"the cluster has no TrainJobs ({error.status}): install Kubeflow Trainer 2.0 or newer, or leave "
+                f"the cluster has no TrainJobs ({error.status}): install Kubeflow Trainer 2.0 or newer, or "
+                "leave "
                 "`trainjob` out of the profile to train inside the step's own pod"
             ) from None
         self.is_ours = True
@@ -191,7 +197,8 @@ class _Following:
         if self._ran_s > self.settings.deadline_s:
             raise ClusterError(
                 f"TrainJob {self.name} has run for longer than the profile's trainjob.deadline_s, "
-                f"{self.settings.deadline_s:g} s; its checkpoints are kept, and another run goes on from them"
+                f"{self.settings.deadline_s:g} s; its checkpoints are kept, and another run goes on from "
+                "them"
             )
 
     def _has_results(self) -> bool:
@@ -218,7 +225,10 @@ class _Following:
         return found
 
     def _owners(self) -> list[dict[str, Any]]:
-        """Whatever owns this pod, a run's Workflow: the pod itself may be lost and made again. Else the pod."""
+        """Whatever owns this pod, a run's Workflow: the pod itself may be lost and made again.
+
+        Else the pod.
+        """
         name = os.environ.get(environment.POD)
         if name is None:
             return []
@@ -229,12 +239,14 @@ class _Following:
         return [dict(zip(("apiVersion", "kind", "name", "uid"), each, strict=True)) for each in owners]
 
     def _as_asked(self, asked: dict[str, Any], made: dict[str, Any]) -> None:
-        """A webhook may add to what was asked; what it changes of it would change the result, or where it runs."""
+        """A webhook may add to what was asked; what it changes of it would change the result, or where it
+        runs."""
         wanted, got = asked["spec"]["trainer"], made.get("spec", {}).get("trainer", {})
         for field in ("image", "command", "numNodes", "numProcPerNode"):
             if got.get(field) != wanted[field]:
                 raise ClusterError(
-                    f"a webhook of the cluster changed trainer.{field} of TrainJob {self.name} from {wanted[field]!r} "
+                    f"a webhook of the cluster changed trainer.{field} of TrainJob {self.name} from "
+                    f"{wanted[field]!r} "
                     f"to {got.get(field)!r}; exempt the namespace {self.cluster.namespace} from it"
                 )
 

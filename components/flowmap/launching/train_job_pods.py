@@ -81,7 +81,8 @@ class Pods:
         return {"since_seconds": max(1, round(age.total_seconds())) + _OVERLAP_S}
 
     def explained(self) -> str:
-        """Why containers ended, the cluster's events, and the last lines of every node, for an error message."""
+        """Why containers ended, the cluster's events, and the last lines of every node, for an error
+        message."""
         self.refresh()
         lines = []
         for pod in self.pods:

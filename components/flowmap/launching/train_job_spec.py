@@ -2,8 +2,9 @@
 
     body = train_job(job, TrainJobSettings(nodes=2, image="repository@sha256:...", ...), owners=[])
 
-The runtime, a TrainingRuntime of the chart, says all that is the same for every job; this fills in image, command, size
-and the job itself. By its label JOB_LABEL a TrainJob of the same name is known to be of the same job or not.
+The runtime, a TrainingRuntime of the chart, says all that is the same for every job; this fills in image,
+command, size and the job itself. By its label JOB_LABEL a TrainJob of the same name is known to be of the
+same job or not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class TrainJobSettings(BaseModel):
         """Raise ConfigError when the nodes can't share that many processes evenly."""
         if num_processes % self.nodes:
             raise ConfigError(
-                f"the profile's trainjob.nodes is {self.nodes}, which does not divide grpo_finetuning.processes, "
+                f"the profile's trainjob.nodes is {self.nodes}, which does not divide "
+                "grpo_finetuning.processes, "
                 f"{num_processes}: give each node as many processes as it has GPUs"
             )
 

@@ -1,6 +1,7 @@
 """One record for each time a step ran or was reused.
 
-Run id, times, host and library versions live here and nowhere else: they never enter an artifact or a step digest.
+Run id, times, host and library versions live here and nowhere else: they never enter an artifact or a step
+digest.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class StepRecord(BaseModel):
         work_s: those of them in the step's own function; 0 where its result was reused, None in records
             from before this was measured.
         gpus: how many GPUs it held while it ran, as its profile says; 0 without a profile.
-        instruction_set: of the processor, that torch computed with; None where a result was reused, where nothing was
-            computed with torch in the step's own process, and in records from before this was kept.
+        instruction_set: of the processor, that torch computed with; None where a result was reused, where
+            nothing was computed with torch in the step's own process, and in records from before this was
+            kept.
         threads: how many torch computed with there.
     """
 
@@ -134,7 +136,8 @@ def run_summaries(store: ObjectStore, known: Container[str] = ()) -> Iterator[tu
 
 
 def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:
-    """The record of the run that did the work which `record` reused; `record` itself when it did or none is left."""
+    """The record of the run that did the work which `record` reused; `record` itself when it did or none is
+    left."""
     if not record.reused:
         return record
     same = (other for other in _newest_first(store, record.step) if other.step_digest == record.step_digest)
@@ -147,7 +150,8 @@ def last_done(store: ObjectStore, step: str) -> StepRecord | None:
 
 
 def find_run(store: ObjectStore, step: str, output: str) -> str | None:
-    """The id of the newest run in which `step` made the artifact `output`, or else reused it; None without a record."""
+    """The id of the newest run in which `step` made the artifact `output`, or else reused it; None without a
+    record."""
     reused_in = None
     for record in _newest_first(store, step):
         if record.output == output and not record.reused:
@@ -166,7 +170,8 @@ def _newest_first(store: ObjectStore, step: str) -> list[StepRecord]:
 
 
 def _computed_with() -> dict[str, Any]:
-    """What decides the last digit of a result besides its inputs, where torch has been at work in this process."""
+    """What decides the last digit of a result besides its inputs, where torch has been at work in this
+    process."""
     torch = sys.modules.get("torch")
     if torch is None:
         return {}

@@ -1,7 +1,7 @@
 """Paths from data to noise, flow maps along them, the objectives that train them, deterministic sampling.
 
-Time runs from noise to data downwards: t = 1 is noise, t = 0 is data. States have shape (batch, *data), times (batch,),
-and the leaves of a condition (batch, ...).
+Time runs from noise to data downwards: t = 1 is noise, t = 0 is data. States have shape (batch, *data),
+times (batch,), and the leaves of a condition (batch, ...).
 """
 
 from flowmap.maps.condition import Condition

@@ -1,4 +1,7 @@
-"""What a sample is to show, as a network takes it. Only the network looks inside; everything else passes it on."""
+"""What a sample is to show, as a network takes it.
+
+Only the network looks inside; everything else passes it on.
+"""
 
 from __future__ import annotations
 

@@ -59,16 +59,19 @@ class TwoTimeMap:
 
 
 class OneTimeMap:
-    """The map of a network that knows one time only: it gives the velocity, or the endpoint, of a rectified flow.
+    """The map of a network that knows one time only: it gives the velocity, or the endpoint, of a rectified
+    flow.
 
-    v(x, t) = (x - x0) / t and x0 = x - t v(x, t) are each other's inverse, and psi_{t->r}(x) = x - (t - r) v(x, t) goes
-    the straight way to x0: what a consistency model, a distilled "turbo" model, or plain flow matching can say.
+    v(x, t) = (x - x0) / t and x0 = x - t v(x, t) are each other's inverse, and psi_{t->r}(x) = x - (t - r)
+    v(x, t) goes the straight way to x0: what a consistency model, a distilled "turbo" model, or plain flow
+    matching can say.
 
     Args:
         network: `network(x, t, condition)`, shape (batch, *data).
         predicts: what it gives. An endpoint's velocity is taken at t > 0 only.
 
-    Source: consistency models (arXiv 2303.01469); the straight step is DDIM's (arXiv 2010.02502) on this path.
+    Source: consistency models (arXiv 2303.01469); the straight step is DDIM's (arXiv 2010.02502) on this
+    path.
     """
 
     def __init__(self, network: OneTimeNetwork, predicts: Literal["velocity", "endpoint"]) -> None:

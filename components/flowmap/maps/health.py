@@ -1,4 +1,5 @@
-"""Is the map a map? Measured on a grid of (t, r), for it can fail at isolated pairs while the loss looks fine."""
+"""Is the map a map? Measured on a grid of (t, r), for it can fail at isolated pairs while the loss looks
+fine."""
 
 from __future__ import annotations
 

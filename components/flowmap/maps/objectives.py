@@ -85,7 +85,10 @@ def flow_matching_loss(
 
 
 def _weighted(difference: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """||d||^2 / stop_grad(||d||^2 + c), averaged over the batch. Source: MeanFlow, equation 22 with p = 1."""
+    """||d||^2 / stop_grad(||d||^2 + c), averaged over the batch.
+
+    Source: MeanFlow, equation 22 with p = 1.
+    """
     error = difference.flatten(1).square().sum(1)
     loss = (error / (error.detach() + _SMOOTHING)).mean()
     return loss, {"error": error.detach().mean() / difference[0].numel()}

@@ -10,14 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PathSample:
-    """A point on a path: the state x_t and the velocity of the straight line it lies on, both (batch, *data)."""
+    """A point on a path: the state x_t and the velocity of the straight line it lies on, both (batch,
+    *data)."""
 
     x_t: Tensor
     velocity: Tensor
 
 
 class AffinePath(Protocol):
-    """The coefficients of a path for times of shape (batch,): a_0 = 1, b_0 = 0; b_1 is the noise's own scale."""
+    """The coefficients of a path for times of shape (batch,): a_0 = 1, b_0 = 0; b_1 is the noise's own
+    scale."""
 
     def a(self, t: Tensor) -> Tensor:
         """How much data is left at time t."""

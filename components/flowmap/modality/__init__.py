@@ -1,9 +1,11 @@
-"""What differs between images and anything else, behind protocols: reading, corruption, judging, pictures, sizes.
+"""What differs between images and anything else, behind protocols: reading, corruption, judging, pictures,
+sizes.
 
     corrupt = corruption("images").corrupt
 
-Each facet of a modality is a module, `flowmap.modality.<modality>.<facet>`, that only the steps import which use it:
-so an edit of how pictures are drawn trains nothing again. Nothing outside a modality knows what its data look like.
+Each facet of a modality is a module, `flowmap.modality.<modality>.<facet>`, that only the steps import which
+use it: so an edit of how pictures are drawn trains nothing again. Nothing outside a modality knows what its
+data look like.
 """
 
 from __future__ import annotations

@@ -58,7 +58,10 @@ class Reading(Protocol):
     def read_files(
         self, section: DataPrep, folder: Path, names: Sequence[str], shape: Sequence[int]
     ) -> dict[str, NDArray[np.float32]]:
-        """Some files of a folder, each of that shape, by name. Raises DataError for those that are of another."""
+        """Some files of a folder, each of that shape, by name.
+
+        Raises DataError for those that are of another.
+        """
 
 
 class Corruption(Protocol):

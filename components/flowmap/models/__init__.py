@@ -1,4 +1,5 @@
-"""Models: how one is built (`facts`, without torch), what it is made of (`model`), its networks, and how it is kept.
+"""Models: how one is built (`facts`, without torch), what it is made of (`model`), its networks, and how it
+is kept.
 
 Nothing is imported here but the facts, for whoever only plans a run has no torch.
 """

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from flowmap.models.model import Model
 
 _FREQUENCIES = 64
-# Values of one block that its backward pass needs, in widths: its input, norm, modulation, hidden twice, output.
+# Values of one block that its backward pass needs, in widths: its input, norm, modulation, hidden twice,
+# output.
 _KEPT_WIDTHS = 12
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a model takes, in numbers (not bytes): parameters, activations a sample, and values of one state."""
+    """What a model takes, in numbers (not bytes): parameters, activations a sample, and values of one
+    state."""
 
     parameters: int
     activations: int

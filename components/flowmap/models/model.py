@@ -1,10 +1,10 @@
 """A model as everything but its own files sees it.
 
-    model = Model(network, prompts=["a", "b"], shape=(2,))        # a network of one's own, on a table of prompts
-    x = model.sample(["a", "a"], noise, grid)                      # data, (2, *data)
+    model = Model(network, prompts=["a", "b"], shape=(2,))   # a network of one's own, on a table of prompts
+    x = model.sample(["a", "a"], noise, grid)                 # data, (2, *data)
 
-A network takes states, times and a condition; a conditioner makes the condition from prompts; a codec goes between data
-and states. Kernels, rollout, objective and evaluation never look into a condition.
+A network takes states, times and a condition; a conditioner makes the condition from prompts; a codec goes
+between data and states. Kernels, rollout, objective and evaluation never look into a condition.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Conditioner(Protocol):
     """From prompts to what the network takes."""
 
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """The condition of each prompt; leaves (prompts, ...). Raises ConfigError for one it does not know."""
+        """The condition of each prompt; leaves (prompts, ...).
+
+        Raises ConfigError for one it does not know.
+        """
 
 
 class Codec(Protocol):
@@ -45,7 +48,8 @@ class Codec(Protocol):
 
 
 class PromptTable:
-    """Each prompt's index into a list, as the leaf `prompt` (batch,): what an embedding in the network looks up."""
+    """Each prompt's index into a list, as the leaf `prompt` (batch,): what an embedding in the network looks
+    up."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
         self.prompts = tuple(prompts)
@@ -121,6 +125,7 @@ class Model:
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], noise: Tensor, grid: Sequence[float]) -> Tensor:
-        """Data drawn deterministically, (batch, *data): one prompt and one state of noise each, times from 1 to 0."""
+        """Data drawn deterministically, (batch, *data): one prompt and one state of noise each, times from 1
+        to 0."""
         state = compose(self.flow_map, noise.to(self.device), self.condition(prompts), grid)
         return self.codec.decode(state)

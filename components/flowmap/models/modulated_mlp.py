@@ -16,9 +16,9 @@ _NUM_FREQUENCIES = 32
 class ModulatedMLP(nn.Module):
     """Average velocity u(x, r, t) for small states.
 
-    Times are embedded at low frequencies, .5 to `max_frequency` radians over [0, 1]: with frequencies up to 100 the
-    derivative with respect to t that MeanFlow takes explodes at isolated pairs of times. Blocks are adaptive layer
-    norms with gates (DiT, arXiv 2212.09748), and they and the last layer start at zero.
+    Times are embedded at low frequencies, .5 to `max_frequency` radians over [0, 1]: with frequencies up to
+    100 the derivative with respect to t that MeanFlow takes explodes at isolated pairs of times. Blocks are
+    adaptive layer norms with gates (DiT, arXiv 2212.09748), and they and the last layer start at zero.
 
     Args:
         shape: of one state, such as (1, 8, 8).

@@ -1,4 +1,5 @@
-"""The registry of models: versions, aliases, verdicts, and what an evaluation leaves for those who read it."""
+"""The registry of models: versions, aliases, verdicts, and what an evaluation leaves for those who read
+it."""
 
 from flowmap.registry.versions import (
     Registry,

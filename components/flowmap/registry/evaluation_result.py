@@ -77,7 +77,10 @@ class _Page(Protocol):
 
 
 def read_evaluated(store: ObjectStore, digest: str) -> Evaluated:
-    """Read an evaluation's artifact; the frame has verified its bytes. Raises IntegrityError for a missing file."""
+    """Read an evaluation's artifact; the frame has verified its bytes.
+
+    Raises IntegrityError for a missing file.
+    """
     return Evaluated(
         verdict=Verdict.model_validate_json(_read(store, digest, VERDICT)),
         metrics=json.loads(_read(store, digest, METRICS)),

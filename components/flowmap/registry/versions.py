@@ -1,11 +1,12 @@
-"""Models in an object store: versions that never change, aliases that move, rejections kept with the same care.
+"""Models in an object store: versions that never change, aliases that move, rejections kept with the same
+care.
 
     registry = Registry(store, "digits")
     version = registry.resolve("production")          # or "3"; UnknownModelError lists what there is
     registry.download(version, directory)
 
-Layout below `models/<name>/`: `files/<digest>/...` the published bytes, `<version>/version.json` written once, the
-versions being the integers from 1, `aliases/<alias>`, `rejections/<evaluation>.json`.
+Layout below `models/<name>/`: `files/<digest>/...` the published bytes, `<version>/version.json` written
+once, the versions being the integers from 1, `aliases/<alias>`, `rejections/<evaluation>.json`.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ class Registry:
     def incumbent(self, alias: str, *, candidate: str) -> Version | None:
         """What a candidate has to beat: the version `alias` points to.
 
-        A candidate that is that version itself is compared with what it had to beat when it was published, never
-        with itself: so the same run again finds its own finished evaluation.
+        A candidate that is that version itself is compared with what it had to beat when it was published,
+        never with itself: so the same run again finds its own finished evaluation.
         """
         number = self.aliases().get(alias)
         if number is None:
@@ -115,16 +116,19 @@ class Registry:
         return next((other for other in self.versions() if other.manifest.digest == version.incumbent), None)
 
     def check_judged(self, alias: str, *, candidate: str, incumbent: str | None) -> None:
-        """Raise StaleVerdictError when `alias` has moved on since a candidate was judged against `incumbent`.
+        """Raise StaleVerdictError when `alias` has moved on since a candidate was judged against
+        `incumbent`.
 
-        That happens when two runs end side by side, or an old one is retried; the later one must not undo the earlier.
+        That happens when two runs end side by side, or an old one is retried; the later one must not undo
+        the earlier.
         """
         number = self.aliases().get(alias)
         current = self.resolve(str(number)) if number is not None else None
         if current is None or candidate == current.candidate or incumbent == current.manifest.digest:
             return
         raise StaleVerdictError(
-            f"{self.name}@{alias} has become version {number} since this candidate was judged: start a new run of the "
+            f"{self.name}@{alias} has become version {number} since this candidate was judged: start a new "
+            "run of the "
             "same configuration, which reuses all but the evaluation"
         )
 

@@ -1,4 +1,5 @@
-"""Publish what the gate promoted, or record what it rejected; or only tell, where nothing is to be published.
+"""Publish what the gate promoted, or record what it rejected; or only tell, where nothing is to be
+published.
 
 Neither is ever reused: what they do lies outside their artifact, and doing it again changes nothing.
 """
@@ -29,7 +30,8 @@ def promote(context: Context[Publication]) -> None:
         )
     if not section.publish:
         say(
-            f"registry_push: {section.name} passed the gate; not published, for registry_push.publish is false"
+            f"registry_push: {section.name} passed the gate; not published, for registry_push.publish is "
+            "false"
         )
         _finish(context, {"outcome": "passed", "version": None, "alias": None})
         return

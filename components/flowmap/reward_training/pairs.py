@@ -1,4 +1,5 @@
-"""The pairs a preference model learns from: the user's own, or real data against what corruption makes of them."""
+"""The pairs a preference model learns from: the user's own, or real data against what corruption makes of
+them."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Pairs:
         )
 
     def draw(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch (better, worse, prompts) for training, with noise on the data so that they can't be memorised."""
+        """A batch (better, worse, prompts) for training, with noise on the data so that they can't be
+        memorised."""
         chosen = torch.randint(len(self), (num,), generator=generator)
         better = self.better[chosen]
         better = better + _JITTER * torch.randn(better.shape, generator=generator)

@@ -1,9 +1,10 @@
-"""Reward training: Bradley-Terry on pairs of better and worse, and of right and wrong prompt; a classifier on demand.
+"""Reward training: Bradley-Terry on pairs of better and worse, and of right and wrong prompt; a classifier
+on demand.
 
-The pairs are the user's own where there are any, else real data of the reward split against corrupted ones. A fifth of
-them is held out for the pair accuracy, and a fifth of the split for the mean score of real data, where rewards
-saturate: on its own training data a score is too high. The split travels with the model, as the
-reference of groupwise rewards.
+The pairs are the user's own where there are any, else real data of the reward split against corrupted ones.
+A fifth of them is held out for the pair accuracy, and a fifth of the split for the mean score of real data,
+where rewards saturate: on its own training data a score is too high. The split travels with the model, as
+the reference of groupwise rewards.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def preference_loss(
     num_prompts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """-log P(better over worse) - log P(right over wrong prompt), the latter for the worse ones at half weight too.
+    """-log P(better over worse) - log P(right over wrong prompt), the latter for the worse ones at half
+    weight too.
 
     A small penalty on the score's size fixes the scale, which pairs leave open.
     """

@@ -2,7 +2,8 @@
 
     weighted = build_rewards(section.rewards, Materials(trained=directory, device=device))
 
-So a step depends on the files of its own rewards only; `flowmap.rewards.sources` names them for its code version.
+So a step depends on the files of its own rewards only; `flowmap.rewards.sources` names them for its code
+version.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ _FACTS, _WEIGHTS = "classifier.json", "classifier.safetensors"
 
 
 class ClassifierFacts(BaseModel):
-    """How well a classifier does on real data that it was not trained on: accuracy, and mean log-probability."""
+    """How well a classifier does on real data that it was not trained on: accuracy, and mean
+    log-probability."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     real_accuracy: float

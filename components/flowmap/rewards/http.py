@@ -1,8 +1,8 @@
 """A service as a reward: samples go out in batches, several requests at once, and scores come back.
 
-A request is a POST with the JSON `{"shape": [batch, *data], "samples": <base64 of float32, little-endian>, "prompts":
-[...], "facts": [...]}`, a prompt and its facts for each sample. The answer is `{"scores": [...]}`, one number each, or
-null for no verdict. `examples/reward_server.py` is a server to start from.
+A request is a POST with the JSON `{"shape": [batch, *data], "samples": <base64 of float32, little-endian>,
+"prompts": [...], "facts": [...]}`, a prompt and its facts for each sample. The answer is `{"scores":
+[...]}`, one number each, or null for no verdict. `examples/reward_server.py` is a server to start from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A groupwise reward: each member's own part in the distance (MMD) of its group from real samples of the prompt."""
+"""A groupwise reward: each member's own part in the distance (MMD) of its group from real samples of the
+prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _BANDWIDTHS = (0.05, 0.2, 0.8)
 
 
 class MmdReward:
-    """r_i = mean_j k(x_i, real_j) - mean_{j != i} k(x_i, x_j), k a sum of Gaussians of the mean squared difference.
+    """r_i = mean_j k(x_i, real_j) - mean_{j != i} k(x_i, x_j), k a sum of Gaussians of the mean squared
+    difference.
 
     Both terms have weight one: with less of the second, a group is paid for collapsing onto the mode.
 

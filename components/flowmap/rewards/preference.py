@@ -38,8 +38,8 @@ class PreferenceFacts(BaseModel):
 class PreferenceNetwork(nn.Module):
     """A scalar score of x (batch, *shape) for prompt (batch,); P(x over y) = sigmoid(score(x) - score(y)).
 
-    The dropout is heavy because preferences are few: without it the score of real images it has not seen falls below
-    that of samples, and GRPO is paid for leaving the data.
+    The dropout is heavy because preferences are few: without it the score of real images it has not seen
+    falls below that of samples, and GRPO is paid for leaving the data.
 
     Source: Bradley and Terry (1952).
     """

@@ -62,7 +62,8 @@ class Weighted:
 
 
 class FunctionReward:
-    """A plain function as a reward; what it gives may be anything that becomes a tensor of (groups, members)."""
+    """A plain function as a reward; what it gives may be anything that becomes a tensor of (groups,
+    members)."""
 
     def __init__(self, function: Callable[[Samples], Any], name: str | None = None) -> None:
         self.function = function
@@ -76,7 +77,8 @@ class FunctionReward:
             scores = torch.as_tensor(self.function(samples), dtype=torch.float32, device=samples.data.device)
         if scores.shape != samples.data.shape[:2]:
             raise InvariantError(
-                f"reward {self.name} gave shape {tuple(scores.shape)} for {tuple(samples.data.shape[:2])} samples "
+                f"reward {self.name} gave shape {tuple(scores.shape)} for {tuple(samples.data.shape[:2])} "
+                "samples "
                 "(groups, members)"
             )
         return scores.detach()

@@ -1,4 +1,7 @@
-"""What decides a reward besides its settings: the module of its kind, and a function's own source. Without torch."""
+"""What decides a reward besides its settings: the module of its kind, and a function's own source.
+
+Without torch.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def function_digests(settings: Iterable[AnyReward]) -> dict[str, str]:
 
 
 def function_source(settings: PythonSettings) -> bytes:
-    """The source of the function's module. Raises ConfigError when it is nowhere, or has no such function."""
+    """The source of the function's module.
+
+    Raises ConfigError when it is nowhere, or has no such function.
+    """
     name, _, function = settings.function.partition(":")
     text = base64.b64decode(settings.source) if settings.source is not None else _installed(settings, name)
     try:
@@ -57,7 +63,8 @@ def _installed(settings: PythonSettings, name: str) -> bytes:
         spec = None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ConfigError(
-            f"reward {settings.label}: there is no {name}.py beside the configuration, and no module {name} is "
+            f"reward {settings.label}: there is no {name}.py beside the configuration, and no module {name} "
+            "is "
             "installed here"
         )
     return Path(spec.origin).read_bytes()

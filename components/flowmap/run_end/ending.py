@@ -1,7 +1,9 @@
-"""The exit handler: the run's summary in the store, its training jobs ended, MLflow told, and a notification.
+"""The exit handler: the run's summary in the store, its training jobs ended, MLflow told, and a
+notification.
 
-The summary is `runs/<run id>/summary.json`. The notification goes to the webhook in FLOWMAP_WEBHOOK, where there is
-one, as the JSON that Slack and many others take: `{"text": ...}`. Neither holds anything but names, states and digests.
+The summary is `runs/<run id>/summary.json`. The notification goes to the webhook in FLOWMAP_WEBHOOK, where
+there is one, as the JSON that Slack and many others take: `{"text": ...}`. Neither holds anything but names,
+states and digests.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A run of the pipeline as a run of MLflow, where MLFLOW_TRACKING_URI says that somebody looks there.
 
-The experiment is the model's name; settings are parameters, the candidate's figures and GRPO's curve are metrics, and
-digests and the outcome are tags. A run is written once, or completed when it had failed before and was retried; the tag
-`flowmap.run` tells.
+The experiment is the model's name; settings are parameters, the candidate's figures and GRPO's curve are
+metrics, and digests and the outcome are tags. A run is written once, or completed when it had failed before
+and was retried; the tag `flowmap.run` tells.
 """
 
 from __future__ import annotations

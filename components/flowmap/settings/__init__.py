@@ -1,8 +1,10 @@
-"""Settings: what a run is decided by, the messages for mistakes in it, and the names of environment variables.
+"""Settings: what a run is decided by, the messages for mistakes in it, and the names of environment
+variables.
 
     config = load_config(Path("digits.yaml"), ["grpo_finetuning.rollouts=20"])
 
-A module here holds values and checks, never what computes a result: none of them enters a step's code version.
+A module here holds values and checks, never what computes a result: none of them enters a step's code
+version.
 """
 
 from flowmap.settings.rewards import (

@@ -1,7 +1,7 @@
 """Every environment variable that this program reads or sets, named once.
 
-They say where a run works and who watches it. What a result depends on is a setting and never stands here, so none of
-them enters a digest.
+They say where a run works and who watches it. What a result depends on is a setting and never stands here,
+so none of them enters a digest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""pydantic's errors in one line each: the key, what is wrong, the value, and the nearest key where one fits."""
+"""pydantic's errors in one line each: the key, what is wrong, the value, and the nearest key where one
+fits."""
 
 from __future__ import annotations
 

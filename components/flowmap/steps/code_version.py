@@ -1,9 +1,9 @@
 """The version of a step's code: a digest of the sources that can change its result.
 
-The step's own folder (its KFP shell excepted) and every module of this package it imports, at any depth and wherever
-the import statement stands, followed through the syntax trees: no git is needed, and an edit can't be forgotten. What
-it imports by name only, as the kinds of rewards its settings ask for, its definition says. A module that the step does
-not reach, such as the report for base training, does not count.
+The step's own folder (its KFP shell excepted) and every module of this package it imports, at any depth and
+wherever the import statement stands, followed through the syntax trees: no git is needed, and an edit can't
+be forgotten. What it imports by name only, as the kinds of rewards its settings ask for, its definition
+says. A module that the step does not reach, such as the report for base training, does not count.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from flowmap.artifacts.digest import canonical_json, sha256_of, sha256_of_file
 PACKAGE = "flowmap"
 ROOT = Path(flowmap.__file__).parent
 _COUNTED = f"{PACKAGE}.artifacts.digest"  # seeds are made with it
-# Rooms and modules that change no result: settings' values enter the step digest by themselves, and the rest is about
-# checking them; the frame decides whether a step runs; stores move bytes that are checked by their digests; launching
-# and Kubernetes decide where training runs; records, curves and progress are only shown;
+# Rooms and modules that change no result: settings' values enter the step digest by themselves, and the rest
+# is about checking them; the frame decides whether a step runs; stores move bytes that are checked by their
+# digests; launching and Kubernetes decide where training runs; records, curves and progress are only shown;
 # what a training process is told is told by the frame. The package's own __init__
 # names what there is and imports nothing.
 WITHOUT_EFFECT = (
@@ -37,7 +37,8 @@ _NOT_SOURCES = {".pyc", ".typed"}
 
 
 def code_version(step: str, modules: Sequence[str] = ()) -> str:
-    """The sha256 over names and contents of the sources that `flowmap.<step>` runs, with those of `modules`."""
+    """The sha256 over names and contents of the sources that `flowmap.<step>` runs, with those of
+    `modules`."""
     found = sources(step, modules)
     return sha256_of(canonical_json({name: sha256_of_file(path) for name, path in found.items()}))
 

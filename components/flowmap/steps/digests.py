@@ -19,7 +19,8 @@ from flowmap.steps.step import Inputs, Step
 
 
 def installed(library: str) -> str | None:
-    """The version of a library, without what tells builds of one version apart; None where it is not installed."""
+    """The version of a library, without what tells builds of one version apart; None where it is not
+    installed."""
     try:
         return metadata.version(library).partition("+")[0]
     except metadata.PackageNotFoundError:

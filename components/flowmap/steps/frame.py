@@ -1,10 +1,13 @@
 """The frame every step runs in, so that a step's own code is only its science.
 
-    execute("base_training", settings, {"data": data}, base)      # runs flowmap.base_training.step.run(context)
+    execute("base_training", settings, {"data": data}, base)
 
-Step digest -> reuse a finished result -> verify and fetch the inputs -> seed -> run, resuming from checkpoints -> write
-the outputs, their manifest last -> record. Reuse is decided before the step's own modules are imported. Where bytes lie
-comes from the environment (`FLOWMAP_STORE`), never from a setting, so it enters no digest.
+runs flowmap.base_training.step.run(context):
+
+Step digest -> reuse a finished result -> verify and fetch the inputs -> seed -> run, resuming from
+checkpoints -> write the outputs, their manifest last -> record. Reuse is decided before the step's own
+modules are imported. Where bytes lie comes from the environment (`FLOWMAP_STORE`), never from a setting, so
+it enters no digest.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ class Input:
     """Something that decides a step's result, by its digest.
 
     Attributes:
-        manifest, prefix: of an artifact in the store, which the step gets a copy of; None for what it reads elsewhere.
+        manifest, prefix: of an artifact in the store, which the step gets a copy of; None for what it reads
+            elsewhere.
     """
 
     digest: str

@@ -1,4 +1,5 @@
-"""DeepSpeed as an engine: the one place that knows its configuration, and its ways on a machine without a GPU.
+"""DeepSpeed as an engine: the one place that knows its configuration, and its ways on a machine without a
+GPU.
 
     engine = DeepSpeedEngine(zero_stage=2)               # in each process that a launcher started
 
@@ -127,7 +128,8 @@ def _import_deepspeed() -> Any:
 
     # Python 3.11.2 pickles a member as a call of getattr, which no one who unpickles with care allows.
     copyreg.pickle(ZeroStageEnum, _by_value)
-    # Otherwise the first use compiles a communication extension for more than a minute; gloo does without it.
+    # Otherwise the first use compiles a communication extension for more than a minute; gloo does without
+    # it.
     compatible["deepspeed_shm_comm"] = False
     return deepspeed
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Averages the parameters of a network; early on with a shorter memory, (1 + n) / (10 + n) after n updates."""
+    """Averages the parameters of a network; early on with a shorter memory, (1 + n) / (10 + n) after n
+    updates."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)

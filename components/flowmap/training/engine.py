@@ -18,7 +18,10 @@ _FILE = "engine.pt"
 
 
 class Engine(Protocol):
-    """One process's part in training. `module` is what a forward pass that is differentiated goes through."""
+    """One process's part in training.
+
+    `module` is what a forward pass that is differentiated goes through.
+    """
 
     module: Any
 

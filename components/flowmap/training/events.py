@@ -3,8 +3,8 @@
     events = EventFiles(store, "grpo_finetuning/<step digest>", folder)
     events.add(rollout, {"reward": .3}); events.upload()
 
-They lie below `tensorboard/` and not in the step's artifact: they hold times and host names, which artifacts never do.
-Uploaded at every checkpoint, so a run can be watched, and what a killed one has shown is kept.
+They lie below `tensorboard/` and not in the step's artifact: they hold times and host names, which artifacts
+never do. Uploaded at every checkpoint, so a run can be watched, and what a killed one has shown is kept.
 """
 
 from __future__ import annotations

@@ -23,4 +23,7 @@ def cancel(kubeflow: Kubeflow, run_id: str, namespace: str | None) -> Iterator[s
             delete_left(cluster, job)
             yield f"deleted trainjob {job.name}"
     except ClusterError:
-        yield "its training jobs, if it has any, are deleted by its exit handler, or else by the chart's reaper"
+        yield (
+            "its training jobs, if it has any, are deleted by its exit handler, or else by the chart's "
+            "reaper"
+        )

@@ -38,14 +38,16 @@ class Kubeflow:
     Args:
         host: its URL; without it FLOWMAP_KFP_HOST.
         namespace: of a multi-user Kubeflow; in a single-user one there is nothing to choose.
-        token: for a server behind a log-in; without it FLOWMAP_KFP_TOKEN, or the token that a pod has for this.
+        token: for a server behind a log-in; without it FLOWMAP_KFP_TOKEN, or the token that a pod has for
+            this.
     """
 
     def __init__(self, host: str | None, namespace: str | None = None, token: str | None = None) -> None:
         host = host or os.environ.get(environment.KUBEFLOW_HOST)
         if not host:
             raise ConfigError(
-                f"where is Kubeflow Pipelines? Give --kubeflow URL or set {environment.KUBEFLOW_HOST}, such as "
+                f"where is Kubeflow Pipelines? Give --kubeflow URL or set {environment.KUBEFLOW_HOST}, such "
+                "as "
                 "http://localhost:8888 after `kubectl -n kubeflow port-forward service/ml-pipeline 8888`"
             )
         if not host.startswith(("http://", "https://")):
@@ -200,7 +202,8 @@ class Kubeflow:
             found = [self._ask(self._pipelines.pipeline_service_create_pipeline, body)]
         if not (found[0].description or "").startswith(_MARK):
             raise ConfigError(
-                f"Kubeflow has a pipeline named {name} that flowmap did not make; give the configuration another `name`"
+                f"Kubeflow has a pipeline named {name} that flowmap did not make; give the configuration "
+                "another `name`"
             )
         return str(found[0].pipeline_id)
 

@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from flowmap.errors import ConfigError
 
 _FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
-# The last day, the nearest weekday and the nth weekday are extensions that Kubeflow's scheduler does not know.
+# The last day, the nearest weekday and the nth weekday are extensions that Kubeflow's scheduler does not
+# know.
 _EXTENSION = re.compile(r"#|(^|,)(L(-\d+)?|LW|\d+[LW])(,|$)", re.IGNORECASE)
 
 
 def six_fields(expression: str, now: datetime | None = None) -> tuple[str, datetime]:
-    """The expression for Kubeflow, and when it first fires after `now`. Raises ConfigError, also when it never does."""
+    """The expression for Kubeflow, and when it first fires after `now`.
+
+    Raises ConfigError, also when it never does.
+    """
     from cronsim import CronSim, CronSimError
 
     fields = expression.split()

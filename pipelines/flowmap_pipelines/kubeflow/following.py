@@ -126,7 +126,8 @@ def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:
 
 
 def said(line: str) -> str:
-    """What a line of a pod's log says: of a line in JSON its text, which is all that Kubeflow keeps of it."""
+    """What a line of a pod's log says: of a line in JSON its text, which is all that Kubeflow keeps of
+    it."""
     try:
         return str(json.loads(line)["log"])
     except (ValueError, KeyError, TypeError):

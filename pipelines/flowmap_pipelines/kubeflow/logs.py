@@ -1,4 +1,5 @@
-"""What a step of a run on Kubeflow Pipelines printed: from its pod while there is one, then from what Kubeflow kept."""
+"""What a step of a run on Kubeflow Pipelines printed: from its pod while there is one, then from what
+Kubeflow kept."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def print_node_log(
     *,
     follow: bool,
 ) -> None:
-    """Print what one node of a step's training job printed, and with `follow` what is new while its pod is there.
+    """Print what one node of a step's training job printed, and with `follow` what is new while its pod is
+    there.
 
     The store is opened when the pod is gone only: a laptop may see the one and not the other.
 
@@ -74,7 +76,8 @@ def print_node_log(
     kept = kept_log(store, run_id, step.replace("-", "_"), node)
     if not kept:
         raise ConfigError(
-            f"run {run_id} has no node {node} of {step}: no pod of its training job is there, and {store.url} keeps no "
+            f"run {run_id} has no node {node} of {step}: no pod of its training job is there, and "
+            f"{store.url} keeps no "
             "such log; what a step does in its own pod is told without --node"
         )
     click.echo(kept, nl=False)
@@ -107,7 +110,8 @@ def _pod_log(cluster: Cluster, pod: Any, **options: str) -> str:
 
 
 class _Printed:
-    """Prints a log that is read whole again and again: what is new in it, or all where another pod began it anew."""
+    """Prints a log that is read whole again and again: what is new in it, or all where another pod began it
+    anew."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

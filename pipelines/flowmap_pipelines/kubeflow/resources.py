@@ -1,7 +1,8 @@
 """What Kubeflow Pipelines says, in this project's terms.
 
-It is read as version 2.17 says it: a cancelled run ends as FAILED there, and only its history tells; a time that has
-not come yet is 1970 or the year 1; a step is several nodes of Argo's, and nothing says which step a pod's id is of.
+It is read as version 2.17 says it: a cancelled run ends as FAILED there, and only its history tells; a time
+that has not come yet is 1970 or the year 1; a step is several nodes of Argo's, and nothing says which step a
+pod's id is of.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Task:
 class Run:
     """A run: `state` is pending, running, cancelling, done, failed or cancelled.
 
-    `pods` are the ids by which the logs of its steps' pods are asked for; the server does not say whose is whose.
+    `pods` are the ids by which the logs of its steps' pods are asked for; the server does not say whose is
+    whose.
     """
 
     run_id: str

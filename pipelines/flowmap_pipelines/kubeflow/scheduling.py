@@ -1,10 +1,12 @@
-"""Runs at fixed times, started by Kubeflow Pipelines itself: one schedule for each model, by the model's name.
+"""Runs at fixed times, started by Kubeflow Pipelines itself: one schedule for each model, by the model's
+name.
 
     replace(kubeflow, config, profile, images, cron="0 3 * * *", account="flowmap", catch_up=False)
     pause(kubeflow, "digits"); resume(kubeflow, "digits"); delete(kubeflow, "digits")
 
-A schedule is replaced without a gap and without two at once: the new one is made disabled, the old one is disabled, the
-new one is enabled. The old one is deleted when no run of it goes on any more: Kubeflow would leave such a run for ever.
+A schedule is replaced without a gap and without two at once: the new one is made disabled, the old one is
+disabled, the new one is enabled. The old one is deleted when no run of it goes on any more: Kubeflow would
+leave such a run for ever.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ def replace(
     account: str | None,
     catch_up: bool,
 ) -> tuple[Schedule, list[Schedule]]:
-    """Put a model on this schedule; returns it, and what it replaces. Raises ConfigError for a wrong expression."""
+    """Put a model on this schedule; returns it, and what it replaces.
+
+    Raises ConfigError for a wrong expression.
+    """
     fields, _ = six_fields(cron)
     version = upload(kubeflow, config, profile, images)
     before = _of(kubeflow, config.name)
@@ -50,8 +55,8 @@ def replace(
 def current(kubeflow: Kubeflow) -> list[Schedule]:
     """The schedule of each model: the newest that is on, else the newest.
 
-    Those before it, which a run of theirs kept until now, are deleted. A newer one that is not on is no schedule yet:
-    somebody is replacing the other just now, or was interrupted.
+    Those before it, which a run of theirs kept until now, are deleted. A newer one that is not on is no
+    schedule yet: somebody is replacing the other just now, or was interrupted.
     """
     schedules = kubeflow.schedules()
     found: dict[str, Schedule] = {}
@@ -86,7 +91,8 @@ def delete(kubeflow: Kubeflow, name: str) -> None:
     if left := _delete_idle(kubeflow, schedules):
         running = ", ".join(run for each in left for run in _going_on(kubeflow, each))
         raise KubeflowError(
-            f"the schedule of {name} is paused, not deleted, because a run of it goes on, {running}: wait for its end, "
+            f"the schedule of {name} is paused, not deleted, because a run of it goes on, {running}: wait "
+            "for its end, "
             "or end it with `flowmap cancel`, and delete again"
         )
 

@@ -1,4 +1,5 @@
-"""How runs on Kubeflow Pipelines are, as text and as JSON, with what the cluster says of steps that can't start."""
+"""How runs on Kubeflow Pipelines are, as text and as JSON, with what the cluster says of steps that can't
+start."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
     run, is_new = submit(kubeflow, config, profile, images, account="flowmap", key="nightly-2026-11-25")
 
-A version is named by the digest of what was compiled, so the same configuration, profile, images and code are the same
-version. The key is part of the run's name, by which a second call finds it; so is what a change is told by.
+A version is named by the digest of what was compiled, so the same configuration, profile, images and code
+are the same version. The key is part of the run's name, by which a second call finds it; so is what a change
+is told by.
 """
 
 from __future__ import annotations
@@ -68,9 +69,11 @@ def submit(
 def submit_on_change(
     kubeflow: Kubeflow, config: RunConfig, profile: Profile, images: Images, *, account: str | None
 ) -> tuple[Run, bool]:
-    """Start a run when configuration or data changed since the last that was started so, else find that; is it new?
+    """Start a run when configuration or data changed since the last that was started so, else find that; is
+    it new?
 
-    What failed of the one that is found is run again, unless code or images have changed too: those want a new run.
+    What failed of the one that is found is run again, unless code or images have changed too: those want a
+    new run.
 
     Raises:
         DataError: there are no such data.
@@ -97,7 +100,8 @@ def _oldest(runs: Iterable[Run]) -> Run | None:
 
 
 def _first(kubeflow: Kubeflow, run: Run, alike: Iterable[Run]) -> Run:
-    """Two that ask at once both find nothing: of what they started the first stays, and the other is ended."""
+    """Two that ask at once both find nothing: of what they started the first stays, and the other is
+    ended."""
     first = _oldest(alike)
     if first is None or first.run_id == run.run_id:
         return run
@@ -108,6 +112,7 @@ def _first(kubeflow: Kubeflow, run: Run, alike: Iterable[Run]) -> Run:
 def _same(run: Run, settings: str, key: str) -> Run:
     if run.settings != settings:
         raise ConfigError(
-            f"--idempotency-key {key} was used for run {run.run_id} with another configuration; use another key"
+            f"--idempotency-key {key} was used for run {run.run_id} with another configuration; use another "
+            "key"
         )
     return run

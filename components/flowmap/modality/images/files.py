@@ -56,7 +56,8 @@ class ImageReader:
         allowed = self.section.max_unreadable
         if len(self.unreadable) > allowed:
             raise DataError(
-                f"{self.folder}: {len(self.unreadable)} images can't be read (data_prep.max_unreadable allows "
+                f"{self.folder}: {len(self.unreadable)} images can't be read (data_prep.max_unreadable "
+                "allows "
                 f"{allowed}): {named(self.unreadable)}"
             )
         if self.unreadable:
@@ -64,7 +65,8 @@ class ImageReader:
         if len(self.sizes) > 1:
             sizes = [f"{height} x {width} ({name})" for (height, width), name in self.sizes.items()]
             raise DataError(
-                f"{self.folder}: images have {len(sizes)} sizes: {named(sizes)}; set data_prep.resize: [height, width]"
+                f"{self.folder}: images have {len(sizes)} sizes: {named(sizes)}; set data_prep.resize: "
+                "[height, width]"
             )
 
     def _mode(self, image: Image.Image) -> Literal["grey", "rgb"]:

@@ -15,7 +15,8 @@ def make_judge(shape: Sequence[int], num_prompts: int) -> ImageJudge:
 
 
 class ImageJudge(nn.Module):
-    """Logits of the prompts, and the 64 features that distances are measured in; x (batch, channels, height, width)."""
+    """Logits of the prompts, and the 64 features that distances are measured in; x (batch, channels, height,
+    width)."""
 
     def __init__(self, shape: Sequence[int], num_prompts: int) -> None:
         super().__init__()

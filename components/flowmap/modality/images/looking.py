@@ -58,7 +58,8 @@ def _npz(path: Path) -> tuple[Sizes, Counter[str], int]:
 
 
 def _resize(sizes: Sizes) -> tuple[int, int] | None:
-    """None for images of one small size; else the most frequent size, scaled down to 32 pixels a side at most."""
+    """None for images of one small size; else the most frequent size, scaled down to 32 pixels a side at
+    most."""
     (height, width), _ = sizes.most_common(1)[0]
     scale = min(1.0, _LARGEST_SIDE / max(height, width))
     if len(sizes) == 1 and scale == 1:

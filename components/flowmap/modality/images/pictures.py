@@ -18,7 +18,8 @@ def contact_sheet(x: Tensor, num_columns: int, scale: int = 1) -> bytes:
     """A PNG of images in rows.
 
     Args:
-        x: images in [-1, 1] (values outside are clipped), shape (N, channels, height, width), 1 or 3 channels.
+        x: images in [-1, 1] (values outside are clipped), shape (N, channels, height, width), 1 or 3
+            channels.
         num_columns: images in a row.
         scale: screen pixels for each image pixel.
     """
@@ -47,7 +48,8 @@ def labelled_rows(rows: Mapping[str, Tensor]) -> bytes:
 
 
 def sheet_scale(shape: Sequence[int], most_px: int, num_columns: int = 1) -> int:
-    """How many screen pixels for each of an image's, so that a row of images is at most about so wide; at least 1."""
+    """How many screen pixels for each of an image's, so that a row of images is at most about so wide; at
+    least 1."""
     return max(1, most_px // (num_columns * shape[-1]))
 
 

@@ -2,9 +2,10 @@
 
     images = read(section)       # ids, data (N, channels, height, width) in [-1, 1], prompts
 
-A folder holds `metadata.csv` or `metadata.parquet` with the columns `file_name` and `prompt`, as Hugging Face's
-ImageFolder has it; an .npz holds `images` (N, height, width[, channels]), 0 to 255 or 0 to 1, and `prompts` (N,).
-Every problem is collected and told at once: a long run should not end at the second broken file.
+A folder holds `metadata.csv` or `metadata.parquet` with the columns `file_name` and `prompt`, as Hugging
+Face's ImageFolder has it; an .npz holds `images` (N, height, width[, channels]), 0 to 255 or 0 to 1, and
+`prompts` (N,). Every problem is collected and told at once: a long run should not end at the second broken
+file.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from flowmap.settings import DataPrep
 
 
 def read(section: DataPrep) -> Read:
-    """Read what `data_prep.source` names. Raises DataError naming every offender (the first ten of each kind)."""
+    """Read what `data_prep.source` names.
+
+    Raises DataError naming every offender (the first ten of each kind).
+    """
     readers: dict[str, Callable[[DataPrep], Read]] = {"digits": _digits, "mnist": _mnist}
     if section.source in readers:
         return readers[section.source](section)
@@ -100,7 +104,8 @@ def _check_files(folder: Path, table: pd.DataFrame, section: DataPrep) -> None:
     orphans = [name for name in files if name not in known and not Path(name).name.startswith(".")]
     if orphans:
         raise DataError(
-            f"{folder}: {len(orphans)} files have no row in {metadata_file(folder).name}: {named(orphans)}; add "
+            f"{folder}: {len(orphans)} files have no row in {metadata_file(folder).name}: {named(orphans)}; "
+            "add "
             "them or move them elsewhere"
         )
 
@@ -122,7 +127,8 @@ def _npz(path: Path, section: DataPrep) -> Read:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) != len(prompts) or not len(images):
         raise DataError(
-            f"{path}: images of shape {found['images'].shape} for {len(prompts)} prompts; expected (N, height, width) "
+            f"{path}: images of shape {found['images'].shape} for {len(prompts)} prompts; expected (N, "
+            "height, width) "
             "or (N, height, width, 1 or 3)"
         )
     levels = _levels(images, path)

@@ -1,4 +1,5 @@
-"""How large a network and how many updates images ask for: measured at 8x8 and 14x14, extrapolated beyond."""
+"""How large a network and how many updates images ask for: measured at 8x8 and 14x14, extrapolated
+beyond."""
 
 from __future__ import annotations
 
