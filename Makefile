@@ -34,7 +34,8 @@ run: setup  ## Run the whole pipeline on examples/digits.yaml (CONFIG=FILE for a
 
 .PHONY: test
 test: setup  ## Run the tests, but for the few whole runs of test-slow; coverage is told at the end
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	@$(BIN)/coverage report --format=total | sed "s/.*/covered by what runs in the tests' own processes: & %/"
 
 .PHONY: test-slow
 test-slow: setup  ## Run the slow tests too: whole runs of the pipeline

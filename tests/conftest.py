@@ -15,9 +15,22 @@ for variable in ("FLOWMAP_STORE", "FLOWMAP_NAMESPACE", *CREDENTIALS):
     os.environ.pop(variable, None)
 
 
+# Files that take minutes: processes share them out first, so that none is left alone with one at the end;
+# the first two begin side by side, and only one of those waits for a whole run.
+LONG = (
+    "test_runs.py",
+    "test_worker.py",
+    "test_incumbents.py",
+    "test_quickstart.py",
+    "test_disks.py",
+    "test_frame.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Programs that tests wait for are built while other tests run."""
+    """Programs that tests wait for are built while other tests run, and the long tests come first."""
     begin_to_build({name for item in items for name in getattr(item, "fixturenames", ())})
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")

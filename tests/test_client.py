@@ -54,6 +54,16 @@ def test_the_client_is_small(client: Path) -> None:
     assert sum(path.stat().st_size for path in packages.rglob("*") if path.is_file()) < 200e6
 
 
+def test_the_client_writes_an_example_that_lies_in_no_checkout(client: Path, tmp_path: Path) -> None:
+    target = tmp_path / "digits.yaml"
+    done = call(client, "init", "digits", "-o", str(target))
+    assert done.returncode == 0, done.stderr
+    assert target.read_text() == (ROOT / "examples" / "digits.yaml").read_text()
+    absent = call(client, "plan", str(tmp_path / "absent.yaml"))
+    assert absent.returncode == 2
+    assert "`flowmap init digits -o digits.yaml` writes one to start from" in absent.stderr
+
+
 def test_what_is_installed_has_the_code_version_of_its_sources(client: Path) -> None:
     """So a result that an image made is reused by a checkout of the same sources, and the other way
     round."""

@@ -15,7 +15,7 @@ import click
 import flowmap
 from flowmap.errors import ConfigError, FlowmapError
 from flowmap.settings import load_config
-from flowmap_pipelines import cluster_commands, options
+from flowmap_pipelines import cluster_commands, model_commands, options
 from flowmap_pipelines.schedule_commands import schedule
 
 
@@ -52,8 +52,8 @@ def run(
     before), 3 when the gate rejected it.
 
     \b
-        flowmap run examples/digits.yaml
-        flowmap run examples/digits.yaml --set grpo_finetuning.rollouts=20 --set name=digits-short
+        flowmap run digits.yaml
+        flowmap run digits.yaml --set grpo_finetuning.rollouts=20 --set name=digits-short
     """
     from flowmap.run_end.mlflow_run import track
     from flowmap_pipelines.local_run import run_locally, store_of
@@ -96,7 +96,7 @@ def plan(
     when something can't.
 
     \b
-        flowmap plan examples/digits.yaml --set grpo_finetuning.rollouts=90
+        flowmap plan digits.yaml --set grpo_finetuning.rollouts=90
         flowmap plan flowmap.yaml --profile cluster-gpu
     """
     from flowmap_pipelines.capacity import fit
@@ -154,7 +154,7 @@ def compile(
     another.
 
     \b
-        flowmap compile examples/digits.yaml --profile cluster-gpu -o pipeline.yaml
+        flowmap compile digits.yaml --profile cluster-gpu -o pipeline.yaml
     """
     from flowmap_pipelines.compiling import compile_pipeline, compile_resources
     from flowmap_pipelines.image_lock import load_images
@@ -169,108 +169,6 @@ def compile(
     else:
         compile_pipeline(*what, output)
     click.echo(f"wrote {output}")
-
-
-@cli.command()
-@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
-@options.ROOT
-@options.STORE
-@click.option(
-    "-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows."
-)
-@click.option(
-    "-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples."
-)
-@click.option(
-    "--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]"
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png"
-)
-def sample(
-    model: str,
-    root: Path,
-    store: str | None,
-    prompt: str,
-    num: int,
-    steps: int | None,
-    seed: int,
-    output: Path,
-) -> None:
-    """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
-
-    A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1];
-    a .png file gets a contact sheet.
-
-    \b
-        flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
-    """
-    if output.suffix not in (".npz", ".png"):
-        raise ConfigError(f"{output}: samples go to a .npz or a .png file")
-    from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.sampling import find_version, generate, save_samples
-
-    models_in = store_of(root, store)
-    version = find_version(models_in, model)
-    samples = generate(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
-    save_samples(samples, output)
-    click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
-
-
-@cli.command()
-@click.argument("name", required=False)
-@options.ROOT
-@options.STORE
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file."
-)
-@options.JSON
-def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
-    """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
-
-    \b
-        flowmap models --html models.html
-    """
-    from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import list_models, models_text
-
-    there = store_of(root, store)
-    found = list_models(there, name)
-    if html is not None:
-        from flowmap_pipelines.registry_page import write_registry_page
-
-        write_registry_page(there, found, html)
-        click.echo(f"wrote {html}", err=as_json)
-        if not as_json:
-            return
-    click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
-
-
-@cli.command()
-@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
-@options.ROOT
-@options.STORE
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens."
-)
-def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
-    """Open the report of a registered version in a browser, or write it out as one HTML file."""
-    from flowmap.registry.evaluation_result import read_report
-    from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.run_section import report_of
-    from flowmap_pipelines.sampling import find_version
-
-    there = store_of(root, store)
-    version = find_version(there, model)
-    path = output or root / "reports" / f"{version.name}-{version.version}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(report_of(there, read_report(there, version.evaluation), version.evaluation))
-    click.echo(f"wrote the report of {version.name}@{version.version} to {path}")
-    if output is None:
-        click.launch(str(path))
 
 
 @cli.command()
@@ -348,6 +246,9 @@ for command in (
     cluster_commands.retry,
     cluster_commands.cancel,
     schedule,
+    model_commands.sample,
+    model_commands.models,
+    model_commands.report,
     cluster_commands.gc,
     cluster_commands.metrics,
 ):

@@ -67,7 +67,7 @@ def submit(
     run again, or a new run is started where code or images have changed since.
 
     \b
-        flowmap submit examples/digits.yaml --profile cluster-gpu --wait
+        flowmap submit digits.yaml --profile cluster-gpu --wait
         flowmap submit flowmap.yaml --profile cluster-gpu --idempotency-key "$GIT_COMMIT"
     """
     from flowmap_pipelines.image_lock import load_images

@@ -59,9 +59,7 @@ def _version(name: str) -> str | None:
 
 def _library(name: str) -> Finding:
     found = _version(name)
-    return Finding(
-        found is not None, name, found or "missing; `make setup` installs everything from requirements.lock"
-    )
+    return Finding(found is not None, name, found or "missing; `pip install 'flowmap[local]'` brings it")
 
 
 def _machine() -> Finding:

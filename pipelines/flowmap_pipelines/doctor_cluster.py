@@ -35,7 +35,7 @@ _TRAINING = (
     ("end training jobs", "delete", "trainer.kubeflow.org", "trainjobs", ""),
 )
 _NO_TRAINING = "only for profiles with `trainjob`: helm upgrade --set training.enabled=true"
-_CHART = "install or upgrade the chart charts/flowmap in this namespace, and run as its service account"
+_CHART = "install or upgrade flowmap's chart in this namespace, and run as its service account"
 
 
 def examine_cluster(
@@ -230,4 +230,4 @@ def _store(url: str) -> Iterator[Finding]:
         )
     else:
         told = "these credentials may write below models/: right for registry_push, too much for other steps"
-        yield Finding(None, "store's policy", f"{told} (docs/minio.md)")
+        yield Finding(None, "store's policy", told)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from flowmap.base_training.sizes import with_sizes
-from flowmap.data.tables import named
+from flowmap.data.naming import named
 from flowmap.modality import IMAGES, looking
 from flowmap.settings import BaseTraining
 

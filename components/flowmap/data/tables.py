@@ -1,15 +1,13 @@
-"""The user's tables, and how to name what is wrong with them."""
+"""The user's tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from flowmap.data.naming import first_line
 from flowmap.errors import DataError
-
-_NUM_NAMED = 10
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -29,22 +27,3 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {there}")
     text: pd.DataFrame = table[list(columns)].fillna("").astype(str)
     return text
-
-
-def outside_names(names: Iterable[str]) -> list[str]:
-    """File names that lead out of their folder, and so out of the digest that says whether the data
-    changed."""
-    return [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
-
-
-def named(offenders: Iterable[str]) -> str:
-    """The first ten, and that there are more."""
-    rows = list(offenders)
-    return ", ".join(rows[:_NUM_NAMED]) + (
-        f", and {len(rows) - _NUM_NAMED} more" if len(rows) > _NUM_NAMED else ""
-    )
-
-
-def first_line(error: BaseException) -> str:
-    """The gist of an error."""
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 
 from flowmap.data.dataset import Preferences
-from flowmap.data.tables import named, outside_names, read_table
+from flowmap.data.naming import named, outside_names
+from flowmap.data.tables import read_table
 from flowmap.data_prep.splits import content_digest
 from flowmap.errors import DataError
 from flowmap.modality.protocols import Reading

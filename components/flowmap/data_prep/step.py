@@ -14,8 +14,8 @@ import pandas as pd
 
 from flowmap.data.dataset import write_dataset, write_preferences
 from flowmap.data.facts import DataFacts
+from flowmap.data.naming import named
 from flowmap.data.remote import fetch_source, is_remote
-from flowmap.data.tables import named
 from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.splits import content_digest, split_of
 from flowmap.data_prep.validation import validate

@@ -70,7 +70,7 @@ class Cluster:
         if error.status == 403:
             return (
                 f"the account may not do this in namespace {self.namespace} (403): use the service account "
-                f"of the chart charts/flowmap, or grant what is missing; {said}"
+                f"of flowmap's chart, or grant what is missing; {said}"
             )
         return f"the Kubernetes API server refused ({error.status}): {said}"
 

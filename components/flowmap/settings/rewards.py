@@ -85,7 +85,7 @@ class PythonSettings(RewardSettings):
 
 
 class HttpSettings(RewardSettings):
-    """A service that scores samples, docs/rewards.md says how it is asked.
+    """A service that scores samples; `flowmap.rewards.http` says how it is asked.
 
     Attributes:
         url: asked with POST; what it answers decides the result, so a changed service needs a changed URL.

@@ -40,13 +40,13 @@ class RunConfig(Section):
     """
 
     name: Name
-    reuse_across_versions: bool = False
     data_prep: DataPrep = DataPrep()
     base_training: BaseTraining = BaseTraining()
     reward_training: RewardTraining = RewardTraining()
     grpo_finetuning: GrpoFinetuning = GrpoFinetuning()
     evaluation: Evaluation = Evaluation()
     registry_push: RegistryPush = RegistryPush()
+    reuse_across_versions: bool = False
 
     @model_validator(mode="after")
     def _travels(self) -> Self:

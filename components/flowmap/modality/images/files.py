@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from flowmap.data.tables import first_line, named
+from flowmap.data.naming import first_line, named
 from flowmap.errors import DataError
 from flowmap.progress import say
 from flowmap.settings import DataPrep

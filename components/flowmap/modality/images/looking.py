@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flowmap.data.tables import named
+from flowmap.data.naming import named
 from flowmap.errors import DataError
 from flowmap.modality.images.reading import read, read_metadata
 from flowmap.modality.protocols import Look

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flowmap.data.external import METADATA, metadata_file
-from flowmap.data.tables import first_line, named, outside_names, read_table
+from flowmap.data.naming import first_line, named, outside_names
+from flowmap.data.tables import read_table
 from flowmap.errors import DataError
 from flowmap.modality.images.files import ImageReader, Pixels, normalised, resized
 from flowmap.modality.protocols import Read

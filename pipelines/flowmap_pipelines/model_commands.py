@@ -1,0 +1,113 @@
+"""The commands about registered models: list them, sample from one, open a version's report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from flowmap.errors import ConfigError
+from flowmap_pipelines import options
+
+
+@click.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@options.ROOT
+@options.STORE
+@click.option(
+    "-p", "--prompt", required=True, help="What to make; an unknown prompt lists those the model knows."
+)
+@click.option(
+    "-n", "num", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many samples."
+)
+@click.option(
+    "--steps", type=click.IntRange(1, 1000), help="Map evaluations a sample.  [default: as trained]"
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png"
+)
+def sample(
+    model: str,
+    root: Path,
+    store: str | None,
+    prompt: str,
+    num: int,
+    steps: int | None,
+    seed: int,
+    output: Path,
+) -> None:
+    """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
+
+    A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1];
+    a .png file gets a contact sheet.
+
+    \b
+        flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
+    """
+    if output.suffix not in (".npz", ".png"):
+        raise ConfigError(f"{output}: samples go to a .npz or a .png file")
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.sampling import find_version, generate, save_samples
+
+    models_in = store_of(root, store)
+    version = find_version(models_in, model)
+    samples = generate(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
+    save_samples(samples, output)
+    click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@options.ROOT
+@options.STORE
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file."
+)
+@options.JSON
+def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
+    """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
+
+    \b
+        flowmap models --html models.html
+    """
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import list_models, models_text
+
+    there = store_of(root, store)
+    found = list_models(there, name)
+    if html is not None:
+        from flowmap_pipelines.registry_page import write_registry_page
+
+        write_registry_page(there, found, html)
+        click.echo(f"wrote {html}", err=as_json)
+        if not as_json:
+            return
+    click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
+
+
+@click.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@options.ROOT
+@options.STORE
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens."
+)
+def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
+    """Open the report of a registered version in a browser, or write it out as one HTML file."""
+    from flowmap.registry.evaluation_result import read_report
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.run_section import report_of
+    from flowmap_pipelines.sampling import find_version
+
+    there = store_of(root, store)
+    version = find_version(there, model)
+    path = output or root / "reports" / f"{version.name}-{version.version}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(report_of(there, read_report(there, version.evaluation), version.evaluation))
+    click.echo(f"wrote the report of {version.name}@{version.version} to {path}")
+    if output is None:
+        click.launch(str(path))
