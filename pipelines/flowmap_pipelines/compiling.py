@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from flowmap.errors import ConfigError
 from flowmap.launching.train_job_spec import TrainJobSettings
 from flowmap.settings import RunConfig, environment
 from flowmap_pipelines.image_lock import Images
@@ -15,6 +16,7 @@ from flowmap_pipelines.profile import Profile, Resources, StepProfile, TrainJob,
 from flowmap_pipelines.training_pipeline import RUN_END, make_pipeline
 
 _SCRATCH = "/scratch"
+_MOST_SETTINGS = 100_000
 _SECRET_KEYS = {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"}
 _WEBHOOK_SECRET = "flowmap-webhook"
 _MLFLOW_CONFIG_MAP = "flowmap-mlflow"
@@ -65,11 +67,15 @@ def _compile(config: RunConfig, profile: Profile, images: Images, output: Path, 
 
     if job := profile.step("grpo_finetuning").trainjob:
         _train_job(job, images.train).check(config.grpo_finetuning.processes)
+    settings = config.to_json()
+    if len(settings) > _MOST_SETTINGS:
+        raise ConfigError(
+            f"the settings with the files of rewards are {len(settings)} characters, and Kubeflow carries "
+            f"{_MOST_SETTINGS}: install the reward's module in the image instead"
+        )
     pipeline = make_pipeline(lambda section, task: apply_profile(task, section, profile, images))
     output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(
-        pipeline, str(output), pipeline_parameters={"settings": config.to_json()}, **options
-    )
+    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters={"settings": settings}, **options)
 
 
 def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> None:

@@ -18,6 +18,7 @@ from flowmap.artifacts.store import open_store
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.lineage.record import run_records
 from flowmap.settings import load_config
+from flowmap.steps.dag import PIPELINE, PROMOTE, sources_of
 from flowmap_pipelines.image_lock import Images
 from flowmap_pipelines.profile import load_profile
 from tests.cluster.conftest import wait_for_pod
@@ -36,29 +37,8 @@ def carrier(name, text=None):
         path.write_text(text)
     return SimpleNamespace(path=str(path), metadata={})
 inputs = {name: carrier(name, text) for name, text in told["inputs"].items()}
-execute(told["step"], told["settings"], inputs, carrier("output"), **told["options"])
+execute(told["step"], told["settings"], inputs, carrier("output"), function=told["function"])
 """
-DAG: list[tuple[str, dict[str, str], dict[str, Any]]] = [
-    ("data_prep", {}, {}),
-    ("base_training", {"data": "data_prep"}, {}),
-    ("reward_training", {"data": "data_prep"}, {}),
-    ("grpo_finetuning", {"base": "base_training", "reward": "reward_training"}, {}),
-    (
-        "evaluation",
-        {
-            "data": "data_prep",
-            "base": "base_training",
-            "reward": "reward_training",
-            "tuned": "grpo_finetuning",
-        },
-        {"with_incumbent": True},
-    ),
-    (
-        "registry_push",
-        {"tuned": "grpo_finetuning", "evaluated": "evaluation"},
-        {"function": "promote", "reuse": False},
-    ),
-]
 
 
 def pod_of(step: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,9 +105,10 @@ def manifests(
     config.write_text(CONFIG)
     settings, store = load_config(config).to_json(), open_store(store_url)
     made: dict[str, Manifest] = {}
-    for step, reads, options in DAG:
-        inputs = {name: made[source].to_bytes().decode() for name, source in reads.items()}
-        told = {"step": step, "settings": settings, "inputs": inputs, "options": options}
+    for each in (each for each in PIPELINE if each.when in (None, PROMOTE)):
+        step, sources = each.name, sources_of(each)
+        inputs = {source.output: made[source.name].to_bytes().decode() for source in sources}
+        told = {"step": step, "settings": settings, "inputs": inputs, "function": each.function}
         image = images.of(load_profile("cluster-cpu").step(step).image)
         core.create_namespaced_pod(namespace, pod_of(step, image, told))
         phase, log = wait_for_pod(core, namespace, step.replace("_", "-"))

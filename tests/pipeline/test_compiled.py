@@ -105,6 +105,13 @@ def test_a_profile_gives_pods_what_its_golden_file_says(name: str, tmp_path: Pat
     assert executors == yaml.safe_load(golden.read_text())
 
 
+def test_rewards_that_are_too_large_to_travel_are_refused(tmp_path: Path) -> None:
+    reward = {"kind": "python", "function": "mine:bright", "source": "x" * 100_000}
+    config = RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": [reward]}})
+    with pytest.raises(ConfigError, match="install the reward's module in the image instead"):
+        compile_pipeline(config, load_profile("cluster-cpu"), IMAGES, tmp_path / "pipeline.yaml")
+
+
 def test_nodes_that_can_not_share_the_processes_evenly_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"trainjob.nodes is 2, which does not divide grpo_finetuning.processes, 1"
