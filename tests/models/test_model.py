@@ -84,6 +84,7 @@ def test_the_reference_stays_while_the_network_is_trained() -> None:
     model = text_model()
     x, t = torch.randn(3, 2), torch.ones(3)
     condition = model.condition(["a", "bee", "see"])
+    model.freeze_reference()
     with model.reference() as reference:
         before = model.flow_map.velocity(x, t, condition).detach()
         with torch.no_grad():

@@ -8,13 +8,12 @@ A process owns whole groups. Prompts and noise of a group come from (seed, rollo
 sampled depends neither on how many processes there are nor on whether the run was interrupted: no generator
 has a state to keep.
 
-Left out: a window of trained transitions, and the paper's second-order anchors.
+Left out: a choice of which transitions are trained; all are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -78,9 +77,7 @@ class Grpo:
         self.groups = range(engine.rank * num_local, (engine.rank + 1) * num_local)
         self.num_transitions = len(section.grid) - 2
         network = model.network.to(engine.device).train()
-        with ExitStack() as kept:
-            self.reference = kept.enter_context(model.reference())
-            self._reference = kept.pop_all()  # for as long as this is in use
+        model.freeze_reference()
         num_samples = num_local * section.group_size
         self._parts = _parts(num_samples, section.micro_batch or num_samples)
         engine.prepare(
@@ -204,8 +201,8 @@ class Grpo:
     ) -> dict[str, Tensor]:
         here = transition.rows(part)
         at = (here.x_t, here.t, here.r, rows(members, part))
-        with torch.no_grad():
-            reference = self.kernel.step(self.reference, *at)
+        with torch.no_grad(), self.model.reference() as there:
+            reference = self.kernel.step(there, *at)
         loss, metrics = transition_loss(
             self.kernel.step(self.policy, *at),
             reference,

@@ -99,6 +99,7 @@ class Model:
         self.conditioner = conditioner or PromptTable(prompts)
         self.codec = codec or NoCodec(shape)
         self.make_map = make_map
+        self._reference: FlowMap | None = None
 
     @property
     def flow_map(self) -> FlowMap:
@@ -118,10 +119,18 @@ class Model:
         """The condition of prompts, on the network's device."""
         return {name: leaf.to(self.device) for name, leaf in self.conditioner.encode(prompts).items()}
 
+    def freeze_reference(self) -> None:
+        """Make the network as it is now the reference, whatever training makes of it: keep a frozen copy."""
+        self._reference = self.make_map(copy.deepcopy(self.network).eval().requires_grad_(False))
+
     @contextlib.contextmanager
     def reference(self) -> Iterator[FlowMap]:
-        """The map as it is now, whatever training makes of the network meanwhile: a frozen copy."""
-        yield self.make_map(copy.deepcopy(self.network).eval().requires_grad_(False))
+        """The map that `freeze_reference` was called on, for the time of the block.
+
+        A model that trains adapters keeps no copy: it turns them off for as long.
+        """
+        assert self._reference is not None, "freeze_reference comes first"
+        yield self._reference
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], noise: Tensor, grid: Sequence[float]) -> Tensor:
