@@ -6,6 +6,7 @@ CONFIG ?= examples/digits.yaml
 EXAMPLE ?= mnist
 SEEDS ?= 5
 WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := components pipelines tests benchmarks examples docs/hooks.py
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
@@ -33,9 +34,12 @@ run: setup  ## Run the whole pipeline on examples/digits.yaml (CONFIG=FILE for a
 	@$(BIN)/flowmap run $(CONFIG)
 
 .PHONY: test
-test: setup  ## Run the tests, but for the few whole runs of test-slow; coverage is told at the end
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
-	@$(BIN)/coverage report --format=total | sed "s/.*/covered by what runs in the tests' own processes: & %/"
+test: setup  ## Run the tests, but for the few whole runs of test-slow
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+.PHONY: coverage
+coverage: setup  ## Run them with coverage, of what runs in the tests' own processes; twice the seconds in places
+	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 .PHONY: test-slow
 test-slow: setup  ## Run the slow tests too: whole runs of the pipeline
