@@ -103,8 +103,7 @@ def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> 
     if processes > nodes * gpu.count:
         yield (
             f"grpo_finetuning.processes is {processes}, but the profile gives it {nodes * gpu.count} x "
-            f"{gpu.type}: "
-            "lower it, or raise gpu.count or trainjob.nodes"
+            f"{gpu.type}: lower it, or raise gpu.count or trainjob.nodes"
         )
     if (
         gpu.memory is not None
@@ -113,6 +112,6 @@ def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> 
     ):
         yield (
             f"grpo_finetuning needs about {needed / 2**30:.1f} GiB on each GPU, which has {gpu.memory}: "
-            "lower "
-            "grpo_finetuning.groups or group_size, set micro_batch, or share them among more processes"
+            "lower grpo_finetuning.groups or group_size, set micro_batch, or share them among more "
+            "processes"
         )

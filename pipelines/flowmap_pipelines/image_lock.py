@@ -59,8 +59,7 @@ def load_images(path: Path, *, pinned: bool = True) -> Images:
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; it names the images that pods run, by digest: a line `cpu: "
-            "repository@sha256:...` "
-            "and a line `train: ...`; --images names another lock"
+            "repository@sha256:...` and a line `train: ...`; --images names another lock"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: can't be read: {' '.join(str(error).split())}") from None

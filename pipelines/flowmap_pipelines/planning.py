@@ -14,7 +14,7 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord, last_done
 from flowmap.settings import RunConfig
 from flowmap.steps.dag import PIPELINE, sources_of
-from flowmap.steps.digests import decisions, digest_of, finished_result, installed
+from flowmap.steps.digests import decisions, digest_of, finished_result, installed, without_build
 from flowmap.steps.step import Input, Step
 from flowmap_pipelines.profile import Profile
 from flowmap_pipelines.run_section import seconds_text
@@ -74,8 +74,8 @@ def _reason(
 
     def version(library: str) -> str | None:
         """As here, or where it is not installed, as where the step last ran."""
-        known = {} if last is None else last.libraries
-        return installed(library) or known.get(library)
+        known = "" if last is None else last.libraries.get(library, "")
+        return installed(library) or without_build(known) or None
 
     finished = finished_result(store, digest_of(decisions(step, config, inputs, version)))
     if finished is None:

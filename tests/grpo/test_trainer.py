@@ -16,6 +16,7 @@ from flowmap.models.model import Model
 from flowmap.rewards import Samples, Weighted
 from flowmap.rewards.protocol import FunctionReward, Prompt
 from flowmap.settings import GrpoSettings
+from flowmap.training.engine import TorchEngine
 
 SHAPE, PROMPTS = (1, 4, 4), ("a", "b")
 SETTINGS: dict[str, Any] = {
@@ -102,7 +103,9 @@ def gradients(trainer: Grpo) -> list[Tensor]:
     def keep(*_: Any, **__: Any) -> None:
         taken.extend(parameter.grad.clone() for parameter in parameters if parameter.grad is not None)
 
-    trainer.engine._optimizer.step = keep  # type: ignore[attr-defined]
+    engine = trainer.engine
+    assert isinstance(engine, TorchEngine)
+    engine._optimizer.step = keep
     trainer.rollout(0)
     return taken
 

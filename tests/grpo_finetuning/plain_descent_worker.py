@@ -22,5 +22,6 @@ class PlainDescent(torch.optim.SGD):
 
 def train(work: Work) -> None:
     init_distributed()  # DeepSpeed looks at AdamW when it is imported
+    # The worker looks the optimizer up by this name; no setting chooses another, as no user should.
     torch.optim.AdamW = PlainDescent  # type: ignore[misc,assignment]
     worker.train(work)

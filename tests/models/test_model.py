@@ -1,7 +1,9 @@
 """Models as everything else sees them: conditions that nobody looks into, codecs, references that stay."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +37,7 @@ class TextNetwork(nn.Module):
 class Letters:
     """A conditioner that makes tensors of a text's letters."""
 
-    def encode(self, prompts: list[str]) -> Condition:
+    def encode(self, prompts: Sequence[str]) -> Condition:
         pooled = torch.tensor([[float(len(p)), float(p.count("e")), 1.0] for p in prompts])
         return {"pooled": pooled, "tokens": pooled[:, :1, None].expand(-1, 5, 4)}
 
@@ -52,13 +54,13 @@ class Halved:
         return torch.cat([state * 2, torch.ones(len(state), 1)], 1)
 
 
-def one_time(network: object) -> FlowMap:
-    return OneTimeMap(network, "velocity")  # type: ignore[arg-type]
+def one_time(network: Any) -> FlowMap:
+    return OneTimeMap(network, "velocity")
 
 
 def text_model() -> Model:
     torch.manual_seed(0)
-    return Model(TextNetwork(), conditioner=Letters(), codec=Halved(), make_map=one_time)  # type: ignore[arg-type]
+    return Model(TextNetwork(), conditioner=Letters(), codec=Halved(), make_map=one_time)
 
 
 def test_grpo_takes_any_condition_any_codec_and_one_time_maps() -> None:

@@ -92,6 +92,15 @@ def test_a_classifier_gives_log_probabilities_up_to_what_real_data_get(materials
     assert isinstance(capped.reward, ClassifierReward)
 
 
+@pytest.mark.parametrize("kind", ["preference", "classifier"])
+def test_a_prompt_that_a_trained_reward_does_not_know_is_named(materials: Materials, kind: str) -> None:
+    facts = ClassifierFacts(real_accuracy=1.0, real_log_probability=0.0)
+    write_classifier(materials.trained, Classifier(SHAPE, 2), facts)
+    (reward,) = build_rewards(settings({"kind": kind}), materials)
+    with pytest.raises(ConfigError, match="prompt 'c': the reward knows a, b"):
+        reward.reward.score(Samples(torch.zeros(1, 2, *SHAPE), ["c"]))
+
+
 def test_a_classifier_that_nobody_trains_is_told_before_anything_starts() -> None:
     with pytest.raises(ValueError, match=r"say how long with reward_training\.classifier_updates"):
         RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": [{"kind": "classifier"}]}})

@@ -111,7 +111,3 @@ def test_a_reward_that_is_not_used_is_none_of_a_steps_code(copy: Path) -> None:
     with (copy / "rewards" / "mmd.py").open("a") as file:
         file.write("\n# edited\n")
     assert versions(**ONE_REWARD) == before
-
-
-def test_the_command_line_is_in_another_package() -> None:
-    assert all(name.startswith("flowmap/") for step in STEPS for name in sources(step, modules_of(step)))

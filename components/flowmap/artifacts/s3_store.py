@@ -82,8 +82,7 @@ class S3Store:
         except ValueError:
             raise ConfigError(
                 f"{self._where} needs credentials in the environment: AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or "
-                "MINIO_ACCESS_KEY and MINIO_SECRET_KEY"
+                "AWS_SECRET_ACCESS_KEY, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY"
             ) from None
         self._http = urllib3.PoolManager(
             timeout=_TIMEOUT,

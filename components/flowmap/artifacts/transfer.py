@@ -95,8 +95,7 @@ def _read(
             return
     raise IntegrityError(
         f"{name} {problem}; step {manifest.step} wrote it: delete steps/{manifest.step_digest}.json there "
-        "to run "
-        "that step again"
+        "to run that step again"
     )
 
 

@@ -59,11 +59,10 @@ def _check_health(context: Context[BaseTraining], section: BaseTraining, data: S
     if bad := unhealthy(pairs, section.max_speed_ratio, section.max_gap):
         raise InvariantError(
             f"the map is unhealthy at {len(bad)} of {len(pairs)} pairs (t, r): "
-            f"{', '.join(map(str, bad[:5]))}. Train "
-            f"longer (base_training.updates is {section.updates}) or with slower time embeddings "
-            f"(base_training.max_frequency is {section.max_frequency:g}); the limits are a speed within a "
-            "factor of "
-            f"{section.max_speed_ratio:g} and a gap of {section.max_gap:g}"
+            f"{', '.join(map(str, bad[:5]))}. Train longer (base_training.updates is {section.updates}) or "
+            f"with slower time embeddings (base_training.max_frequency is {section.max_frequency:g}); the "
+            f"limits are a speed within a factor of {section.max_speed_ratio:g} and a gap of "
+            f"{section.max_gap:g}"
         )
     worst = max(pairs, key=lambda pair: pair.gap)
     say(f"base_training: the map is healthy at all {len(pairs)} pairs of times; widest gap {worst}")

@@ -39,8 +39,7 @@ def metadata_file(folder: Path) -> Path:
     if not found:
         raise DataError(
             f"{folder} has no metadata.csv or metadata.parquet: a table with the columns `file_name` and "
-            "`prompt`, one "
-            "row an image"
+            "`prompt`, one row an image"
         )
     return found[0]
 

@@ -44,8 +44,7 @@ def decide(
         _criterion(
             "recall",
             f"share of real images within reach of the samples, at most {section.recall_tolerance:g} below "
-            "the "
-            f"{against}'s",
+            f"the {against}'s",
             candidate["recall"],
             ">=",
             incumbent["recall"] - section.recall_tolerance,

@@ -1,6 +1,6 @@
 """Figures of a set of samples in the eyes of the judge, taken while the samples are drawn, part by part.
 
-    measured = measurer.measure(parts, num=1000)       # parts: (data, prompts), a few hundred at a time
+    measured = measurer.measure(parts)       # parts: (data, prompts), a few hundred at a time
     measured.figures["fd_judge"], measured.log_probability
 
 Kept of each part are its features, scores and moments, and the few samples that are shown to people.

@@ -130,8 +130,7 @@ def sentence(report: Report) -> str:
     old, new = metrics["models"][verdict.against][count], metrics["models"]["tuned"][count]
     figures = (
         f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the "
-        "samples "
-        f"({verdict.against}: {old['judge_accuracy']:.1%}); the Frechet distance to real images is "
+        f"samples ({verdict.against}: {old['judge_accuracy']:.1%}); the Frechet distance to real images is "
         f"{new['fd_judge']:.2f} ({verdict.against}: {old['fd_judge']:.2f}, real against real: "
         f"{metrics['real']['fd_judge']:.2f})."
     )

@@ -136,10 +136,8 @@ def _measure(
             if (facts.shape, facts.prompts) != (trained.shape, trained.prompts):
                 raise DataError(
                     f"the incumbent makes data of {facts.shape} for prompts {', '.join(facts.prompts)}, the "
-                    "candidate "
-                    f"{trained.shape} for {', '.join(trained.prompts)}: they can't be compared; give the "
-                    "run another "
-                    "`name`"
+                    f"candidate {trained.shape} for {', '.join(trained.prompts)}: they can't be compared; "
+                    "give the run another `name`"
                 )
             model, grid = load_model(folder, weights, measurer.device), facts.grid or trained.grid
             models[name] = {}

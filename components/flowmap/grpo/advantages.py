@@ -66,8 +66,7 @@ def advantages(rewards: Tensor) -> Advantages:
     if float(values.sum(1).abs().max()) > _MAX_SUM:
         raise InvariantError(
             f"the advantages of a group add up to {float(values.sum(1).abs().max()):.2g} instead of 0: the "
-            "rewards' "
-            f"size ({float(size.max()):.2g}) leaves their differences no digits; rescale the reward"
+            f"rewards' size ({float(size.max()):.2g}) leaves their differences no digits; rescale the reward"
         )
     return Advantages(values, counted, alive)
 

@@ -272,7 +272,6 @@ def _check_laws(
     if update == 0 and float(metrics["drift"]) > _MAX_DRIFT:
         raise InvariantError(
             f"{where}: before the first update the ratio is off 1 by {float(metrics['drift']):.2g}. Rollout "
-            "and "
-            "training compute different policies: look for dropout, mixed precision, or another kernel or "
-            "grid"
+            "and training compute different policies: look for dropout, mixed precision, or another kernel "
+            "or grid"
         )

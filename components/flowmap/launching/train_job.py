@@ -86,8 +86,7 @@ class _Following:
             elif found["metadata"].get("labels", {}).get(JOB_LABEL) != body["metadata"]["labels"][JOB_LABEL]:
                 raise ClusterError(
                     f"TrainJob {self.name} in namespace {self.cluster.namespace} is another job's of that "
-                    "name; when "
-                    "nobody needs it, delete it"
+                    "name; when nobody needs it, delete it"
                 )
             elif "deletionTimestamp" in found["metadata"] or _condition(found, "Failed"):
                 self.delete()
@@ -161,8 +160,7 @@ class _Following:
                 return False
             raise ClusterError(
                 f"the cluster has no TrainJobs ({error.status}): install Kubeflow Trainer 2.0 or newer, or "
-                "leave "
-                "`trainjob` out of the profile to train inside the step's own pod"
+                "leave `trainjob` out of the profile to train inside the step's own pod"
             ) from None
         self.is_ours = True
         self._as_asked(body, made)
@@ -246,8 +244,8 @@ class _Following:
             if got.get(field) != wanted[field]:
                 raise ClusterError(
                     f"a webhook of the cluster changed trainer.{field} of TrainJob {self.name} from "
-                    f"{wanted[field]!r} "
-                    f"to {got.get(field)!r}; exempt the namespace {self.cluster.namespace} from it"
+                    f"{wanted[field]!r} to {got.get(field)!r}; exempt the namespace "
+                    f"{self.cluster.namespace} from it"
                 )
 
     def _say_seen(self) -> None:

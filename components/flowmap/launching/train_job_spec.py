@@ -42,8 +42,8 @@ class TrainJobSettings(BaseModel):
         if num_processes % self.nodes:
             raise ConfigError(
                 f"the profile's trainjob.nodes is {self.nodes}, which does not divide "
-                "grpo_finetuning.processes, "
-                f"{num_processes}: give each node as many processes as it has GPUs"
+                f"grpo_finetuning.processes, {num_processes}: give each node as many processes as it has "
+                "GPUs"
             )
 
 

@@ -128,8 +128,7 @@ class Registry:
             return
         raise StaleVerdictError(
             f"{self.name}@{alias} has become version {number} since this candidate was judged: start a new "
-            "run of the "
-            "same configuration, which reuses all but the evaluation"
+            "run of the same configuration, which reuses all but the evaluation"
         )
 
     def publish(

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
-from flowmap.rewards.trained import read_trained_facts
+from flowmap.rewards.trained import PromptIndex, read_network, read_trained_facts, write_network
 from flowmap.settings import ClassifierSettings
 
-_FACTS, _WEIGHTS = "classifier.json", "classifier.safetensors"
+_NAME = "classifier"
 
 
 class ClassifierFacts(BaseModel):
@@ -69,12 +68,12 @@ class ClassifierReward:
         name: str = "classifier",
     ) -> None:
         self.name, self.model, self.ceiling = name, model, ceiling
-        self._index = {prompt: index for index, prompt in enumerate(prompts)}
+        self._index = PromptIndex(prompts)
 
     @torch.no_grad()
     def score(self, samples: Samples) -> Tensor:
         x = samples.data
-        index = torch.tensor([self._index[prompt] for prompt in samples.prompts], device=x.device)
+        index = self._index.of(samples)
         log_probability = self.model(x.flatten(0, 1)).log_softmax(1).unflatten(0, x.shape[:2])
         chosen: Tensor = log_probability.gather(2, index[:, None, None].expand(*x.shape[:2], 1))[..., 0]
         return chosen if self.ceiling is None else chosen.clamp(max=self.ceiling)
@@ -82,7 +81,7 @@ class ClassifierReward:
 
 def build(settings: ClassifierSettings, materials: Materials) -> ClassifierReward:
     """Raises ConfigError when reward_training made no classifier."""
-    if not (materials.trained / _WEIGHTS).is_file():
+    if not (materials.trained / f"{_NAME}.safetensors").is_file():
         raise ConfigError("there is no classifier: set reward_training.classifier_updates")
     model, facts = read_classifier(materials.trained)
     ceiling = facts.real_log_probability if settings.saturating else None
@@ -91,14 +90,10 @@ def build(settings: ClassifierSettings, materials: Materials) -> ClassifierRewar
 
 
 def write_classifier(directory: Path, model: Classifier, facts: ClassifierFacts) -> None:
-    save_file(model.state_dict(), directory / _WEIGHTS)
-    (directory / _FACTS).write_text(facts.model_dump_json(indent=1))
+    write_network(directory, _NAME, model, facts)
 
 
 def read_classifier(directory: Path) -> tuple[Classifier, ClassifierFacts]:
     """The network, in evaluation mode and without gradients, and its facts."""
     trained = read_trained_facts(directory)
-    model = Classifier(trained.shape, len(trained.prompts))
-    model.load_state_dict(load_file(directory / _WEIGHTS))
-    facts = ClassifierFacts.model_validate_json((directory / _FACTS).read_bytes())
-    return model.eval().requires_grad_(False), facts
+    return read_network(directory, _NAME, Classifier(trained.shape, len(trained.prompts)), ClassifierFacts)

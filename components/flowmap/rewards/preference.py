@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
-from flowmap.rewards.trained import read_trained_facts
+from flowmap.rewards.trained import PromptIndex, read_network, read_trained_facts, write_network
 from flowmap.settings import PreferenceSettings
 
-_FACTS, _WEIGHTS = "preference.json", "preference.safetensors"
+_NAME = "preference"
 
 
 class PreferenceFacts(BaseModel):
@@ -80,12 +79,12 @@ class PreferenceReward:
     ) -> None:
         self.name = name
         self.model, self.real_score, self.saturating = model, real_score, saturating
-        self._index = {prompt: index for index, prompt in enumerate(prompts)}
+        self._index = PromptIndex(prompts)
 
     @torch.no_grad()
     def score(self, samples: Samples) -> Tensor:
         x = samples.data
-        index = torch.tensor([self._index[prompt] for prompt in samples.prompts], device=x.device)
+        index = self._index.of(samples)
         num_groups, num_members = x.shape[:2]
         score: Tensor = self.model(x.flatten(0, 1), index.repeat_interleave(num_members))
         reward = F.logsigmoid(score - self.real_score) if self.saturating else score
@@ -104,14 +103,12 @@ def build(settings: PreferenceSettings, materials: Materials) -> PreferenceRewar
 
 
 def write_preference(directory: Path, model: PreferenceNetwork, facts: PreferenceFacts) -> None:
-    save_file(model.state_dict(), directory / _WEIGHTS)
-    (directory / _FACTS).write_text(facts.model_dump_json(indent=1))
+    write_network(directory, _NAME, model, facts)
 
 
 def read_preference(directory: Path) -> tuple[PreferenceNetwork, PreferenceFacts]:
     """The network, in evaluation mode and without gradients, and its facts."""
     trained = read_trained_facts(directory)
-    model = PreferenceNetwork(trained.shape, len(trained.prompts))
-    model.load_state_dict(load_file(directory / _WEIGHTS))
-    facts = PreferenceFacts.model_validate_json((directory / _FACTS).read_bytes())
-    return model.eval().requires_grad_(False), facts
+    return read_network(
+        directory, _NAME, PreferenceNetwork(trained.shape, len(trained.prompts)), PreferenceFacts
+    )

@@ -78,8 +78,7 @@ class FunctionReward:
         if scores.shape != samples.data.shape[:2]:
             raise InvariantError(
                 f"reward {self.name} gave shape {tuple(scores.shape)} for {tuple(samples.data.shape[:2])} "
-                "samples "
-                "(groups, members)"
+                "samples (groups, members)"
             )
         return scores.detach()
 

@@ -64,7 +64,6 @@ def _installed(settings: PythonSettings, name: str) -> bytes:
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ConfigError(
             f"reward {settings.label}: there is no {name}.py beside the configuration, and no module {name} "
-            "is "
-            "installed here"
+            "is installed here"
         )
     return Path(spec.origin).read_bytes()

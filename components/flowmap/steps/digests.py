@@ -18,11 +18,16 @@ from flowmap.steps.code_version import code_version
 from flowmap.steps.step import Inputs, Step
 
 
+def without_build(version: str) -> str:
+    """A version without what tells its builds apart: torch for a CPU is `2.14.0+cpu`."""
+    return version.partition("+")[0]
+
+
 def installed(library: str) -> str | None:
     """The version of a library, without what tells builds of one version apart; None where it is not
     installed."""
     try:
-        return metadata.version(library).partition("+")[0]
+        return without_build(metadata.version(library))
     except metadata.PackageNotFoundError:
         return None
 

@@ -2,7 +2,7 @@
 
     execute("base_training", settings, {"data": data}, base)
 
-runs flowmap.base_training.step.run(context):
+That runs `flowmap.base_training.step.run(context)`, and around it:
 
 Step digest -> reuse a finished result -> verify and fetch the inputs -> seed -> run, resuming from
 checkpoints -> write the outputs, their manifest last -> record. Reuse is decided before the step's own

@@ -47,8 +47,7 @@ class Kubeflow:
         if not host:
             raise ConfigError(
                 f"where is Kubeflow Pipelines? Give --kubeflow URL or set {environment.KUBEFLOW_HOST}, such "
-                "as "
-                "http://localhost:8888 after `kubectl -n kubeflow port-forward service/ml-pipeline 8888`"
+                "as http://localhost:8888 after `kubectl -n kubeflow port-forward service/ml-pipeline 8888`"
             )
         if not host.startswith(("http://", "https://")):
             raise ConfigError(f"--kubeflow {host}: expected a URL that begins with http:// or https://")

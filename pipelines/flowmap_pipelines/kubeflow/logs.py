@@ -77,8 +77,7 @@ def print_node_log(
     if not kept:
         raise ConfigError(
             f"run {run_id} has no node {node} of {step}: no pod of its training job is there, and "
-            f"{store.url} keeps no "
-            "such log; what a step does in its own pod is told without --node"
+            f"{store.url} keeps no such log; what a step does in its own pod is told without --node"
         )
     click.echo(kept, nl=False)
 

@@ -92,8 +92,7 @@ def delete(kubeflow: Kubeflow, name: str) -> None:
         running = ", ".join(run for each in left for run in _going_on(kubeflow, each))
         raise KubeflowError(
             f"the schedule of {name} is paused, not deleted, because a run of it goes on, {running}: wait "
-            "for its end, "
-            "or end it with `flowmap cancel`, and delete again"
+            "for its end, or end it with `flowmap cancel`, and delete again"
         )
 
 

@@ -57,8 +57,7 @@ class ImageReader:
         if len(self.unreadable) > allowed:
             raise DataError(
                 f"{self.folder}: {len(self.unreadable)} images can't be read (data_prep.max_unreadable "
-                "allows "
-                f"{allowed}): {named(self.unreadable)}"
+                f"allows {allowed}): {named(self.unreadable)}"
             )
         if self.unreadable:
             say(f"data_prep: left out {len(self.unreadable)} unreadable images: {named(self.unreadable)}")

@@ -106,8 +106,7 @@ def _check_files(folder: Path, table: pd.DataFrame, section: DataPrep) -> None:
     if orphans:
         raise DataError(
             f"{folder}: {len(orphans)} files have no row in {metadata_file(folder).name}: {named(orphans)}; "
-            "add "
-            "them or move them elsewhere"
+            "add them or move them elsewhere"
         )
 
 
@@ -129,8 +128,7 @@ def _npz(path: Path, section: DataPrep) -> Read:
     if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) != len(prompts) or not len(images):
         raise DataError(
             f"{path}: images of shape {found['images'].shape} for {len(prompts)} prompts; expected (N, "
-            "height, width) "
-            "or (N, height, width, 1 or 3)"
+            "height, width) or (N, height, width, 1 or 3)"
         )
     levels = _levels(images, path)
     if section.resize is not None or section.color != "auto":
