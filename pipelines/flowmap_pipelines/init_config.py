@@ -8,8 +8,12 @@ from pathlib import Path
 
 from flowmap.base_training.sizes import with_sizes
 from flowmap.data.naming import named
+from flowmap.data.prompts import differ_by_case
+from flowmap.data.tables import preference_tables
 from flowmap.modality import IMAGES, looking
+from flowmap.modality.protocols import Look
 from flowmap.settings import BaseTraining
+from flowmap.settings.yaml_text import write_value
 
 _FEW = 25
 EXAMPLES = Path(__file__).with_name("examples")
@@ -20,35 +24,36 @@ def example_names() -> list[str]:
     return sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 
-def write_example(name: str, output: Path) -> None:
-    """Write one of them."""
-    output.write_text((EXAMPLES / f"{name}.yaml").read_text())
+def example_text(name: str) -> str:
+    """One of them."""
+    return (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def write_configuration(source: Path, preferences: Path | None, output: Path) -> str:
-    """Write a configuration for `source`, a folder or an .npz file, and return what was seen in one
-    sentence.
+def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]:
+    """A configuration for `source`, a folder or an .npz file, and what was seen in one sentence.
+
+    Args:
+        preferences: a table of them; where none is named, the one that lies in the folder.
 
     Raises:
         DataError: the source is not readable as data with prompts.
     """
-    look = looking(IMAGES).look(source)
-    name = re.sub(r"[^a-z0-9._-]+", "-", source.stem.lower()).strip("-._") or "model"
+    source = source.expanduser()
+    found = preference_tables(source) if preferences is None and source.is_dir() else []
+    if len(found) == 1:
+        preferences = found[0]
+    look = looking(IMAGES).look(source, preferences)
+    name = re.sub(r"[^a-z0-9._-]+", "-", source.stem.lower()).strip("-._")[:60] or "model"
     num = sum(look.prompts.values())
     sizes = with_sizes(BaseTraining(), IMAGES, look.shape, num // 2)
-    few = [f"{prompt!r} ({count})" for prompt, count in look.prompts.items() if count < _FEW]
     lines = [
         f"# {num} {look.told} for {len(look.prompts)} prompts: {named(map(repr, sorted(look.prompts)))}",
-        *(
-            [f"# Few images of {named(few)}: four splits share them, and every split needs some."]
-            if few
-            else []
-        ),
-        f"name: {name}",
+        *_warnings(look),
+        f"name: {write_value(name)}",
         "data_prep:",
-        f"  source: {source.absolute()}",
-        *(f"  {line}" for line in look.lines),
-        *([f"  preferences: {preferences.absolute()}"] if preferences else ["  # preferences: pairs.csv"]),
+        f"  source: {write_value(str(source.absolute()))}",
+        *(f"  {key}: {write_value(value)}    # {why}" for key, (value, why) in look.settings.items()),
+        _preferences_line(preferences, found),
         "# Everything below may go: these are the values that the run would choose by itself.",
         "base_training:",
         f"  width: {sizes.width}",
@@ -63,5 +68,25 @@ def write_configuration(source: Path, preferences: Path | None, output: Path) ->
         "evaluation:",
         "  frechet_tolerance: 0.1     # the gate: at most 10 % above the incumbent's",
     ]
-    output.write_text("\n".join(lines) + "\n")
-    return f"{num} {look.told}, {len(look.prompts)} prompts"
+    pairs = "" if preferences is None else f", preferences from {preferences.name}"
+    return "\n".join(lines) + "\n", f"{num} {look.told}, {len(look.prompts)} prompts{pairs}"
+
+
+def _warnings(look: Look) -> list[str]:
+    few = [f"{prompt!r} ({count})" for prompt, count in look.prompts.items() if count < _FEW]
+    alike = differ_by_case(look.prompts)
+    lines = []
+    if few:
+        lines.append(f"# Few images of {named(few)}: four splits share them, and every split needs some.")
+    if alike:
+        lines.append(f"# These differ by capitals alone, and count as different: {named(alike)}.")
+    return lines
+
+
+def _preferences_line(preferences: Path | None, found: list[Path]) -> str:
+    if preferences is not None:
+        return f"  preferences: {write_value(str(preferences.expanduser().absolute()))}"
+    if found:
+        several = ", ".join(path.name for path in found)
+        return f"  # preferences: pairs.csv    # one of {several}, which are in the folder"
+    return "  # preferences: pairs.csv    # a table: prompt, chosen, rejected (names of files in the folder)"

@@ -117,13 +117,16 @@ def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:
         environment.RUN_PID: str(os.getpid()),
         "TMPDIR": str(scratch / "tmp"),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",  # whatever the locale is
+        "PYTHONSAFEPATH": "1",  # a file in the current folder must not stand for a module
     }
     # OpenMP threads that spin while they wait starve the autograd thread on few cores: 2.5 updates/s instead
     # of 8.5.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 8)))
     if sys.stderr.isatty():
-        os.environ[environment.TERMINAL] = os.ttyname(sys.stderr.fileno())
+        with contextlib.suppress(OSError):  # a container may have a terminal without a name
+            os.environ[environment.TERMINAL] = os.ttyname(sys.stderr.fileno())
 
 
 def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:
@@ -136,7 +139,7 @@ def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:
         pipeline_root=str(scratch / "outputs"),
         workspace_root=str(scratch / "workspace"),
     )
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         tee = _MarkedLines(file, sys.stderr)
         try:
             with contextlib.redirect_stdout(tee), warnings.catch_warnings():

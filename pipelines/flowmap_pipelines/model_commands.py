@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from flowmap.errors import ConfigError
 from flowmap_pipelines import options
 
 
@@ -28,7 +27,7 @@ from flowmap_pipelines import options
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal samples."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".npz or .png"
+    "-o", "--output", type=options.OutputFile(".npz", ".png"), required=True, help="A .npz or a .png file."
 )
 def sample(
     model: str,
@@ -48,8 +47,6 @@ def sample(
     \b
         flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
     """
-    if output.suffix not in (".npz", ".png"):
-        raise ConfigError(f"{output}: samples go to a .npz or a .png file")
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.sampling import find_version, generate, save_samples
 
@@ -64,9 +61,7 @@ def sample(
 @click.argument("name", required=False)
 @options.ROOT
 @options.STORE
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page to this file."
-)
+@click.option("--html", type=options.OutputFile(".html", ".htm"), help="Write it as a page to this file.")
 @options.JSON
 def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
     """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
@@ -94,7 +89,7 @@ def models(name: str | None, root: Path, store: str | None, html: Path | None, a
 @options.ROOT
 @options.STORE
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it here; else it opens."
+    "-o", "--output", type=options.OutputFile(".html", ".htm"), help="Write it here; else it opens."
 )
 def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
     """Open the report of a registered version in a browser, or write it out as one HTML file."""

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import click
+
+
+class OutputFile(click.ParamType[Path]):
+    """A file to be written: refused before any work when its name or its place is not right.
+
+    Args:
+        endings: what the name may end with; empty for anything.
+    """
+
+    name = "file"
+
+    def __init__(self, *endings: str) -> None:
+        self.endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if self.endings and path.suffix not in self.endings:
+            self.fail(f"{path}: name a file that ends with {' or '.join(self.endings)}", param, ctx)
+        if path.is_dir():
+            self.fail(f"{path} is a folder; name a file", param, ctx)
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            self.fail(f"{path}: {above} is no folder that you may write to", param, ctx)
+        return path
+
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 ROOT = click.option(
@@ -21,6 +48,9 @@ STORE = click.option(
     help="The store, instead of the one below --root: a path, or "
     "s3://bucket/prefix?endpoint=http://host:port with the "
     "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  [env: FLOWMAP_STORE]",
+)
+YAML_OUTPUT = click.option(
+    "-o", "--output", type=OutputFile(".yaml", ".yml"), required=True, help="The YAML file."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
 SET = click.option(

@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
 from flowmap.settings import Section, written_as
 from flowmap.settings.messages import Place, explain
+from flowmap.settings.yaml_text import YamlTextError, read_yaml
 from flowmap.steps.dag import PIPELINE
 
 STEPS = tuple(dict.fromkeys(step.name for step in PIPELINE))
@@ -211,15 +211,15 @@ def load_profile(which: str) -> Profile:
     shipped = shipped_profiles()
     path = shipped.get(which, Path(which))
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"--profile {which}: no such file, and the known profiles are {', '.join(shipped)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--profile {which}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--profile {which}: not YAML: {' '.join(str(error).split())}") from None
+    except YamlTextError as error:
+        raise ConfigError(f"--profile {which}: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"--profile {which}: expected `description`, `defaults` and `steps`, got {raw!r}")
     defaults, own = raw.pop("defaults", None) or {}, raw.get("steps") or {}

@@ -43,7 +43,7 @@ def write_registry_page(store: ObjectStore, models: dict[str, dict[str, Any]], o
         size=(_WIDTH, _HEIGHT),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page)
+    output.write_text(page, encoding="utf-8")
 
 
 def _shown(entry: dict[str, Any], times: dict[str, str]) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import yaml
-
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord, find_run, original_of, run_records
 from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
+from flowmap.settings.yaml_text import write_yaml
 
 _TEMPLATE = Path(__file__).with_name("run_section.html")
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150, 46, 40, 18
@@ -61,7 +60,7 @@ def model_name(records: Mapping[str, StepRecord]) -> str:
 
 def settings_text(records: Mapping[str, StepRecord]) -> str:
     """Every setting that decided a result of the run, as YAML."""
-    return yaml.safe_dump({name: record.section for name, record in records.items()}, sort_keys=False)
+    return write_yaml({name: record.section for name, record in records.items()})
 
 
 def report_of(store: ObjectStore, report: bytes, evaluation: str) -> bytes:

@@ -1,11 +1,18 @@
 """Splits never overlap nor move; a failed expectation says which, how many, and which images."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
-from flowmap.data_prep.splits import content_digest, split_of
-from flowmap.data_prep.step import describe
+from flowmap.data.dataset import read_split
+from flowmap.data.holding_out import content_digest
+from flowmap.data_prep.splits import split_of
+from flowmap.data_prep.step import check_prompts, describe, run
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
 from flowmap.modality.images.reading import read
@@ -74,3 +81,64 @@ def test_every_failed_expectation_is_told_at_once() -> None:
 def test_an_expectation_that_can_not_be_checked_is_a_failure() -> None:
     with pytest.raises(DataError, match="could not be checked"):
         validate(table_of().drop(columns="mean"))
+
+
+def prepared(source: Path, out: Path, **changes: object) -> dict[str, bytes]:
+    """The files of the artifact that is made of a source."""
+    out.mkdir()
+    section = DataPrep.model_validate({"source": str(source), "resize": None, **changes})
+    run(SimpleNamespace(section=section, out=out, scratch=out / "scratch"))  # type: ignore[arg-type]
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def arrays(path: Path, order: NDArray[np.int64], **changed: str) -> Path:
+    """Digits as an .npz, in an order; some with another prompt."""
+    found = read(DataPrep())
+    levels = np.round((found.data[:600, 0] + 1) * 127.5).astype(np.uint8)
+    prompts = np.array([changed.get(f"row{index}", found.prompts[index]) for index in range(600)])
+    np.savez(path, images=levels[order], prompts=prompts[order])
+    return path
+
+
+def test_the_order_of_rows_decides_nothing(tmp_path: Path) -> None:
+    order = np.arange(600)
+    first = prepared(arrays(tmp_path / "a.npz", order), tmp_path / "first")
+    second = prepared(arrays(tmp_path / "b.npz", order[::-1]), tmp_path / "second")
+    assert second == first
+    digests = pd.read_parquet(tmp_path / "first" / "table.parquet")["digest"]
+    assert digests.is_monotonic_increasing
+    data, labels = (
+        read_split(tmp_path / "first", "base").data,
+        read_split(tmp_path / "first", "base").prompts,
+    )
+    shown = {datum.numpy().tobytes(): prompt for datum, prompt in zip(data, labels.tolist(), strict=True)}
+    there = read(DataPrep(source=str(tmp_path / "a.npz")))
+    expected = {
+        datum.tobytes(): int(prompt) for datum, prompt in zip(there.data, there.prompts, strict=True)
+    }
+    assert shown.items() <= expected.items()
+
+
+def test_one_image_under_two_prompts_is_named_and_left_out_where_that_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = np.concatenate([np.arange(600), [5]])
+    source = arrays(tmp_path / "a.npz", twice)
+    with np.load(source) as found:
+        images, prompts = found["images"], found["prompts"]
+    prompts[-1] = "0"
+    for order in (slice(None), slice(None, None, -1)):
+        np.savez(source, images=images[order], prompts=prompts[order])
+        with pytest.raises(DataError, match=r"1 images stand under several prompts .*'0'\) = .*'5'\)"):
+            prepared(source, tmp_path / f"refused{order.step}")
+    told = json.loads(prepared(source, tmp_path / "out", max_conflicts=1)["data.json"])
+    assert (told["num_read"], told["num_conflicts"], told["num_duplicates"]) == (601, 2, 0)
+    assert sum(told["splits"].values()) == 599
+    assert "left out 1 images that stand under several prompts" in capsys.readouterr().err
+
+
+def test_prompts_that_differ_by_capitals_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_prompts(Read(["a", "b"], np.zeros((2, 1, 4, 4), np.float32), ["Cat", "cat"]))
+    assert "differ by capitals alone count as different: 'Cat' (1), 'cat' (1)" in capsys.readouterr().err

@@ -17,7 +17,8 @@ class DataFacts(BaseModel):
         prompts: the prompts; a datum's label is an index into them.
         shape: of every datum.
         num_read: data in the source.
-        num_duplicates: those that were dropped because the same had been read before.
+        num_duplicates: those that were dropped because the same is there under the same prompt.
+        num_conflicts: those that were dropped because the same is there under another prompt.
         splits: number of data of each split.
         counts: number of data of each prompt in each split.
         expectations: what was checked, as rows of name, column and figures.
@@ -30,6 +31,7 @@ class DataFacts(BaseModel):
     shape: tuple[int, ...]
     num_read: int
     num_duplicates: int
+    num_conflicts: int = 0
     splits: dict[str, int]
     counts: dict[str, dict[str, int]]
     expectations: tuple[dict[str, Any], ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _NUM_NAMED = 10
 
@@ -12,6 +12,11 @@ def outside_names(names: Iterable[str]) -> list[str]:
     """File names that lead out of their folder, and so out of the digest that says whether the data
     changed."""
     return [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+
+
+def hidden_names(names: Iterable[str]) -> list[str]:
+    """File names that are hidden, or lie in a hidden folder."""
+    return [name for name in names if any(part.startswith(".") for part in PurePosixPath(name).parts)]
 
 
 def named(offenders: Iterable[str]) -> str:

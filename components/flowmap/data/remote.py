@@ -13,6 +13,7 @@ from urllib.parse import urlparse, urlunparse
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.s3_store import S3Store
+from flowmap.data.naming import hidden_names
 from flowmap.errors import DataError
 
 _FILES = (".npz", ".csv", ".parquet")
@@ -51,7 +52,9 @@ def _look(source: str) -> tuple[S3Store, dict[str, str]]:
     parsed = urlparse(source)
     above = parsed.path.rpartition("/")[0] if file else parsed.path
     store = S3Store.from_url(urlunparse(parsed._replace(path=above)))
-    tags = store.entity_tags(file)
+    found = store.entity_tags(file)
+    apart = set(hidden_names(found))
+    tags = {name: tag for name, tag in found.items() if name not in apart}
     if not tags:
         raise DataError(f"data_prep: {source}: there is no such object, and none below it")
     if outside := [name for name in tags if ".." in name.split("/")]:

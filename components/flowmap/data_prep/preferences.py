@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 
 from flowmap.data.dataset import Preferences
+from flowmap.data.external import local_path
+from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named, outside_names
-from flowmap.data.tables import read_table
-from flowmap.data_prep.splits import content_digest
+from flowmap.data.prompts import normal_prompt
+from flowmap.data.tables import PREFERENCE_COLUMNS, read_table
 from flowmap.errors import DataError
 from flowmap.modality.protocols import Reading
 from flowmap.progress import say
@@ -42,8 +44,9 @@ def read_preferences(
     """
     if section.preferences is None:
         return None
-    path, folder = Path(section.preferences), Path(section.source)
-    table = read_table(path, ("prompt", "chosen", "rejected"))
+    path, folder = local_path(section.preferences), local_path(section.source)
+    table = read_table(path, PREFERENCE_COLUMNS)
+    table = table.assign(prompt=[normal_prompt(text) for text in table["prompt"]])
     _check_names(path, folder, table, prompts)
     names = sorted({*table["chosen"], *table["rejected"]})
     images = reading.read_files(section, folder, names, shape)

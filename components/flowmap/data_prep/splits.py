@@ -3,17 +3,7 @@ ones."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-
-import numpy as np
-from numpy.typing import NDArray
-
-
-def content_digest(image: NDArray[np.float32]) -> str:
-    """sha256 of an image's shape and its float32 values, little-endian, in hexadecimal."""
-    header = "x".join(map(str, image.shape)).encode()
-    return hashlib.sha256(header + np.ascontiguousarray(image, dtype="<f4").tobytes()).hexdigest()
 
 
 def split_of(digest: str, shares: Mapping[str, float]) -> str:

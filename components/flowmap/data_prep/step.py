@@ -1,12 +1,14 @@
 """Data preparation, from the source to four disjoint splits.
 
-Read, normalise to [-1, 1], drop exact duplicates, split by content, validate, write. No choice depends on
-the order or the number of images, so an image stays in its split when others come.
+Read, normalise to [-1, 1], drop exact duplicates, split by content, validate, write sorted by content. No
+choice depends on the order or the number of images, so an image stays in its split when others come, and the
+same images in another order are the same artifact.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import pandas as pd
 
 from flowmap.data.dataset import write_dataset, write_preferences
 from flowmap.data.facts import DataFacts
+from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
+from flowmap.data.prompts import differ_by_case
 from flowmap.data.remote import fetch_source, is_remote
 from flowmap.data_prep.preferences import read_preferences
-from flowmap.data_prep.splits import content_digest, split_of
+from flowmap.data_prep.splits import split_of
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
 from flowmap.modality import IMAGES, reading
@@ -55,14 +59,15 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     check_prompts(found)
     prompts = tuple(sorted(set(found.prompts)))
     everything = describe(found, prompts)
-    table = everything.drop_duplicates("digest")
+    told_apart = without_conflicts(everything, section.max_conflicts)
+    table = told_apart.sort_values(["digest", "id"]).drop_duplicates("digest")
     kept = found.data[table.index.to_numpy()]
     shares = section.shares.model_dump()
     table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(
         drop=True
     )
     expectations = validate(table)
-    counts = images_of_each_prompt(table, tuple(shares))
+    counts = images_of_each_prompt(table, prompts, tuple(shares))
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
     preferences = read_preferences(section, reader, prompts, kept_apart, kept.shape[1:])
     if preferences is not None:
@@ -72,12 +77,15 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
         prompts=prompts,
         shape=kept.shape[1:],
         num_read=len(everything),
-        num_duplicates=len(everything) - len(table),
+        num_duplicates=len(told_apart) - len(table),
+        num_conflicts=len(everything) - len(told_apart),
         splits={name: sum(row[name] for row in counts.values()) for name in shares},
         counts=counts,
         expectations=expectations,
         num_preferences=None if preferences is None else len(preferences),
     )
+    if not found.named:  # where data have no names of their own, their row must not decide the artifact
+        table["id"] = table["digest"].str[:16]
     write_dataset(context.out, table, kept, facts)
     told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())
     size = " x ".join(map(str, facts.shape))
@@ -88,15 +96,41 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
 
 
 def check_prompts(found: Read) -> None:
-    """Raise DataError for empty prompts and for texts that are none."""
+    """Raise DataError for empty prompts and for texts that are none; say which are easily confused."""
     empty = [name for name, prompt in zip(found.ids, found.prompts, strict=True) if not prompt.strip()]
     if empty:
         raise DataError(f"{len(empty)} images have an empty prompt: {named(empty)}")
+    counts = Counter(found.prompts)
+    if alike := differ_by_case(counts):
+        say(f"data_prep: prompts that differ by capitals alone count as different: {named(alike)}")
     long = [name for name, prompt in zip(found.ids, found.prompts, strict=True) if len(prompt) > _MAX_PROMPT]
     if long:
         raise DataError(
             f"{len(long)} images have a prompt of more than {_MAX_PROMPT} characters: {named(long)}"
         )
+
+
+def without_conflicts(table: pd.DataFrame, allowed: int) -> pd.DataFrame:
+    """The rows but those of data that stand under several prompts: which of them is right, nobody knows.
+
+    Raises:
+        DataError: naming them and their prompts, when there are more than `allowed`.
+    """
+    conflicting = table.groupby("digest")["prompt"].transform("nunique") > 1
+    if not conflicting.any():
+        return table
+    groups = table[conflicting].sort_values(["digest", "prompt", "id"]).groupby("digest")
+    told = [
+        " = ".join(f"{name} ({prompt!r})" for name, prompt in zip(group["id"], group["prompt"], strict=True))
+        for _, group in groups
+    ]
+    if len(told) > allowed:
+        raise DataError(
+            f"{len(told)} images stand under several prompts (data_prep.max_conflicts allows {allowed}): "
+            f"{named(told)}; correct their prompts, or leave them out"
+        )
+    say(f"data_prep: left out {len(told)} images that stand under several prompts: {named(told)}")
+    return table[~conflicting]
 
 
 def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:
@@ -117,13 +151,16 @@ def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def images_of_each_prompt(table: pd.DataFrame, splits: tuple[str, ...]) -> dict[str, dict[str, int]]:
+def images_of_each_prompt(
+    table: pd.DataFrame, prompts: tuple[str, ...], splits: tuple[str, ...]
+) -> dict[str, dict[str, int]]:
     """How many images each prompt has in each split.
 
     Raises:
         DataError: naming the prompts with too few images for all splits, and how many each has.
     """
-    found = pd.crosstab(table["prompt"], table["split"]).reindex(columns=list(splits), fill_value=0)
+    found = pd.crosstab(table["prompt"], table["split"])
+    found = found.reindex(index=list(prompts), columns=list(splits), fill_value=0)
     counts = {str(prompt): {split: int(row[split]) for split in splits} for prompt, row in found.iterrows()}
     short = [
         f"{prompt!r} ({sum(row.values())} images, none in "

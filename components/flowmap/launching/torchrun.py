@@ -48,8 +48,14 @@ def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str
     file = job.scratch / "job.json"
     file.write_text(job.model_dump_json())
     command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", _WORKER, str(file)]
-    # Threads that spin while they wait take the cores from the processes beside them.
-    return command, {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    return command, {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        # Threads that spin while they wait take the cores from the processes beside them.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        # A file in the current folder must not stand for a module.
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def _start(job: Job, threads: int) -> subprocess.Popen[bytes]:

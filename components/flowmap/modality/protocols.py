@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Read:
-    """Data as they were read: a name for each, the data (N, *shape) about [-1, 1], and a prompt each."""
+    """Data as they were read.
+
+    Attributes:
+        ids: a name for each datum.
+        data: shape (N, *shape), about [-1, 1].
+        prompts: one each, in normal form.
+        named: whether the names are the data's own, as those of files are; else they only count.
+    """
 
     ids: list[str]
     data: NDArray[np.float32]
     prompts: list[str]
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,20 +41,23 @@ class Look:
         prompts: how many data each has.
         shape: that one datum would have.
         told: what they are, in a few words.
-        lines: settings of data_prep to write down, as YAML with comments.
+        settings: of data_prep, to write down: a value and why, by name.
     """
 
     prompts: Mapping[str, int]
     shape: tuple[int, ...]
     told: str
-    lines: tuple[str, ...]
+    settings: Mapping[str, tuple[object, str]]
 
 
 class Looking(Protocol):
     """A first look, for `flowmap init`."""
 
-    def look(self, source: Path) -> Look:
-        """Look at a folder or file. Raises DataError when it is not readable as such data."""
+    def look(self, source: Path, preferences: Path | None = None) -> Look:
+        """Look at a folder or file, and the table of preferences that goes with it.
+
+        Raises DataError when it is not readable as such data.
+        """
 
 
 class Reading(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from flowmap.data.dataset import Split
@@ -23,16 +24,17 @@ def train_classifier(
     shape: tuple[int, ...],
     num_prompts: int,
     real: Split,
-    num_unseen: int,
+    unseen: Tensor,
 ) -> None:
-    """Train on all of the split but the first `num_unseen`, which say what real data get, and write it."""
+    """Train on all of the split but the masked `unseen`, which say what real data get, and write it."""
     torch.manual_seed(section.seed)
     generator = torch.Generator().manual_seed(section.seed)
     model = Classifier(shape, num_prompts)
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
+    seen = (~unseen).nonzero()[:, 0]
     with Progress("reward_training: classifier", num_updates) as progress:
         for _ in range(num_updates):
-            chosen = torch.randint(num_unseen, len(real), (section.batch_size,), generator=generator)
+            chosen = seen[torch.randint(len(seen), (section.batch_size,), generator=generator)]
             x = real.data[chosen]
             noisy = x + _JITTER * torch.randn(x.shape, generator=generator)
             loss = F.cross_entropy(model(noisy), real.prompts[chosen])
@@ -42,11 +44,11 @@ def train_classifier(
             progress.update(loss=float(loss.detach()))
     model.eval()
     with torch.no_grad():
-        told = model(real.data[:num_unseen]).log_softmax(1)
-    right = told.argmax(1) == real.prompts[:num_unseen]
+        told = model(real.data[unseen]).log_softmax(1)
+    right = told.argmax(1) == real.prompts[unseen]
     facts = ClassifierFacts(
         real_accuracy=float(right.float().mean()),
-        real_log_probability=float(told.gather(1, real.prompts[:num_unseen, None]).mean()),
+        real_log_probability=float(told.gather(1, real.prompts[unseen, None]).mean()),
     )
     write_classifier(directory, model, facts)
     say(f"reward_training: the classifier is right on {facts.real_accuracy:.3f} of held-out real data")

@@ -31,13 +31,13 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def split(self, num_first: int) -> tuple[Pairs, Pairs]:
-        """The first few, and the rest."""
-        worse = (None, None) if self.worse is None else (self.worse[:num_first], self.worse[num_first:])
-        return (
-            Pairs(self.better[:num_first], worse[0], self.prompts[:num_first], self.corruption),
-            Pairs(self.better[num_first:], worse[1], self.prompts[num_first:], self.corruption),
-        )
+    def split(self, apart: Tensor) -> tuple[Pairs, Pairs]:
+        """Those that a mask (N,) keeps apart, and the rest."""
+        return self._where(apart), self._where(~apart)
+
+    def _where(self, chosen: Tensor) -> Pairs:
+        worse = None if self.worse is None else self.worse[chosen]
+        return Pairs(self.better[chosen], worse, self.prompts[chosen], self.corruption)
 
     def draw(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """A batch (better, worse, prompts) for training, with noise on the data so that they can't be

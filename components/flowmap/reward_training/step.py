@@ -2,9 +2,9 @@
 on demand.
 
 The pairs are the user's own where there are any, else real data of the reward split against corrupted ones.
-A fifth of them is held out for the pair accuracy, and a fifth of the split for the mean score of real data,
-where rewards saturate: on its own training data a score is too high. The split travels with the model, as
-the reference of groupwise rewards.
+A fifth of each prompt's is held out for the pair accuracy, and a fifth of the split for the mean score of
+real data, where rewards saturate: on its own training data a score is too high. Content decides which. The
+split travels with the model, as the reference of groupwise rewards.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flowmap.data.dataset import Preferences, Split, read_facts, read_preferences, read_split
+from flowmap.data.holding_out import content_digests, held_out
 from flowmap.modality import corruption
 from flowmap.modality.protocols import Corruption
 from flowmap.progress import Progress, say
@@ -26,7 +27,6 @@ from flowmap.steps.context import Context
 
 _WEIGHT_DECAY = 0.1
 _SIZE_PENALTY = 1e-3
-_HELD_OUT = 5
 _REPEATS = 10
 
 
@@ -35,7 +35,7 @@ def run(context: Context[RewardTraining]) -> None:
     real, num_prompts = read_split(context.inputs["data"], "reward"), len(facts.prompts)
     given = read_preferences(context.inputs["data"])
     pairs = pairs_of(given, real, corruption(facts.modality))
-    held_out, train = pairs.split(max(1, len(pairs) // _HELD_OUT))
+    apart, train = pairs.split(held_out(content_digests(pairs.better), pairs.prompts))
     generator = torch.Generator().manual_seed(section.seed)
     network = PreferenceNetwork(facts.shape, num_prompts)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -48,10 +48,10 @@ def run(context: Context[RewardTraining]) -> None:
             optimizer.step()
             progress.update(loss=float(loss.detach()))
     network.eval()
-    accuracy, num_pairs = pair_accuracy(network, held_out, num_prompts, generator)
-    num_unseen = max(1, len(real) // _HELD_OUT)
+    accuracy, num_pairs = pair_accuracy(network, apart, num_prompts, generator)
+    unseen = held_out(content_digests(real.data), real.prompts)
     with torch.no_grad():
-        real_score = float(network(real.data[:num_unseen], real.prompts[:num_unseen]).mean())
+        real_score = float(network(real.data[unseen], real.prompts[unseen]).mean())
     write_preference(
         context.out,
         network,
@@ -64,7 +64,7 @@ def run(context: Context[RewardTraining]) -> None:
     say(f"reward_training: held-out pairs in the right order: {shares}; real data score {real_score:.2f}")
     if section.classifier_updates is not None:
         train_classifier(
-            context.out, section, section.classifier_updates, facts.shape, num_prompts, real, num_unseen
+            context.out, section, section.classifier_updates, facts.shape, num_prompts, real, unseen
         )
 
 
@@ -101,19 +101,19 @@ def preference_loss(
 
 @torch.no_grad()
 def pair_accuracy(
-    network: PreferenceNetwork, held_out: Pairs, num_prompts: int, generator: torch.Generator
+    network: PreferenceNetwork, apart: Pairs, num_prompts: int, generator: torch.Generator
 ) -> tuple[dict[str, float], int]:
     """The share of held-out pairs in the right order, by kind, and the number of pairs of each kind.
 
     Pairs that are drawn, not given, are drawn ten times for each datum.
     """
-    repeats = _REPEATS if held_out.worse is None else 1
-    better = torch.cat([held_out.better] * repeats)
-    prompts = held_out.prompts.repeat(repeats)
-    worse = held_out.corruption.corrupt(better, generator) if held_out.worse is None else held_out.worse
+    repeats = _REPEATS if apart.worse is None else 1
+    better = torch.cat([apart.better] * repeats)
+    prompts = apart.prompts.repeat(repeats)
+    worse = apart.corruption.corrupt(better, generator) if apart.worse is None else apart.worse
     score = network(better, prompts)
     mistaken = network(better, other_prompt(prompts, num_prompts, generator))
-    kind = "against_corrupted" if held_out.worse is None else "against_rejected"
+    kind = "against_corrupted" if apart.worse is None else "against_rejected"
     return {
         kind: float((score > network(worse, prompts)).float().mean()),
         "against_wrong_prompt": float((score > mistaken).float().mean()),

