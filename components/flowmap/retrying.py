@@ -1,19 +1,38 @@
-"""Asking a server again while it is away, and saying so."""
+"""Asking a server again while it is away, and saying so; and for how long."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from flowmap.errors import FlowmapError
+from flowmap.errors import ConfigError, FlowmapError
 from flowmap.progress import say
+from flowmap.settings import environment
 
-PATIENCE_S = 600.0
+_PATIENCE_S = 600.0
 _PAUSE_S = 5.0
 
 T = TypeVar("T")
+
+
+def patience_s() -> float:
+    """How many seconds a store, the Kubernetes API server and Kubeflow are waited for when they are away.
+
+    FLOWMAP_PATIENCE_S where it is set, as a profile's `patience_s` does for its steps; else ten minutes.
+
+    Raises ConfigError when that is no number of seconds.
+    """
+    told = os.environ.get(environment.PATIENCE)
+    try:
+        seconds = _PATIENCE_S if told is None else float(told)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise ConfigError(f"{environment.PATIENCE}={told}: write a number of seconds, such as 600")
+    return seconds
 
 
 def ask_until_there(
@@ -21,7 +40,7 @@ def ask_until_there(
     passing: Callable[[BaseException], str | None],
     who: str,
     error_class: type[FlowmapError],
-    patience_s: float = PATIENCE_S,
+    patience_s: float,
 ) -> T:
     """What `ask` returns; it is called again while it raises what passes by itself.
 

@@ -5,7 +5,6 @@ Heavy modules are imported inside the commands that need them, so `--help` is im
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -258,9 +257,9 @@ for command in (
 
 def main() -> None:
     """The console script: a user's mistake ends in one message and its exit status, never in a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a locale that lacks a character must not end a run
-            stream.reconfigure(errors="backslashreplace")
+    if sys.getfilesystemencoding() != "utf-8":  # an ASCII locale can't name files, nor print what they hold
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:

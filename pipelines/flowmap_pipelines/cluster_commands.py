@@ -91,6 +91,12 @@ def submit(
     else:
         run, is_new = submitting.submit(server, settings, how, which, account=service_account, key=key)
     click.echo(f"{'started' if is_new else 'known already'}: {server.link(run.run_id)}", err=as_json)
+    if not is_new and key is not None and run.state in ("failed", "cancelled"):
+        click.echo(
+            f"that run is {run.state}: `flowmap retry {run.run_id}` runs again what failed of it; another "
+            "key starts another run",
+            err=True,
+        )
     status = _finish(server, run.run_id, namespace, wait, as_json)
     if markdown is not None and store is not None:
         from flowmap_pipelines.summary import ended_markdown

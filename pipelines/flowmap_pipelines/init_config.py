@@ -9,7 +9,6 @@ from pathlib import Path
 from flowmap.base_training.sizes import with_sizes
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
-from flowmap.data.tables import preference_tables
 from flowmap.modality import IMAGES, looking
 from flowmap.modality.protocols import Look
 from flowmap.settings import BaseTraining
@@ -38,6 +37,8 @@ def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]
     Raises:
         DataError: the source is not readable as data with prompts.
     """
+    from flowmap.data.tables import preference_tables
+
     source = source.expanduser()
     found = preference_tables(source) if preferences is None and source.is_dir() else []
     if len(found) == 1:

@@ -48,7 +48,8 @@ def sample(
         flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
     """
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.sampling import find_version, generate, save_samples
+    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.sampling import generate, save_samples
 
     models_in = store_of(root, store)
     version = find_version(models_in, model)
@@ -57,17 +58,37 @@ def sample(
     click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
 
 
-@click.command()
+class _Models(click.Group):
+    """A group whose first command is meant where none is named: `flowmap models digits` lists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+@click.group(cls=_Models)
+def models() -> None:
+    """List registered models, and say which version an alias points to.
+
+    \b
+        flowmap models
+        flowmap models digits --json
+        flowmap models list --html models.html
+        flowmap models promote digits@3 --reason "4 draws no sevens"
+    """
+
+
+@models.command("list")
 @click.argument("name", required=False)
 @options.ROOT
 @options.STORE
 @click.option("--html", type=options.OutputFile(".html", ".htm"), help="Write it as a page to this file.")
 @options.JSON
-def models(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
-    """List registered models: versions, aliases, verdicts, digests, figures, and rejected candidates.
+def list_(name: str | None, root: Path, store: str | None, html: Path | None, as_json: bool) -> None:
+    """List versions, aliases, verdicts, digests, figures, and rejected candidates.
 
     \b
-        flowmap models --html models.html
+        flowmap models list --html models.html
     """
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.model_list import list_models, models_text
@@ -84,6 +105,33 @@ def models(name: str | None, root: Path, store: str | None, html: Path | None, a
     click.echo(json.dumps(found, sort_keys=True) if as_json else models_text(found))
 
 
+@models.command()
+@click.argument("model", metavar="NAME@VERSION")
+@options.ROOT
+@options.STORE
+@click.option("--alias", default="production", show_default=True, help="What is to point to it.")
+@click.option("--reason", required=True, help="Why, for those who ask later; no gate is asked.")
+def promote(model: str, root: Path, store: str | None, alias: str, reason: str) -> None:
+    """Let an alias point to a version, such as the one before the one that turned out to be wrong.
+
+    The move is kept with its reason. What was judged against the version before is not promoted any more.
+
+    \b
+        flowmap models promote digits@3 --reason "4 draws no sevens"
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import find_version
+
+    if "@" not in model:
+        raise click.UsageError(f"{model}: say which version, such as {model}@1")
+    there = store_of(root, store)
+    version = find_version(there, model)
+    move = Registry(there, version.name).move_alias(alias, version, reason)
+    before = "nothing" if move.before is None else f"{version.name}@{move.before}"
+    click.echo(f"{version.name}@{alias} points to {version.name}@{version.version}, before to {before}")
+
+
 @click.command()
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 @options.ROOT
@@ -95,8 +143,8 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
     """Open the report of a registered version in a browser, or write it out as one HTML file."""
     from flowmap.registry.evaluation_result import read_report
     from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import find_version
     from flowmap_pipelines.run_section import report_of
-    from flowmap_pipelines.sampling import find_version
 
     there = store_of(root, store)
     version = find_version(there, model)

@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.registry import Registry, UnknownModelError, model_names
+from flowmap.registry import Registry, UnknownModelError, Version, model_names
 
 FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
+
+
+def find_version(store: ObjectStore, reference: str, default: str = "production") -> Version:
+    """The version that NAME, NAME@VERSION or NAME@ALIAS stands for. Raises UnknownModelError."""
+    name, _, which = reference.partition("@")
+    known = model_names(store)
+    if name not in known:
+        there = f"there is {', '.join(known)}" if known else "there is no model yet; `flowmap run` makes one"
+        raise UnknownModelError(f"{name!r}: no such model in {store.url}; {there}")
+    return Registry(store, name).resolve(which or default)
 
 
 def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Sampling from a registered model.
 
-    version = find_version(store, "digits@production")
     images = generate(store, version, prompt="3", num=16, num_evaluations=4, seed=0)     # (16, 1, 8, 8)
 
 The same seed gives the same samples, on the grid that was trained where the number of evaluations is that
@@ -17,26 +16,17 @@ import torch
 from torch import Tensor
 
 from flowmap.artifacts.store import ObjectStore
+from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
 from flowmap.maps import grid_for
 from flowmap.modality import IMAGES, pictures
 from flowmap.models.storing import load_model, read_model_facts
-from flowmap.registry import Registry, UnknownModelError, Version, model_names
+from flowmap.registry import Registry, Version
 from flowmap.seeding import derived_seed
 from flowmap.training.devices import device
 
 _SHEET_PX = 640
 _PART = 256
-
-
-def find_version(store: ObjectStore, reference: str, default: str = "production") -> Version:
-    """The version that NAME, NAME@VERSION or NAME@ALIAS stands for. Raises UnknownModelError."""
-    name, _, which = reference.partition("@")
-    known = model_names(store)
-    if name not in known:
-        there = f"there is {', '.join(known)}" if known else "there is no model yet; `flowmap run` makes one"
-        raise UnknownModelError(f"{name!r}: no such model in {store.url}; {there}")
-    return Registry(store, name).resolve(which or default)
 
 
 def generate(
@@ -53,6 +43,7 @@ def generate(
         folder = Path(scratch)
         Registry(store, version.name).download(version, folder)
         facts, model = read_model_facts(folder), load_model(folder, "ema", device())
+    prompt = normal_prompt(prompt)
     if prompt not in facts.prompts:
         raise ConfigError(f"prompt {prompt!r}: {version.name} knows {', '.join(facts.prompts)}")
     assert facts.grid is not None  # every published model was fine-tuned

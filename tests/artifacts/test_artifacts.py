@@ -62,6 +62,31 @@ def test_of_many_writers_exactly_one_creates(store: ObjectStore) -> None:
     assert store.get("one") == str(created.index(True)).encode()
 
 
+def test_without_hard_links_exactly_one_creates_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store = LocalStore(tmp_path)
+    test_of_many_writers_exactly_one_creates(store)
+    assert {path.name for path in tmp_path.iterdir()} == {"one", ".creating"}
+
+
+def test_the_umask_says_who_may_use_a_local_store(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        LocalStore(tmp_path).put("d/x", b"1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o775
+    assert (tmp_path / "d" / "x").stat().st_mode & 0o777 == 0o664
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_store("~/store").url == (tmp_path / "store").as_uri()
+
+
 def test_a_local_write_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,16 +2,23 @@
 half-done."""
 
 import random
+import ssl
+import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from flowmap.artifacts import s3_access
 from flowmap.artifacts.manifest import build_manifest
-from flowmap.artifacts.s3_store import Patience, S3Store
+from flowmap.artifacts.s3_access import credentials, region
+from flowmap.artifacts.s3_store import S3Store
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch, publish
 from flowmap.errors import ConfigError, IntegrityError, StoreError
@@ -24,7 +31,7 @@ DATA = random.Random(1).randbytes(3 << 20)
 @pytest.fixture
 def faulty(minio: MinioServer) -> Iterator[tuple[ObjectStore, Faults]]:
     with faulty_proxy(minio.endpoint) as (endpoint, faults):
-        yield S3Store(endpoint, "flowmap", uuid.uuid4().hex, Patience(longest_s=0.3)), faults
+        yield S3Store(endpoint, "flowmap", uuid.uuid4().hex), faults
 
 
 def first_times(fault: Fault, num: int, method: str) -> Callable[[str, str, int], Fault | None]:
@@ -147,3 +154,152 @@ def test_without_credentials_the_variables_are_named(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1")
+
+
+def test_a_store_that_stays_away_is_waited_for_as_long_as_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FLOWMAP_PATIENCE_S", "7")
+    store = open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1")
+    began_s = time.monotonic()
+    with pytest.raises(StoreError, match="can't be reached"):
+        store.exists("x")
+    assert time.monotonic() - began_s >= 7
+    told = capsys.readouterr().err
+    assert told.count("the store at http://127.0.0.1:1 is away, and waited for (") == 1
+    monkeypatch.setenv("FLOWMAP_PATIENCE_S", "soon")
+    with pytest.raises(ConfigError, match="FLOWMAP_PATIENCE_S=soon: write a number of seconds"):
+        open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1")
+
+
+def test_a_download_that_breaks_off_often_goes_on_while_it_comes_further(
+    faulty: tuple[ObjectStore, Faults],
+) -> None:
+    store, faults = faulty
+    store.put("x", DATA)
+    faults.choose = first_times("cut", 5, "GET")  # a half of what is left each time
+    assert b"".join(store.chunks("x")) == DATA
+
+
+@pytest.fixture
+def self_signed(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server behind a certificate of an authority that nobody knows, and that authority's file."""
+    certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
+    words = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+        "-addext subjectAltName=DNS:localhost"
+    )
+    command = [*words.split(), "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    server = HTTPServer(("127.0.0.1", 0), NotFound)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://localhost:{server.server_port}", certificate
+    server.shutdown()
+
+
+class NotFound(BaseHTTPRequestHandler):
+    """Has nothing, and keeps what it was asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_store_with_its_own_authority_is_trusted_when_that_is_named(
+    self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, certificate = self_signed
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(StoreError, match=r"is not trusted .*AWS_CA_BUNDLE names the certificates"):
+        open_store(f"s3://flowmap/x?endpoint={endpoint}").exists("x")  # at once, however patient
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, str(certificate))
+            assert not open_store(f"s3://flowmap/x?endpoint={endpoint}").exists("x")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere.pem")
+    with pytest.raises(ConfigError, match=r"AWS_CA_BUNDLE: there is no file /nowhere\.pem"):
+        open_store(f"s3://flowmap/x?endpoint={endpoint}")
+
+
+def test_a_proxy_is_asked_where_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HTTPServer(("127.0.0.1", 0), NotFound)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("no_proxy", "localhost")
+    NotFound.asked.clear()
+    assert not open_store("s3://flowmap/x?endpoint=http://store.example", patient=False).exists("y")
+    assert NotFound.asked == ["http://store.example/flowmap/x/y"]
+    with pytest.raises(StoreError, match="can't be reached"):
+        open_store("s3://flowmap/x?endpoint=http://localhost:1", patient=False).exists("y")
+    server.shutdown()
+
+
+class Sts(BaseHTTPRequestHandler):
+    """Gives keys for an identity, as AWS's and MinIO's token services do."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        ends = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        told = (
+            '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+            "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>temporary</AccessKeyId>"
+            "<SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>"
+            f"<Expiration>{ends}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+            "</AssumeRoleWithWebIdentityResponse>"
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_pod_with_an_identity_needs_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = HTTPServer(("127.0.0.1", 0), Sts)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in (*CREDENTIALS, "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / "token"
+    token.write_text("a.signed.token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    found = credentials(endpoint).retrieve()
+    assert (found.access_key, found.session_token) == ("temporary", "token")
+    assert "Action=AssumeRoleWithWebIdentity" in Sts.asked[0]
+    assert "a.signed.token" in Sts.asked[0]
+    server.shutdown()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+    monkeypatch.setattr(s3_access, "_IDENTITY_PATIENCE_S", 0.1)
+    with pytest.raises(ConfigError, match="the identity of this pod gives no credentials"):
+        credentials(endpoint)
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(each, raising=False)
+    assert region() == "us-east-1"
+    monkeypatch.setenv(name, "eu-central-1")
+    assert region() == "eu-central-1"

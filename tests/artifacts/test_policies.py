@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from minio import MinioAdmin
@@ -14,7 +13,7 @@ from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch, publish, verify
 from flowmap.errors import StoreError
-from flowmap.registry import Registry
+from flowmap.registry import Judged, Registry
 from tests.minio_server import CREDENTIALS, MinioServer
 
 POLICIES = Path(__file__).parents[2] / "charts" / "flowmap" / "policies"
@@ -99,11 +98,13 @@ def test_nobody_deletes_what_is_meant_to_stay(
 def test_the_registry_publishes(as_role: As, tmp_path: Path) -> None:
     made = artifact(tmp_path / "made")
     manifest = build_manifest(made, step="x", step_digest="d")
-    facts: dict[str, Any] = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": {}}
+    judged = Judged(
+        name="digits", candidate=manifest.digest, evaluation="e", incumbent=None, verdict={}, figures={}
+    )
     registry = Registry(as_role("registry"), "digits")
-    version, new = registry.publish(made, ["weights.safetensors"], manifest, **facts)
-    registry.move_alias("production", version)
-    assert new
+    published = registry.upload(made, ["weights.safetensors"], manifest)
+    version = registry.write_version(published, judged)
+    registry.promote("production", version, judged)
     reader = Registry(as_role("read"), "digits")
     assert reader.resolve("production") == version
     reader.download(version, tmp_path / "downloaded")

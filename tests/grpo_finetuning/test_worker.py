@@ -1,6 +1,7 @@
 """GRPO's training processes: what they leave, and that their number and the ZeRO stage change nothing."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -47,11 +48,15 @@ def test_what_is_left_is_what_was_trained(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("stages", [(0, 2), pytest.param((1,), marks=pytest.mark.slow)])
-def test_processes_and_zero_stages_agree(folder: Path, stages: tuple[int, ...]) -> None:
+def test_processes_and_zero_stages_agree(
+    folder: Path, stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same samples, the same first loss, and the same summed gradients.
 
     Those are what plain descent adds to the weights.
     """
+    here = str(Path(__file__).parents[2])  # where the worker of these tests is found from
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])))
     curves, weights = {}, {}
     for processes, stage in ((1, 0), *((2, stage) for stage in stages)):
         name = f"{processes}-{stage}"

@@ -1,8 +1,12 @@
 """Kubeflow's states that a real one comes to only by accident: retried ends, interrupted replacements."""
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +15,12 @@ import pytest
 from flowmap.kubernetes.api import Cluster, ClusterError
 from flowmap.settings import load_config
 from flowmap_pipelines import doctor_cluster
-from flowmap_pipelines.kubeflow import scheduling, status
+from flowmap_pipelines.kubeflow import scheduling, status, submitting
 from flowmap_pipelines.kubeflow.logs import _Printed
+from flowmap_pipelines.kubeflow.refusals import ConflictError, KubeflowError, there_or_made
 from flowmap_pipelines.kubeflow.resources import Run, Schedule, run_of
 from flowmap_pipelines.kubeflow.status import troubles_of
-from flowmap_pipelines.kubeflow.submitting import submit_on_change
+from flowmap_pipelines.kubeflow.submitting import submit, submit_on_change
 from flowmap_pipelines.profile import load_profile
 from tests.pipeline.test_compiled import IMAGES
 
@@ -61,6 +66,21 @@ class Runs:
         self.there: list[Run] = []
         self.did: list[str] = []
         self.version = "1"
+        self.claims: set[str] = set()
+        self.lock = Lock()
+
+    def claim(self, _: str, claim: str, file: Path) -> bool:
+        assert file.is_file()
+        with self.lock:
+            is_first = claim not in self.claims
+            self.claims.add(claim)
+        return is_first
+
+    def is_claimed(self, _: str, claim: str) -> bool:
+        return claim in self.claims
+
+    def give_up_claim(self, _: str, claim: str) -> None:
+        self.claims.remove(claim)
 
     def upload(self, *_: Any) -> tuple[str, str]:
         return "pipeline", self.version
@@ -120,17 +140,92 @@ def test_what_failed_is_run_again_as_it_is_unless_the_code_has_changed() -> None
     assert runs.did == ["retried 0"]
 
 
-def test_of_two_that_see_the_same_change_at_once_the_first_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+class SlowRuns(Runs):
+    """A run takes a moment to appear, all in the same second, and the newer ones have the smaller ids."""
+
+    def start(self, name: str, _: str, version: tuple[str, str], settings: str, account: str | None) -> Run:
+        time.sleep(0.2)
+        with self.lock:
+            run = replace(run_of(told("RUNNING")), name=name, version=version[1], settings=settings)
+            self.there.append(replace(run, run_id=f"{99 - len(self.there)}"))
+            return self.there[-1]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes seconds and counts for nothing here; nor does waiting."""
+    monkeypatch.setattr(submitting, "compile_pipeline", lambda *words: words[-1].write_text("compiled"))
+    monkeypatch.setattr(submitting, "_PAUSE_S", 0.01)
+
+
+def keyed(runs: Any, key: str = "k") -> tuple[str, bool]:
+    config = load_config(Path("examples/digits.yaml"))
+    run, is_new = submit(runs, config, load_profile("cluster-cpu"), IMAGES, account=None, key=key)
+    return run.run_id, is_new
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("ask", [keyed, lambda runs: on_change(runs, 10)])
+def test_of_many_that_ask_at_the_same_second_one_starts_the_run(
+    ask: Callable[[Any], tuple[str, bool]],
+) -> None:
+    for _ in range(5):
+        runs = SlowRuns()
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(ask, [runs] * 6))
+        assert len(runs.there) == 1
+        assert not runs.did
+        assert sorted(is_new for _, is_new in answers) == [False] * 5 + [True]
+        assert {run_id for run_id, _ in answers} == {"99"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_was_lost_before_the_run_began_is_not_waited_for_for_ever() -> None:
+    runs = Runs()
+    runs.claims.add("key-k.1")
+    assert keyed(runs) == ("0", True)
+    assert keyed(runs) == ("0", False)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_came_too_late_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs()
     start = runs.start
 
-    def start_twice(*words: Any) -> Run:
+    def after_another(*words: Any) -> Run:
+        runs.claims.add("key-k.2")
         start(*words)
         return start(*words)
 
-    monkeypatch.setattr(runs, "start", start_twice)
-    assert on_change(runs, 10) == ("0", False)
+    monkeypatch.setattr(runs, "start", after_another)
+    assert keyed(runs) == ("0", False)
     assert runs.did == ["cancelled 1"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_start_that_is_refused_can_be_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs()
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: Any) -> Run:
+            raise KubeflowError("answers 400")
+
+        patch.setattr(runs, "start", refuse)
+        with pytest.raises(KubeflowError):
+            keyed(runs)
+    assert keyed(runs) == ("0", True)
+
+
+def test_what_another_makes_at_the_same_moment_is_found() -> None:
+    """The first submissions to a Kubeflow make its experiment and the model's pipeline."""
+    found = iter([None, "theirs"])
+
+    def conflict() -> str:
+        raise ConflictError("answers 409")
+
+    assert there_or_made(lambda: next(found), conflict) == "theirs"
+    with pytest.raises(ConflictError):
+        there_or_made(lambda: None, conflict)
 
 
 class Schedules:

@@ -72,9 +72,7 @@ def test_a_path_after_set_is_taken_as_it_is(tmp_path: Path) -> None:
     path.write_text("name: a\ndata_prep: {preferences: null}\n")
     for source in ("/data/pets #2", "2024", "no", "/a: b"):
         assert load_config(path, [f"data_prep.source={source}"]).data_prep.source == source
-    config = load_config(
-        path, ["data_prep.preferences=null", "base_training.seed=010"]
-    )
+    config = load_config(path, ["data_prep.preferences=null", "base_training.seed=010"])
     assert (config.data_prep.preferences, config.base_training.seed) == (None, 10)
 
 

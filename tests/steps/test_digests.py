@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest
-from flowmap.registry import Registry
+from flowmap.registry import Judged, Registry
 from flowmap.settings import RunConfig, Section
 from flowmap.settings.section import WITHOUT_EFFECT
 from flowmap.steps import code_version
@@ -107,9 +107,10 @@ def test_the_incumbent_is_an_input_of_evaluation(tmp_path: Path) -> None:
 
     made: Manifest = build_manifest(tmp_path / "weights", step="grpo_finetuning", step_digest="s")
     registry = Registry(store, "x")
-    facts: dict[str, Any] = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": {}}
-    version, _ = registry.publish(tmp_path / "weights", ["ema.safetensors"], made, **facts)
-    registry.move_alias("production", version)
+    judged = Judged(name="x", candidate="c", evaluation="e", incumbent=None, verdict={}, figures={})
+    published = registry.upload(tmp_path / "weights", ["ema.safetensors"], made)
+    version = registry.write_version(published, judged)
+    registry.promote("production", version, judged)
     found = step.extra_inputs(config(), store, {"tuned": Input("t")})
     assert found["incumbent"].digest == version.manifest.digest
 

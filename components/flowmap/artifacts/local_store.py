@@ -1,22 +1,27 @@
 """A directory as an object store: what a run on one machine uses.
 
 Every write goes to a temporary file beside its target, is synced, and is then renamed over it (or linked,
-when it must not replace anything), so a reader sees the whole object or none.
+when it must not replace anything), so a reader sees the whole object or none. Who may read and write what is
+made here, the umask says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flowmap.errors import StoreError
 
 _TEMPORARY = ".writing-"
+_LOCK = ".creating"
+_HIDDEN = (_TEMPORARY, _LOCK)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # file systems without hard links
 _CHUNK_BYTES = 1 << 20
 
 
@@ -55,9 +60,7 @@ class LocalStore:
 
     def names(self, prefix: str) -> Iterator[str]:
         folder = self._path(prefix)
-        paths = (
-            path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY)
-        )
+        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_HIDDEN))
         yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
 
     def delete(self, name: str) -> None:
@@ -74,22 +77,34 @@ class LocalStore:
         with contextlib.ExitStack() as cleanup:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-                cleanup.callback(Path(temporary).unlink, missing_ok=True)
-                with os.fdopen(descriptor, "wb") as file:
-                    os.fchmod(file.fileno(), 0o644)
+                temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+                with temporary.open("xb") as file:
+                    cleanup.callback(temporary.unlink, missing_ok=True)
                     for chunk in chunks:
                         file.write(chunk)
                     file.flush()
                     os.fsync(file.fileno())
                 if replace:
-                    Path(temporary).replace(target)
-                else:
-                    target.hardlink_to(temporary)  # the name `target`, for the bytes of `temporary`
-            except FileExistsError:
-                return False
+                    temporary.replace(target)
+                    return True
+                return self._link(temporary, target)
             except OSError as error:
                 raise self._explained(error, name) from error
+
+    def _link(self, temporary: Path, target: Path) -> bool:
+        """Give a file its name unless that is taken; is it given?"""
+        try:
+            target.hardlink_to(temporary)  # the name `target`, for the bytes of `temporary`
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with (self.root / _LOCK).open("a") as lock:  # one after the other, then
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if target.exists():
+                    return False
+                temporary.replace(target)
         return True
 
     def _explained(self, error: OSError, name: str) -> StoreError:
@@ -100,6 +115,7 @@ class LocalStore:
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return StoreError(
-                f"{self.root} does not allow it ({error.strerror}) at {name}; choose another --root"
+                f"{self.root} does not allow it ({error.strerror}) at {name}; choose another --root, or let "
+                "all who use it write there: one group, folders with its set-group-ID bit, umask 002"
             )
         return StoreError(f"{self.root}: {error.strerror or error} at {name}")

@@ -2,21 +2,18 @@
 
     store = S3Store.from_url("s3://bucket/prefix?endpoint=http://127.0.0.1:9000")
 
-Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), or MINIO_ACCESS_KEY
-and MINIO_SECRET_KEY; never from the URL, which ends up in logs. A request that fails for a reason that may
-pass (no connection, 500, 503) is repeated with growing, jittered pauses, for about a minute; a download that
-breaks off goes on where it broke.
+Credentials never come from the URL, which ends up in logs; s3_access.py has where from. A request that
+fails for a reason that may pass (no connection, 500, 503) is repeated with growing, jittered pauses, for as
+long as the store is patient; a download that breaks off goes on where it broke.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,18 +21,20 @@ from urllib.parse import parse_qs, urlparse
 
 import urllib3
 from minio import Minio
-from minio.credentials.providers import ChainedProvider, EnvAWSProvider, EnvMinioProvider
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from minio.helpers import check_bucket_name
 
+from flowmap.artifacts.http_retry import RetryFor
+from flowmap.artifacts.s3_access import credentials, pool, region
 from flowmap.errors import ConfigError, StoreError
+from flowmap.progress import say
+from flowmap.retrying import patience_s
 
 _CHUNK_BYTES = 1 << 20
 _PART_BYTES = 16 << 20
 _PARALLEL_PARTS = 4
 _READ_TRIES = 5
 _WRITE_TRIES = 3
-_TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchVersion"}
 _EXPLAINED = {
     "InvalidAccessKeyId": "it does not know the access key; look at AWS_ACCESS_KEY_ID or MINIO_ACCESS_KEY",
@@ -43,64 +42,34 @@ _EXPLAINED = {
     "AccessDenied": "the credentials do not allow it; ask for read and write on the bucket",
     "NoSuchBucket": "the bucket does not exist; make it first (mc mb)",
     "RequestTimeTooSkewed": "this machine's clock is off the store's by more than a quarter of an hour",
+    "AuthorizationHeaderMalformed": "the region is another; set AWS_REGION to the bucket's",
     "XMinioStorageFull": "its disk is full; make room and run again",
 }
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long a request is repeated: up to `tries` times, with pauses that double from .2 s up to
-    `longest_s`."""
-
-    tries: int = 16
-    longest_s: float = 5.0
-
-    def policy(self) -> urllib3.Retry:
-        return urllib3.Retry(
-            total=self.tries,
-            backoff_factor=0.2,
-            backoff_max=self.longest_s,
-            backoff_jitter=0.3,
-            status_forcelist=(500, 502, 503, 504),
-            allowed_methods=None,
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        )
-
-
 class S3Store:
-    """Objects below `prefix` in one bucket."""
+    """Objects below `prefix` in one bucket; one that is away is waited for `patience` seconds."""
 
-    def __init__(self, endpoint: str, bucket: str, prefix: str, patience: Patience | None = None) -> None:
+    def __init__(self, endpoint: str, bucket: str, prefix: str, patience: float | None = None) -> None:
         parsed = urlparse(endpoint)
         self.url = f"s3://{bucket}/{prefix}?endpoint={endpoint}"
         self._where = f"the store at {endpoint}"
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
-        credentials = ChainedProvider([EnvAWSProvider(), EnvMinioProvider()])
-        try:
-            credentials.retrieve()
-        except ValueError:
-            raise ConfigError(
-                f"{self._where} needs credentials in the environment: AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY"
-            ) from None
-        self._http = urllib3.PoolManager(
-            timeout=_TIMEOUT,
-            maxsize=16,
-            retries=(patience or Patience()).policy(),
-            ca_certs=os.environ.get("SSL_CERT_FILE"),
-            cert_reqs="CERT_REQUIRED",
+        retries = RetryFor(
+            patience_s=patience_s() if patience is None else patience,
+            tell=lambda what: say(f"{self._where} is away, and waited for ({_gist(what)})"),
         )
+        self._http = pool(endpoint, retries)
         self._client = Minio(
             endpoint=parsed.netloc,
             secure=parsed.scheme == "https",
-            credentials=credentials,
-            region=os.environ.get("AWS_REGION", "us-east-1"),
+            credentials=credentials(endpoint),
+            region=region(),
             http_client=self._http,
         )
 
     @classmethod
-    def from_url(cls, url: str, patience: Patience | None = None) -> S3Store:
+    def from_url(cls, url: str, patience: float | None = None) -> S3Store:
         """Open `s3://bucket/prefix?endpoint=http://host:port`. Raises ConfigError for anything else."""
         parsed, example = urlparse(url), "s3://bucket/prefix?endpoint=http://host:9000"
         if "@" in parsed.netloc:
@@ -111,8 +80,13 @@ class S3Store:
         endpoint = urlparse((query.pop("endpoint", None) or [""])[0])
         if query:
             raise ConfigError(f"store {url!r}: unknown {', '.join(query)}; write {example}")
-        if endpoint.scheme not in ("http", "https") or not endpoint.netloc or endpoint.path.strip("/"):
+        if endpoint.scheme not in ("http", "https") or not endpoint.netloc:
             raise ConfigError(f"store {url!r}: no endpoint with http:// or https://; write {example}")
+        if endpoint.path.strip("/"):
+            raise ConfigError(
+                f"store {url!r}: an endpoint has no path, and {endpoint.path} is one: S3 signs it as bucket "
+                f"and name. What is to lie below a prefix is s3://bucket/prefix; write {example}"
+            )
         try:
             check_bucket_name(parsed.netloc)
         except ValueError:
@@ -167,6 +141,7 @@ class S3Store:
                 with self._explained(name):
                     for chunk in self._from(name, position):
                         position += len(chunk)
+                        left = _READ_TRIES  # it goes on
                         yield chunk
                 return
             except _BrokenOffError as error:
@@ -249,6 +224,11 @@ class S3Store:
                 f"{self._where} does not answer as an S3 store would, at {name}: {error}"
             ) from error
         except urllib3.exceptions.HTTPError as error:
+            if isinstance(getattr(error, "reason", error), urllib3.exceptions.SSLError):
+                raise StoreError(
+                    f"{self._where} is not trusted ({_reason(error)}): AWS_CA_BUNDLE names the certificates "
+                    "of an authority of your own"
+                ) from error
             raise StoreError(f"{self._where} can't be reached ({_reason(error)}); is it running?") from error
         except MinioException as error:
             raise StoreError(f"{self._where}: {error} (at {name})") from error
@@ -266,5 +246,9 @@ class _BrokenOffError(Exception):
 
 
 def _reason(error: Any) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason).split(": ", 1)[-1][:200]
+    return _gist(str(getattr(error, "reason", None) or error))
+
+
+def _gist(what: str) -> str:
+    """What urllib3 says, without the object it says it of."""
+    return what.split(": ", 1)[-1][:200]

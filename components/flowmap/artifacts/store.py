@@ -11,7 +11,7 @@ Layout below the store's root:
     lineage/<digest>.json               who made what, when, where
     runs/<run id>/...                   what each step of one run did, the run's summary, nodes' logs
     models/<name>/<version>/...         published versions; immutable
-    models/<name>/aliases/<alias>       the only thing that moves
+    models/<name>/moves/<alias>/<number>.json   where an alias went; immutable too
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from flowmap.errors import ConfigError
+from flowmap.retrying import patience_s
+
+_IMPATIENT_S = 1.0
 
 
 class ObjectStore(Protocol):
@@ -60,16 +63,17 @@ class ObjectStore(Protocol):
 def open_store(url: str, *, patient: bool = True) -> ObjectStore:
     """Open the store at `url`: a path, `file://PATH`, or `s3://bucket/prefix?endpoint=http://host:port`.
 
-    A patient store repeats what fails for about a minute, an impatient one for about a second.
+    A patient store repeats what fails for as long as `retrying.patience_s` says, an impatient one for about
+    a second.
 
     Raises:
         ConfigError: unknown scheme, missing bucket or endpoint, or no credentials in the environment.
     """
     parsed = urlparse(url)
     if parsed.scheme == "s3":
-        from flowmap.artifacts.s3_store import Patience, S3Store
+        from flowmap.artifacts.s3_store import S3Store
 
-        return S3Store.from_url(url, Patience() if patient else Patience(tries=2))
+        return S3Store.from_url(url, patience_s() if patient else _IMPATIENT_S)
     from flowmap.artifacts.local_store import LocalStore
 
     path = unquote(parsed.path) if parsed.scheme else url
@@ -77,4 +81,4 @@ def open_store(url: str, *, patient: bool = True) -> ObjectStore:
         raise ConfigError(f"store {url!r}: unknown scheme {parsed.scheme!r}; use a path, file:// or s3://")
     if not path:
         raise ConfigError(f"store {url!r}: no path; use a path or file:///some/folder")
-    return LocalStore(Path(path))
+    return LocalStore(Path(path).expanduser())

@@ -3,24 +3,25 @@
     cluster = connect()
     pods = cluster.call(cluster.core.list_namespaced_pod, cluster.namespace, label_selector="...").items
 
-What a job asks is asked again for ten minutes when the API server is away; a person's command says so at
-once.
+What a job asks is asked again for as long as it is patient when the API server is away; a person's command
+says so at once.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from flowmap.errors import FlowmapError
-from flowmap.retrying import PATIENCE_S, ask_until_there
+from flowmap.retrying import ask_until_there, patience_s
 from flowmap.settings import environment
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT_S = 30
+_REFUSED_S = 60.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,35 +31,54 @@ class ClusterError(FlowmapError):
     """The cluster can't be reached, refuses, or did not run what it was given."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cluster:
-    """Clients of one cluster, and the namespace that flowmap works in."""
+    """Clients of one cluster, and the namespace that flowmap works in.
+
+    Attributes:
+        patience_s: for how many seconds an API server that is away is asked again.
+        was_allowed: whether it has answered this account before.
+    """
 
     namespace: str
     core: Any
     custom: Any
-    patience_s: float = PATIENCE_S
+    patience_s: float = field(default_factory=patience_s)
+    was_allowed: bool = False
 
     def call(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the API server, again and again while it is away.
+
+        One that has just started again refuses what it allows, for some seconds: who was allowed waits.
 
         Raises ClusterError; `ApiException` for 404 and 409.
         """
         from kubernetes.client import ApiException
 
+        def answer() -> T:
+            # P can't say that a keyword may be added, which every call of this client's takes.
+            return ask(*args, **{"_request_timeout": _TIMEOUT_S, **kwargs})  # type: ignore[arg-type]
+
+        def away_or_starting(error: BaseException) -> str | None:
+            if self.was_allowed and isinstance(error, ApiException) and error.status in (401, 403):
+                return f"answers {error.status} {error.reason}, though it has allowed this account before"
+            return _away(error)
+
+        who, refused_s = "the Kubernetes API server", min(self.patience_s, _REFUSED_S)
         try:
-            return ask_until_there(
-                # P can't say that a keyword may be added, which every call of this client's takes.
-                lambda: ask(*args, **{"_request_timeout": _TIMEOUT_S, **kwargs}),  # type: ignore[arg-type]
-                _away,
-                "the Kubernetes API server",
-                ClusterError,
-                self.patience_s,
-            )
+            try:
+                found = ask_until_there(answer, _away, who, ClusterError, self.patience_s)
+            except ApiException as error:
+                if away_or_starting(error) is None:
+                    raise
+                found = ask_until_there(answer, away_or_starting, who, ClusterError, refused_s)
         except ApiException as error:
             if error.status in (404, 409):
+                self.was_allowed = True
                 raise
             raise ClusterError(self._refused(error)) from None
+        self.was_allowed = True
+        return found
 
     def _refused(self, error: Any) -> str:
         said = getattr(error, "body", None) or error.reason
@@ -110,5 +130,5 @@ def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
             ) from None
     configuration = client.Configuration.get_default_copy()
     configuration.retries = False
-    api, patience_s = client.ApiClient(configuration), PATIENCE_S if patient else 0.0
-    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api), patience_s)
+    api, patience = client.ApiClient(configuration), patience_s() if patient else 0.0
+    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api), patience)

@@ -30,7 +30,7 @@ from flowmap.launching.train_job_spec import (
     train_job_name,
 )
 from flowmap.progress import say
-from flowmap.retrying import ask_until_there
+from flowmap.retrying import ask_until_there, patience_s
 from flowmap.settings import environment
 
 _POLL_S = 2.0
@@ -213,7 +213,7 @@ class _Following:
 
     def _failures(self) -> list[Failure]:
         """What nodes left. A store that is away for a while is no reason to end training that goes on."""
-        return ask_until_there(self._read_failures, _store_is_away, "the store", StoreError)
+        return ask_until_there(self._read_failures, _store_is_away, "the store", StoreError, patience_s())
 
     def _read_failures(self) -> list[Failure]:
         found = []

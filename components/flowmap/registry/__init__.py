@@ -2,6 +2,8 @@
 it."""
 
 from flowmap.registry.versions import (
+    Judged,
+    Move,
     Registry,
     Rejection,
     StaleVerdictError,
@@ -10,4 +12,13 @@ from flowmap.registry.versions import (
     model_names,
 )
 
-__all__ = ["Registry", "Rejection", "StaleVerdictError", "UnknownModelError", "Version", "model_names"]
+__all__ = [
+    "Judged",
+    "Move",
+    "Registry",
+    "Rejection",
+    "StaleVerdictError",
+    "UnknownModelError",
+    "Version",
+    "model_names",
+]

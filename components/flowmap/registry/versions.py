@@ -5,15 +5,20 @@ care.
     version = registry.resolve("production")          # or "3"; UnknownModelError lists what there is
     registry.download(version, directory)
 
-Layout below `models/<name>/`: `files/<digest>/...` the published bytes, `<version>/version.json` written
-once, the versions being the integers from 1, `aliases/<alias>`, `rejections/<evaluation>.json`.
+Layout below `models/<name>/`: `files/<digest>/...` the published bytes; `<version>/version.json`, the
+versions being the integers from 1, and `<version>/withdrawn.json` where it was never promoted after all;
+`moves/<alias>/<number>.json`, where an alias went; `rejections/<evaluation>.json`. Each of them is written
+once, so of two that write at once one is told so, whatever the store. An older flowmap kept an alias as one
+object, `aliases/<alias>`, that was overwritten; until the alias moves again, that holds.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,8 @@ from flowmap.artifacts.transfer import fetch, publish, verify
 from flowmap.errors import ConfigError, FlowmapError
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
+_WITHDRAWN_FILE = re.compile(r"/([1-9]\d*)/withdrawn\.json$")
+_MOVE_FILE = re.compile(r"/moves/([^/]+)/([1-9]\d*)\.json$")
 
 
 class UnknownModelError(ConfigError):
@@ -67,6 +74,25 @@ class Rejection(Judged):
     """A candidate that the gate turned down."""
 
 
+class Move(BaseModel):
+    """Where an alias went, and why.
+
+    Attributes:
+        version: what it points to since.
+        before: what it pointed to; None for its first move.
+        evaluation: digest of the evaluation that the move rests on; None for a person's decision.
+        reason: what a person gave as such.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: int = 1
+    version: int
+    before: int | None
+    evaluation: str | None
+    reason: str | None = None
+    moved_at: datetime
+
+
 @dataclass(frozen=True)
 class Registry:
     """The versions of one model."""
@@ -75,15 +101,30 @@ class Registry:
     name: str
 
     def versions(self) -> list[Version]:
-        """Every version, oldest first."""
-        names = [name for name in self.store.names(self._folder) if _VERSION_FILE.search(name)]
-        found = [Version.model_validate_json(self.store.get(name)) for name in names]
-        return sorted(found, key=lambda version: version.version)
+        """Every version that was not withdrawn, oldest first."""
+        names = list(self.store.names(self._folder))
+        withdrawn = {found[1] for name in names if (found := _WITHDRAWN_FILE.search(name))}
+        numbered = [(name, found[1]) for name in names if (found := _VERSION_FILE.search(name))]
+        versions = [
+            Version.model_validate_json(self.store.get(name))
+            for name, number in numbered
+            if number not in withdrawn
+        ]
+        return sorted(versions, key=lambda version: version.version)
 
     def aliases(self) -> dict[str, int]:
         """Which version each alias points to."""
-        names = self.store.names(f"{self._folder}/aliases")
-        return {name.rsplit("/", 1)[-1]: int(self.store.get(name)) for name in names}
+        older = self.store.names(f"{self._folder}/aliases")
+        found = {name.rsplit("/", 1)[-1]: int(self.store.get(name)) for name in older}
+        last: dict[str, int] = {}
+        for name in self.store.names(f"{self._folder}/moves"):
+            if move := _MOVE_FILE.search(name):
+                last[move[1]] = max(last.get(move[1], 0), int(move[2]))
+        return found | {alias: self._move(alias, number).version for alias, number in last.items()}
+
+    def moves(self, alias: str) -> list[Move]:
+        """Every move of an alias, oldest first."""
+        return [self._move(alias, number) for number in range(1, self._num_moves(alias) + 1)]
 
     def rejections(self) -> list[Rejection]:
         names = self.store.names(f"{self._folder}/rejections")
@@ -115,55 +156,87 @@ class Registry:
             return version
         return next((other for other in self.versions() if other.manifest.digest == version.incumbent), None)
 
-    def check_judged(self, alias: str, *, candidate: str, incumbent: str | None) -> None:
-        """Raise StaleVerdictError when `alias` has moved on since a candidate was judged against
-        `incumbent`.
+    def check_judged(self, alias: str, judged: Judged) -> None:
+        """Raise StaleVerdictError when `alias` has moved on since a candidate was judged.
 
         That happens when two runs end side by side, or an old one is retried; the later one must not undo
         the earlier.
         """
         number = self.aliases().get(alias)
         current = self.resolve(str(number)) if number is not None else None
-        if current is None or candidate == current.candidate or incumbent == current.manifest.digest:
+        if current is None or current.candidate == judged.candidate:
+            return
+        if current.manifest.digest == judged.incumbent:
             return
         raise StaleVerdictError(
             f"{self.name}@{alias} has become version {number} since this candidate was judged: start a new "
             "run of the same configuration, which reuses all but the evaluation"
         )
 
-    def publish(
-        self, directory: Path, paths: Iterable[str], source: Manifest, **facts: Any
-    ) -> tuple[Version, bool]:
-        """Upload, read back, write the version once; a candidate that has a version gets that one.
+    def upload(self, directory: Path, paths: Iterable[str], source: Manifest) -> Manifest:
+        """Copy files of a candidate to where versions keep theirs, and read them back.
 
         Args:
             directory: a verified copy of the candidate.
             paths: the files to publish.
             source: the candidate's manifest.
-            facts: the remaining fields of Version.
 
         Returns:
-            The version, and whether it is new.
+            The manifest of the published files.
         """
-        for version in self.versions():
-            if version.candidate == source.digest:
-                return version, False
         files = tuple(source.entry(path) for path in sorted(paths))
         manifest = source.model_copy(update={"files": files, "digest": artifact_digest(files)})
         prefix = f"{self._folder}/files/{manifest.digest}"
         publish(self.store, directory, manifest, prefix)
         verify(self.store, manifest, prefix)
+        return manifest
+
+    def version_of(self, candidate: str) -> Version | None:
+        """The newest version that a candidate was published as."""
+        return next((each for each in reversed(self.versions()) if each.candidate == candidate), None)
+
+    def was_promoted(self, version: Version) -> bool:
+        """Whether an alias has ever pointed to it, as far as is on record."""
+        numbers = {move.version for alias in self.aliases() for move in self.moves(alias)}
+        older = [int(self.store.get(name)) for name in self.store.names(f"{self._folder}/aliases")]
+        return version.version in numbers or version.version <= max(older, default=0)
+
+    def write_version(self, manifest: Manifest, judged: Judged) -> Version:
+        """Write the next version, once; its files must lie there already."""
         while True:
-            number = max((version.version for version in self.versions()), default=0) + 1
-            version = Version(
-                name=self.name, version=number, manifest=manifest, candidate=source.digest, **facts
-            )
+            number = 1 + max(map(int, self._numbers()), default=0)
+            version = Version(**judged.model_dump(), version=number, manifest=manifest)
             data = version.model_dump_json(indent=1).encode()
             if self.store.create(f"{self._folder}/{number}/version.json", data):
-                return version, True
+                return version
 
-    def move_alias(self, alias: str, version: Version) -> None:
-        self.store.put(f"{self._folder}/aliases/{alias}", str(version.version).encode())
+    def withdraw(self, version: Version, why: str) -> None:
+        """Take back a version that no alias has pointed to; its number is not given again."""
+        data = json.dumps({"why": why, "at": datetime.now(UTC).isoformat(timespec="seconds")}).encode()
+        self.store.create(f"{self._folder}/{version.version}/withdrawn.json", data)
+
+    def promote(self, alias: str, version: Version, judged: Judged) -> None:
+        """Let an alias point to a version that was judged against what it points to now.
+
+        Of several that move an alias at once, one does; the others are judged against what it has become.
+
+        Raises:
+            StaleVerdictError: the alias has moved on since `judged` was.
+        """
+        while True:
+            number, before = self._num_moves(alias), self.aliases().get(alias)
+            self.check_judged(alias, judged)
+            if before == version.version:
+                return
+            if self._write_move(alias, number + 1, version, before, judged.evaluation, None):
+                return
+
+    def move_alias(self, alias: str, version: Version, reason: str) -> Move:
+        """Let an alias point to a version because a person says so."""
+        while True:
+            number, before = self._num_moves(alias), self.aliases().get(alias)
+            if self._write_move(alias, number + 1, version, before, None, reason):
+                return self._move(alias, number + 1)
 
     def reject(self, rejection: Rejection) -> None:
         """Record a rejection, once for each evaluation."""
@@ -177,6 +250,38 @@ class Registry:
     def download(self, version: Version, directory: Path) -> None:
         """Copy a version's files to `directory`, every byte checked."""
         fetch(self.store, version.manifest, directory, self.files_prefix(version))
+
+    def _numbers(self) -> list[str]:
+        """Every number that a version has or had."""
+        names = self.store.names(self._folder)
+        return [found[1] for name in names if (found := _VERSION_FILE.search(name))]
+
+    def _num_moves(self, alias: str) -> int:
+        names = self.store.names(f"{self._folder}/moves/{alias}")
+        return max((int(found[2]) for name in names if (found := _MOVE_FILE.search(name))), default=0)
+
+    def _move(self, alias: str, number: int) -> Move:
+        return Move.model_validate_json(self.store.get(f"{self._folder}/moves/{alias}/{number}.json"))
+
+    def _write_move(
+        self,
+        alias: str,
+        number: int,
+        version: Version,
+        before: int | None,
+        evaluation: str | None,
+        reason: str | None,
+    ) -> bool:
+        """Make a move of that number; False when somebody else has made one."""
+        move = Move(
+            version=version.version,
+            before=before,
+            evaluation=evaluation,
+            reason=reason,
+            moved_at=datetime.now(UTC).replace(microsecond=0),
+        )
+        data = move.model_dump_json(indent=1).encode()
+        return self.store.create(f"{self._folder}/moves/{alias}/{number}.json", data)
 
     @property
     def _folder(self) -> str:

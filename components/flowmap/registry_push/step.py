@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from flowmap.artifacts.manifest import Manifest
 from flowmap.errors import InvariantError
 from flowmap.progress import say
-from flowmap.registry import Registry, Rejection
+from flowmap.registry import Judged, Registry, Rejection, StaleVerdictError, Version
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
 from flowmap.settings.sections import Publication
 from flowmap.steps.context import Context
@@ -35,23 +36,39 @@ def promote(context: Context[Publication]) -> None:
         )
         _finish(context, {"outcome": "passed", "version": None, "alias": None})
         return
-    registry, alias = Registry(context.store, section.name), section.alias
-    facts = _facts(context, evaluated)
-    judged = {"candidate": candidate.digest, "incumbent": facts["incumbent"]}
-    registry.check_judged(alias, **judged)
-    version, is_new = registry.publish(context.inputs["tuned"], _PUBLISHED, candidate, **facts)
-    registry.check_judged(alias, **judged)  # the upload takes its time
-    registry.move_alias(alias, version)
+    version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
     said = "published as" if is_new else "already promoted as"
-    say(f"registry_push: {said} {section.name}@{version.version}; {alias} points to it")
-    _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": alias})
+    say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
+    _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": section.alias})
+
+
+def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged) -> tuple[Version, bool]:
+    """The version that the candidate is published as, with the alias pointing to it; is it new?
+
+    It is written last, when the upload is done and the verdict still holds. Should the alias move in the
+    moment between, it is withdrawn: a verdict that holds no longer must not be found and used later.
+    """
+    registry, alias = Registry(context.store, context.section.name), context.section.alias
+    registry.check_judged(alias, judged)
+    known = registry.version_of(judged.candidate)
+    if known is not None and (known.evaluation == judged.evaluation or registry.was_promoted(known)):
+        registry.promote(alias, known, judged)
+        return known, False
+    manifest = registry.upload(context.inputs["tuned"], _PUBLISHED, candidate)
+    registry.check_judged(alias, judged)  # the upload takes its time
+    version = registry.write_version(manifest, judged)
+    try:
+        registry.promote(alias, version, judged)
+    except StaleVerdictError as error:
+        registry.withdraw(version, str(error))
+        raise
+    return version, True
 
 
 def reject(context: Context[Publication]) -> None:
     """Record the rejection beside the versions."""
     evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
-    candidate = context.manifests["tuned"].digest
-    rejection = Rejection(name=context.section.name, candidate=candidate, **_facts(context, evaluated))
+    rejection = Rejection(**_facts(context, evaluated))
     Registry(context.store, context.section.name).reject(rejection)
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
     _finish(context, {"outcome": "rejected", "version": None, "alias": None})
@@ -59,6 +76,8 @@ def reject(context: Context[Publication]) -> None:
 
 def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any]:
     return {
+        "name": context.section.name,
+        "candidate": context.manifests["tuned"].digest,
         "evaluation": context.manifests["evaluated"].digest,
         "incumbent": evaluated.metrics["incumbent"],
         "verdict": evaluated.verdict.model_dump(mode="json"),

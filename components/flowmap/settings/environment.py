@@ -10,6 +10,7 @@ STORE = "FLOWMAP_STORE"  # the URL of the store a step works on
 RUN_ID = "FLOWMAP_RUN_ID"
 STEP = "FLOWMAP_STEP"
 STEP_DIGEST = "FLOWMAP_STEP_DIGEST"
+PATIENCE = "FLOWMAP_PATIENCE_S"  # how long servers that are away are waited for
 GPUS = "FLOWMAP_GPUS"  # how many a step holds, as its profile says
 
 # Where people and programs watch.

@@ -202,6 +202,12 @@ class RegistryPush(Section):
     alias: Name = "production"
     publish: bool = True
 
+    @model_validator(mode="after")
+    def _alias_is_no_number(self) -> Self:
+        if self.alias.isdigit():
+            raise ValueError(f"alias {self.alias!r} would be taken for version {self.alias}; use a word")
+        return self
+
 
 class Publication(RegistryPush):
     """The same, with the name of the model."""

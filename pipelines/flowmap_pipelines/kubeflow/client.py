@@ -3,7 +3,7 @@
     kubeflow = Kubeflow("http://ml-pipeline.kubeflow:8888", namespace="ml")
     kubeflow.run(run_id).state          # "running"
 
-What a run, a step or a schedule is, is in answers.py.
+What a run, a step or a schedule is, is in resources.py.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flowmap.errors import ConfigError, FlowmapError
-from flowmap.retrying import PATIENCE_S, ask_until_there
+from flowmap.errors import ConfigError
+from flowmap.retrying import ask_until_there, patience_s
 from flowmap.settings import environment
+from flowmap_pipelines.kubeflow.refusals import (
+    ConflictError,
+    KubeflowError,
+    away,
+    is_conflict,
+    refusal,
+    there_or_made,
+)
 from flowmap_pipelines.kubeflow.resources import Run, Schedule, run_of, schedule_of
 
 _POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
@@ -24,10 +32,6 @@ _EXPERIMENT = "flowmap"
 _MARK = "flowmap: "
 _PAGE = 100
 _TIMEOUT_S = 30
-
-
-class KubeflowError(FlowmapError):
-    """Kubeflow Pipelines can't be reached, refuses, or does not know what was asked for."""
 
 
 class Kubeflow:
@@ -74,7 +78,7 @@ class Kubeflow:
         self._experiments = api.ExperimentServiceApi(self._client)
         # As JSON: the client's own model of the answer leaves the version out.
         get_health = api.HealthzServiceApi(self._client).healthz_service_get_healthz
-        health = json.loads(self._ask(get_health, patience_s=0, _preload_content=False).data)
+        health = json.loads(self._ask(get_health, patient=False, _preload_content=False).data)
         is_multi_user = bool(health.get("multi_user"))
         if is_multi_user and not namespace:
             raise ConfigError("this Kubeflow serves several users: say whose namespace with --namespace")
@@ -88,16 +92,33 @@ class Kubeflow:
     def upload(self, name: str, version: str, package: Path) -> tuple[str, str]:
         """The ids of pipeline `name` and of its version `version`, which is uploaded unless it is there."""
         pipeline_id = self._pipeline(name)
-        list_versions = self._pipelines.pipeline_service_list_pipeline_versions
-        found = self._ask(
-            list_versions, pipeline_id, page_size=_PAGE, filter=_is("name", version)
-        ).pipeline_versions
-        if not found:
-            upload = self._api.PipelineUploadServiceApi(self._client).upload_pipeline_version
-            found = [
-                self._ask(upload, str(package), name=version, display_name=version, pipelineid=pipeline_id)
-            ]
-        return pipeline_id, str(found[0].pipeline_version_id)
+        found = there_or_made(
+            lambda: self._version(pipeline_id, version),
+            lambda: self._upload(pipeline_id, version, package),
+        )
+        return pipeline_id, found
+
+    def claim(self, name: str, claim: str, package: Path) -> bool:
+        """Make a version of pipeline `name` that is called `claim`: of many who try, exactly one is told
+        True.
+
+        Kubeflow has nothing else that can be made only once.
+        """
+        try:
+            self._upload(self._pipeline(name), claim, package)
+        except ConflictError:
+            return False
+        return True
+
+    def is_claimed(self, name: str, claim: str) -> bool:
+        """Whether somebody has made that claim."""
+        return self._version(self._pipeline(name), claim) is not None
+
+    def give_up_claim(self, name: str, claim: str) -> None:
+        """Let others make it."""
+        pipeline_id = self._pipeline(name)
+        if (version := self._version(pipeline_id, claim)) is not None:
+            self._ask(self._pipelines.pipeline_service_delete_pipeline_version, pipeline_id, version)
 
     def start(
         self, name: str, description: str, version: tuple[str, str], settings: str, account: str | None
@@ -110,7 +131,7 @@ class Kubeflow:
             service_account=account,
             **self._what(version, settings),
         )
-        return run_of(self._ask(self._runs.run_service_create_run, body, patience_s=0))
+        return run_of(self._ask(self._runs.run_service_create_run, body, patient=False))
 
     def run(self, run_id: str) -> Run:
         """How a run is. Raises KubeflowError when there is none of that id."""
@@ -160,7 +181,7 @@ class Kubeflow:
             **self._what(version, settings),
         )
         return schedule_of(
-            self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patience_s=0)
+            self._ask(self._schedules.recurring_run_service_create_recurring_run, body, patient=False)
         )
 
     def schedules(self) -> list[Schedule]:
@@ -192,29 +213,51 @@ class Kubeflow:
 
     def _pipeline(self, name: str) -> str:
         """The id of the pipeline, made when there is none."""
-        list_pipelines = self._pipelines.pipeline_service_list_pipelines
-        found = self._ask(list_pipelines, filter=_is("name", name), **self._where).pipelines or []
-        if not found:
+
+        def find() -> Any:
+            list_pipelines = self._pipelines.pipeline_service_list_pipelines
+            found = self._ask(list_pipelines, filter=_is("name", name), **self._where).pipelines
+            return found[0] if found else None
+
+        def make() -> Any:
             body = self._api.V2beta1Pipeline(
                 name=name, display_name=name, description=f"{_MARK}trains few-step generators", **self._where
             )
-            found = [self._ask(self._pipelines.pipeline_service_create_pipeline, body)]
-        if not (found[0].description or "").startswith(_MARK):
+            return self._ask(self._pipelines.pipeline_service_create_pipeline, body)
+
+        pipeline = there_or_made(find, make)
+        if not (pipeline.description or "").startswith(_MARK):
             raise ConfigError(
                 f"Kubeflow has a pipeline named {name} that flowmap did not make; give the configuration "
                 "another `name`"
             )
-        return str(found[0].pipeline_id)
+        return str(pipeline.pipeline_id)
+
+    def _version(self, pipeline_id: str, version: str) -> str | None:
+        """The id of a version of a pipeline, by its name."""
+        list_versions = self._pipelines.pipeline_service_list_pipeline_versions
+        answer = self._ask(list_versions, pipeline_id, page_size=_PAGE, filter=_is("name", version))
+        found = answer.pipeline_versions
+        return str(found[0].pipeline_version_id) if found else None
+
+    def _upload(self, pipeline_id: str, version: str, package: Path) -> str:
+        upload = self._api.PipelineUploadServiceApi(self._client).upload_pipeline_version
+        made = self._ask(upload, str(package), name=version, display_name=version, pipelineid=pipeline_id)
+        return str(made.pipeline_version_id)
 
     def _experiment(self) -> str:
         api = self._experiments
-        found = self._ask(
-            api.experiment_service_list_experiments, filter=_is("name", _EXPERIMENT), **self._where
-        )
-        for experiment in found.experiments or []:
-            return str(experiment.experiment_id)
-        body = self._api.V2beta1Experiment(display_name=_EXPERIMENT, **self._where)
-        return str(self._ask(api.experiment_service_create_experiment, body).experiment_id)
+
+        def find() -> str | None:
+            list_experiments = api.experiment_service_list_experiments
+            found = self._ask(list_experiments, filter=_is("name", _EXPERIMENT), **self._where).experiments
+            return str(found[0].experiment_id) if found else None
+
+        def make() -> str:
+            body = self._api.V2beta1Experiment(display_name=_EXPERIMENT, **self._where)
+            return str(self._ask(api.experiment_service_create_experiment, body).experiment_id)
+
+        return there_or_made(find, make)
 
     def _what(self, version: tuple[str, str], settings: str) -> dict[str, Any]:
         """What to run, as runs and schedules say it."""
@@ -235,51 +278,21 @@ class Kubeflow:
             if not page:
                 return
 
-    def _ask(self, ask: Any, *args: Any, patience_s: float = PATIENCE_S, **kwargs: Any) -> Any:
+    def _ask(self, ask: Any, *args: Any, patient: bool = True, **kwargs: Any) -> Any:
         who = f"Kubeflow Pipelines at {self.host}"
         try:
             return ask_until_there(
                 lambda: ask(*args, _request_timeout=_TIMEOUT_S, **kwargs),
-                _away,
+                away,
                 who,
                 KubeflowError,
-                patience_s,
+                patience_s() if patient else 0.0,
             )
         except self._api.ApiException as error:
-            raise KubeflowError(f"{who} {_refusal(error)}") from None
+            kind = ConflictError if is_conflict(error) else KubeflowError
+            raise kind(f"{who} {refusal(error)}") from None
 
 
 def _is(key: str, value: str) -> str:
     """A filter for what has exactly this value."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
-
-
-def _away(error: BaseException) -> str | None:
-    """What an error says about a server that will be back."""
-    from kfp_server_api import ApiException
-    from urllib3.exceptions import HTTPError
-
-    if isinstance(error, HTTPError):
-        return f"can't be reached ({error})"
-    if isinstance(error, ApiException) and error.status in (429, 502, 503, 504):
-        return f"answers {error.status} {error.reason}"
-    return None
-
-
-def _refusal(error: Any) -> str:
-    body = (
-        error.body.decode(errors="replace")
-        if isinstance(error.body, bytes)
-        else str(error.body or error.reason)
-    )
-    try:
-        said = json.loads(body).get("message", body)
-    except (ValueError, AttributeError):
-        said = body
-    said = " ".join(str(said).split())[:500]
-    if error.status in (401, 403):
-        variable = environment.KUBEFLOW_TOKEN
-        return f"refuses this account ({error.status}): put a valid token into {variable}; it says: {said}"
-    if error.status == 404:
-        return f"has nothing of that name (404): {said}"
-    return f"answers {error.status}: {said}"

@@ -17,10 +17,11 @@ from itertools import takewhile
 from flowmap.errors import ConfigError
 from flowmap.settings import RunConfig
 from flowmap_pipelines.image_lock import Images
-from flowmap_pipelines.kubeflow.client import Kubeflow, KubeflowError
+from flowmap_pipelines.kubeflow.client import Kubeflow
 from flowmap_pipelines.kubeflow.cron import six_fields
+from flowmap_pipelines.kubeflow.refusals import KubeflowError
 from flowmap_pipelines.kubeflow.resources import Schedule
-from flowmap_pipelines.kubeflow.submitting import upload
+from flowmap_pipelines.kubeflow.submitting import uploaded
 from flowmap_pipelines.profile import Profile
 
 
@@ -39,7 +40,8 @@ def replace(
     Raises ConfigError for a wrong expression.
     """
     fields, _ = six_fields(cron)
-    version = upload(kubeflow, config, profile, images)
+    with uploaded(kubeflow, config, profile, images) as package:
+        version = package.version
     before = _of(kubeflow, config.name)
     made = kubeflow.schedule(
         config.name, f"{cron} UTC", fields, version, config.to_json(), account, catch_up=catch_up
