@@ -52,9 +52,10 @@ class InvariantError(FlowmapError):
 
 @contextlib.contextmanager
 def full_disk_told() -> Iterator[None]:
-    """Turn whatever a full disk makes of libraries into one StoreError.
+    """Turn what a full disk makes of libraries into one StoreError, which names what they said.
 
-    Not all of them say so: some only report that a write failed. Then the room that is left decides.
+    Not all of them say so: some only report that a write failed. Then the room that is left decides; any
+    other error stays what it is, however full the disk.
     """
     try:
         yield
@@ -63,9 +64,12 @@ def full_disk_told() -> Iterator[None]:
     except Exception as error:
         folder = tempfile.gettempdir()
         told = isinstance(error, OSError) and error.errno in _NO_ROOM
-        if told or "No space left" in str(error) or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
+        is_write = isinstance(error, OSError) or "writ" in str(error).lower()
+        full = is_write and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES
+        if told or full or "No space left" in str(error):
             where = getattr(error, "filename", None) or folder
+            gist = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise StoreError(
-                f"no space is left for {where}; make room and run the same command again"
+                f"no space is left for {where} ({gist}); make room and run the same command again"
             ) from error
         raise

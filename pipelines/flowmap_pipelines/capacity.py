@@ -17,10 +17,11 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.base_training.sizes import with_sizes
 from flowmap.data.facts import FACTS, DataFacts
+from flowmap.kubernetes.quantities import amount
 from flowmap.models import MlpFacts, ModelFacts
 from flowmap.settings import RunConfig
 from flowmap_pipelines.planning import PlannedStep, price
-from flowmap_pipelines.profile import Profile, amount
+from flowmap_pipelines.profile import Profile
 
 _FLOAT_BYTES = 4
 _CUDA_BYTES = 1 << 30

@@ -56,7 +56,7 @@ def run(
         flowmap run digits.yaml
         flowmap run digits.yaml --set grpo_finetuning.rollouts=20 --set name=digits-short
     """
-    from flowmap.run_end.mlflow_run import track
+    from flowmap.reporting.mlflow_run import track
     from flowmap_pipelines.local_run import run_locally, store_of
     from flowmap_pipelines.summary import summarise
 

@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from flowmap.errors import ConfigError
+from flowmap.kubernetes.quantities import amount
 from flowmap.launching.train_job_spec import TrainJobSettings
 from flowmap.settings import RunConfig, environment
 from flowmap_pipelines.image_lock import Images
-from flowmap_pipelines.profile import Profile, Resources, StepProfile, TrainJob, amount
+from flowmap_pipelines.profile import Profile, Resources, Retries, StepProfile, TrainJob
 from flowmap_pipelines.training_pipeline import RUN_END, make_pipeline
 
 _SCRATCH = "/scratch"
 _MOST_SETTINGS = 100_000
+_END_S = 300  # its image is there already; where it is not, nobody waits for it longer
 _SECRET_KEYS = {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"}
+_NETWORK_KEYS = {
+    "region": "AWS_REGION",
+    "http-proxy": "HTTP_PROXY",
+    "https-proxy": "HTTPS_PROXY",
+    "no-proxy": "NO_PROXY",
+}
+_AUTHORITY = "/etc/flowmap/authority"
+_AUTHORITY_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _WEBHOOK_SECRET = "flowmap-webhook"
 _MLFLOW_CONFIG_MAP = "flowmap-mlflow"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -65,8 +75,9 @@ def package_digest(package: Path) -> str:
 def _compile(config: RunConfig, profile: Profile, images: Images, output: Path, **options: Any) -> None:
     from kfp import compiler
 
-    if job := profile.step("grpo_finetuning").trainjob:
-        _train_job(job, images.train).check(config.grpo_finetuning.processes)
+    grpo = profile.step("grpo_finetuning")
+    if grpo.trainjob is not None:
+        _train_job(grpo.trainjob, images.train, grpo.retries).check(config.grpo_finetuning.processes)
     settings = config.to_json()
     if len(settings) > _MOST_SETTINGS:
         raise ConfigError(
@@ -108,20 +119,33 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     for variable in ("TMPDIR", "HOME", "MPLCONFIGDIR"):
         task.set_env_variable(variable, _SCRATCH)
     task.set_env_variable(environment.LOG_FORMAT, "json")
-    if section == RUN_END:
+    if section in (RUN_END, "registry_push"):  # who tells what a run came to
         kubernetes.use_config_map_as_env(
             task, _MLFLOW_CONFIG_MAP, {"uri": environment.MLFLOW_URI}, optional=True
         )
         kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": environment.WEBHOOK}, optional=True)
     if step.trainjob is not None:
         task.set_env_variable(
-            environment.TRAIN_JOB, _train_job(step.trainjob, images.of(step.image)).model_dump_json()
+            environment.TRAIN_JOB,
+            _train_job(step.trainjob, images.of(step.image), step.retries).model_dump_json(),
         )
         kubernetes.use_field_path_as_env(task, environment.POD, "metadata.name")
     task.set_env_variable(environment.GPUS, str(_gpus(step)))
     kubernetes.use_field_path_as_env(task, environment.RUN_ID, "metadata.labels['pipeline/runid']")
-    kubernetes.use_config_map_as_env(task, profile.store_config_map, {"url": environment.STORE})
-    kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS)
+    # The exit handler starts without them too, to tell what the other steps then failed of.
+    optional = section == RUN_END
+    kubernetes.use_config_map_as_env(
+        task, profile.store_config_map, {"url": environment.STORE}, optional=optional
+    )
+    kubernetes.use_config_map_as_env(task, profile.store_config_map, _NETWORK_KEYS, optional=True)
+    if step.store_secret is not None:
+        kubernetes.use_secret_as_env(task, step.store_secret, _SECRET_KEYS, optional=optional)
+    if profile.ca_config_map is not None:
+        kubernetes.use_config_map_as_volume(task, profile.ca_config_map, _AUTHORITY, optional=optional)
+        for variable in _AUTHORITY_VARIABLES:
+            task.set_env_variable(variable, f"{_AUTHORITY}/ca.crt")
+    if profile.patience_s is not None:
+        task.set_env_variable(environment.PATIENCE, f"{profile.patience_s:g}")
 
 
 def run_end_profile(profile: Profile) -> StepProfile:
@@ -130,11 +154,11 @@ def run_end_profile(profile: Profile) -> StepProfile:
     small = {"requests": Resources(cpu="50m", memory="256Mi"), "limits": Resources(cpu="1", memory="1Gi")}
     trainjob = profile.step("grpo_finetuning").trainjob
     return like.model_copy(
-        update={**small, "gpu": None, "queue": None, "timeout_s": 600, "trainjob": trainjob}
+        update={**small, "gpu": None, "queue": None, "timeout_s": _END_S, "trainjob": trainjob}
     )
 
 
-def _train_job(profile: TrainJob, image: str) -> TrainJobSettings:
+def _train_job(profile: TrainJob, image: str, retries: Retries) -> TrainJobSettings:
     gpu = {} if profile.gpu is None else {profile.gpu.type: str(profile.gpu.count)}
     return TrainJobSettings(
         nodes=profile.nodes,
@@ -144,6 +168,8 @@ def _train_job(profile: TrainJob, image: str) -> TrainJobSettings:
         limits={**profile.limits.model_dump(), **gpu},
         cpus=int(amount(profile.limits.cpu)),
         deadline_s=profile.deadline_s,
+        memory_factor=retries.memory_factor,
+        attempts=retries.attempts,
         labels={} if profile.queue is None else {_QUEUE_LABEL: profile.queue},
     )
 

@@ -110,7 +110,7 @@ def _store(root: Path, url: str | None) -> Finding:
     where = url or str(root.absolute() / "store")
     name = f"doctor/{os.getpid()}"
     try:
-        store = open_store(where, patient=False)
+        store = open_store(where, patience=1)
         store.put(name, b"written by flowmap doctor")
         same = store.get(name) == b"written by flowmap doctor"
         overwrites = store.create(name, b"written again")

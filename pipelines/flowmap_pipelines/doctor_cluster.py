@@ -43,7 +43,7 @@ def examine_cluster(
 ) -> Iterator[Finding]:
     """Look at cluster, Kubeflow, permissions and store; each finding that fails says what to do."""
     try:
-        cluster = connect(namespace, patient=False)
+        cluster = connect(namespace, patience=0)
         version, date = _version(cluster)
     except ClusterError as error:
         yield Finding(False, "kubernetes", f"{error}")
@@ -202,7 +202,7 @@ def _tried(ask: Callable[[], Any]) -> Any | None:
 def _store(url: str) -> Iterator[Finding]:
     """Whether it can be used, and whether these credentials could overwrite registered models."""
     try:
-        store = open_store(url, patient=False)
+        store = open_store(url, patience=1)
         store.exists("doctor/cluster")
     except FlowmapError as error:
         yield Finding(False, "store", str(error))

@@ -56,7 +56,7 @@ def store_of(root: Path, url: str | None = None) -> ObjectStore:
     Raises StoreError at once when it can't be used.
     """
     where = url or str(root.absolute() / "store")
-    open_store(where, patient=False).exists("models")
+    open_store(where, patience=1).exists("models")
     return open_store(where)
 
 

@@ -58,15 +58,7 @@ def sample(
     click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
 
 
-class _Models(click.Group):
-    """A group whose first command is meant where none is named: `flowmap models digits` lists."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
-        return super().parse_args(ctx, args if named else ["list", *args])
-
-
-@click.group(cls=_Models)
+@click.group(cls=options.OrElse, default="list")
 def models() -> None:
     """List registered models, and say which version an alias points to.
 

@@ -33,6 +33,18 @@ class OutputFile(click.ParamType[Path]):
         return path
 
 
+class OrElse(click.Group):
+    """A group that means its command `default` where its first word names none."""
+
+    def __init__(self, *arguments: Any, default: str, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if is_named else [self.default, *args])
+
+
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 ROOT = click.option(
     "--root",

@@ -7,13 +7,13 @@ profile.step("grpo_finetuning").gpu.count      # a step's own settings over the 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
+from flowmap.kubernetes.quantities import QUANTITY, amount
 from flowmap.settings import Section, written_as
 from flowmap.settings.messages import Place, explain
 from flowmap.settings.yaml_text import YamlTextError, read_yaml
@@ -21,12 +21,6 @@ from flowmap.steps.dag import PIPELINE
 
 STEPS = tuple(dict.fromkeys(step.name for step in PIPELINE))
 _DISTRIBUTED = "grpo_finetuning"
-_QUANTITY = r"([0-9]+(?:\.[0-9]+)?)(m|[kMGTP]i?|)"
-_SCALE = {"": 1.0, "m": 1e-3} | {
-    f"{prefix}{binary}": float((1024 if binary else 1000) ** power)
-    for power, prefix in enumerate("kMGTP", start=1)
-    for binary in ("", "i")
-}
 _WORD = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 
 
@@ -36,7 +30,7 @@ def _as_written(value: object) -> object:
 
 
 Quantity = Annotated[
-    str, BeforeValidator(_as_written), written_as(_QUANTITY, "a quantity is such as 500m, 2 or 4Gi")
+    str, BeforeValidator(_as_written), written_as(QUANTITY, "a quantity is such as 500m, 2 or 4Gi")
 ]
 Label = Annotated[
     str, written_as(_WORD, "a label's value has letters, digits, `.`, `_`, `-`, at most 63 of them")
@@ -48,13 +42,6 @@ ResourceName = Annotated[
     str, written_as(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name in Kubernetes' lower case")
 ]
 Duration = Annotated[str, written_as(r"[1-9][0-9]*[smh]", "a duration such as '30s', '10m' or '1h'")]
-
-
-def amount(quantity: str) -> float:
-    """What a Kubernetes quantity such as `500m` or `4Gi` stands for."""
-    found = re.fullmatch(_QUANTITY, quantity)
-    assert found is not None
-    return float(found[1]) * _SCALE[found[2]]
 
 
 class Resources(Section):
@@ -98,13 +85,15 @@ class Toleration(Section):
 class Retries(Section):
     """How often a pod that was lost is started again.
 
-    A step that fails by itself is not: see docs/cluster.md.
+    A step that fails by itself is not: see docs/cluster.md. Only a training job whose memory did not
+    suffice is started again, with `memory_factor` times as much each time.
     """
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 2
     backoff: Duration = "30s"
     factor: Annotated[float, Field(ge=1, le=10)] = 2.0
     longest: Duration = "3600s"
+    memory_factor: Annotated[float, Field(ge=1, le=8)] = 1.0
 
 
 class TrainJob(Section):
@@ -141,7 +130,10 @@ class StepProfile(Section):
         shared_memory: size of /dev/shm, in memory, which counts as the pod's; torch's processes talk through
             it.
         scratch: size of the directory for what need not survive.
-        store_secret: a Secret of the namespace with `access-key` and `secret-key` for the store.
+        run_as_user: the number of the user that its pod runs as; None leaves it to the cluster, as
+            OpenShift wants it.
+        store_secret: a Secret of the namespace with `access-key` and `secret-key` for the store; None where
+            the pod's service account is an identity that the store knows.
         labels: of the pod.
         queue: the Kueue LocalQueue it waits in.
         price_per_hour: of all it gets, in any currency, for `flowmap plan`.
@@ -158,8 +150,8 @@ class StepProfile(Section):
     timeout_s: PositiveInt
     shared_memory: Quantity = "64Mi"
     scratch: Quantity = "4Gi"
-    run_as_user: PositiveInt = 65532
-    store_secret: ResourceName = "flowmap-store"
+    run_as_user: PositiveInt | None = 65532
+    store_secret: ResourceName | None = "flowmap-store"
     labels: dict[LabelKey, Label] = Field(default_factory=dict)
     queue: Label | None = None
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
@@ -180,12 +172,19 @@ class Profile(Section):
 
     Attributes:
         pinned: images are named by digest alone.
-        store_config_map: a ConfigMap of the namespace; its key `url` is the store's URL.
+        store_config_map: a ConfigMap of the namespace; its key `url` is the store's URL, and `region`,
+            `http-proxy`, `https-proxy` and `no-proxy` may stand there too.
+        ca_config_map: a ConfigMap of the namespace whose key `ca.crt` has the certificates of your own
+            authority, by which the store's is checked.
+        patience_s: how long a store, the Kubernetes API server and Kubeflow are waited for when they are
+            away; ten minutes unless told.
     """
 
     description: str
     pinned: bool = True
     store_config_map: ResourceName = "flowmap-store"
+    ca_config_map: ResourceName | None = None
+    patience_s: Annotated[float, Field(ge=0)] | None = None
     image_pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[tuple[ResourceName, ...], Field(strict=False)] = ()
     steps: dict[str, StepProfile]

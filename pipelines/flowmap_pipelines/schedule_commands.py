@@ -16,18 +16,7 @@ from flowmap_pipelines import options
 from flowmap_pipelines.cluster_commands import on_kubeflow
 
 
-class _OrConfig(click.Group):
-    """A group whose first word may be a configuration's file instead of a command: then it is `set`."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
-            args = ["set", *args]
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_OrConfig, subcommand_metavar="CONFIG | COMMAND [OPTIONS]")
+@click.group(cls=options.OrElse, default="set", subcommand_metavar="CONFIG | COMMAND [OPTIONS]")
 def schedule() -> None:
     """Start runs of a configuration at fixed times, on Kubeflow Pipelines.
 

@@ -144,7 +144,7 @@ def test_what_no_patience_helps_against_is_told_at_once(
 def test_an_unreachable_store_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    store = open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1", patient=False)
+    store = open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1", patience=1)
     with pytest.raises(StoreError, match=r"can't be reached .*refused.*is it running"):
         store.exists("x")
 
@@ -244,10 +244,10 @@ def test_a_proxy_is_asked_where_the_environment_names_one(monkeypatch: pytest.Mo
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("no_proxy", "localhost")
     NotFound.asked.clear()
-    assert not open_store("s3://flowmap/x?endpoint=http://store.example", patient=False).exists("y")
+    assert not open_store("s3://flowmap/x?endpoint=http://store.example", patience=1).exists("y")
     assert NotFound.asked == ["http://store.example/flowmap/x/y"]
     with pytest.raises(StoreError, match="can't be reached"):
-        open_store("s3://flowmap/x?endpoint=http://localhost:1", patient=False).exists("y")
+        open_store("s3://flowmap/x?endpoint=http://localhost:1", patience=1).exists("y")
     server.shutdown()
 
 

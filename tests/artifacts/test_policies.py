@@ -46,7 +46,7 @@ def as_role(minio: MinioServer, where: str) -> As:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_ACCESS_KEY_ID", f"{bucket}-{role}")
             patch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
-            return open_store(f"s3://{where}?endpoint={minio.endpoint}", patient=False)
+            return open_store(f"s3://{where}?endpoint={minio.endpoint}", patience=1)
 
     return opened
 
@@ -88,7 +88,7 @@ def test_training_can_not_write_models(as_role: As, name: str) -> None:
 def test_nobody_deletes_what_is_meant_to_stay(
     as_role: As, minio: MinioServer, where: str, role: str, name: str
 ) -> None:
-    owner = open_store(f"s3://{where}?endpoint={minio.endpoint}", patient=False)
+    owner = open_store(f"s3://{where}?endpoint={minio.endpoint}", patience=1)
     owner.put(name, b"kept")
     with pytest.raises(StoreError):
         as_role(role).delete(name)

@@ -26,6 +26,9 @@ EVERYTHING: dict[str, Any] = {
         "endpoint": "https://s3.example.com",
         "bucket": "models",
         "prefix": "team/flowmap",
+        "region": "eu-central-1",
+        "proxies": {"https-proxy": "http://proxy.example.com:3128", "no-proxy": ".svc,10.0.0.0/8"},
+        "caConfigMap": "authority",
         "secrets": {"steps": "train", "registry": "publish"},
     },
     "image": IMAGE,
@@ -158,6 +161,38 @@ def test_everything_that_runs_is_unprivileged(helm: Path, tmp_path: Path) -> Non
         assert context["readOnlyRootFilesystem"], name
         assert context["capabilities"] == {"drop": ["ALL"]}, name
         assert not context["allowPrivilegeEscalation"], name
+
+
+IDENTITY: dict[str, Any] = {
+    "store": {**ENDPOINT, "secrets": {"steps": "", "registry": ""}, "caConfigMap": "authority"},
+    "image": IMAGE,
+    "runAsUser": None,
+    "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/train"}},
+    "kfpLauncher": {"enabled": True},
+    "metrics": {"enabled": True},
+    "training": {"enabled": True, "serviceAccount": "flowmap"},
+}
+
+
+def test_without_keys_pods_have_their_identity_and_no_secret(helm: Path, tmp_path: Path) -> None:
+    rendered = render(helm, tmp_path, IDENTITY)
+    for name, pod in pod_specs(rendered).items():
+        assert "runAsUser" not in pod["securityContext"], name  # OpenShift gives each namespace its own
+        container = pod["containers"][0]
+        variables = {each["name"]: each for each in container.get("env", [])}
+        assert "AWS_ACCESS_KEY_ID" not in variables, name
+        if "AWS_REGION" in variables:  # all that ask the store
+            assert variables["AWS_CA_BUNDLE"]["value"] == "/etc/flowmap/authority/ca.crt"
+            assert variables["AWS_REGION"]["valueFrom"]["configMapKeyRef"]["optional"] is True
+            mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+            assert mounts["authority"] == "/etc/flowmap/authority"
+            assert {"name": "authority", "configMap": {"name": "authority"}} in pod["volumes"]
+    assert pod_specs(rendered)["TrainingRuntime flowmap-training"]["serviceAccountName"] == "flowmap"
+    (launcher,) = (each for each in rendered if each["metadata"]["name"] == "kfp-launcher")
+    assert yaml.safe_load(launcher["data"]["providers"])["minio"]["default"]["credentials"] == {
+        "fromEnv": True
+    }
+    assert not [rule for rule in roles(helm, tmp_path, IDENTITY)["flowmap"] if rule[0] == "secrets"]
 
 
 def roles(helm: Path, tmp_path: Path, values: dict[str, Any]) -> dict[str, dict[Any, Any]]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from flowmap_pipelines.cli import cli
+from flowmap_pipelines.options import OrElse
 from tests.go_programs import ACTIONLINT, go_program
 
 FOLDER = Path(__file__).parents[2] / "docs" / "ci"
@@ -68,7 +69,9 @@ def test_every_command_and_option_in_it_exists(path: Path) -> None:
     calls = [call for call in words if call and call[0] == "flowmap"]
     assert calls
     for _, name, *rest in calls:
-        command = cli.commands[name]
+        command: Any = cli.commands[name]
+        if isinstance(command, OrElse):
+            command = command.commands[command.default]
         known = {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
         assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= known
 

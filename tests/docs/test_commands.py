@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flowmap_pipelines.cli import cli
+from flowmap_pipelines.options import OrElse
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,8 +41,8 @@ def test_commands_exist(path: Path) -> None:
         name, *rest = words
         command: Any = cli.commands.get(name)
         assert command is not None, words
-        if isinstance(command, click.Group):
-            command = command.commands.get(rest[0], command.commands["set"])
+        if isinstance(command, OrElse):
+            command = command.commands.get(rest[0] if rest else "", command.commands[command.default])
         for word in rest:
             if word.startswith("-"):
                 assert option_of(command, word.partition("=")[0]), words

@@ -1,18 +1,24 @@
 """A node's program as its pod runs it, with a worker of a few lines: results, failures, and the log that is
 kept."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.launching import followed
+from flowmap.launching import node as node_module
+from flowmap.launching.followed import following
 from flowmap.launching.job import Failure, Job
 from flowmap.launching.node_logs import kept_log
+from flowmap.launching.worker import has_lost_peer
 from flowmap.lineage.record import run_records, run_summaries
 from flowmap.settings import environment
 
@@ -30,6 +36,10 @@ def train(work: Work) -> None:
             raise InvariantError("the loss is not a number")
         case "sleep":
             time.sleep(600)
+        case "until told":
+            while not work.is_to_stop():
+                time.sleep(0.1)
+            print("saved", flush=True)
 """
 
 
@@ -38,7 +48,9 @@ def node(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts node 1 of two, or node 0 of one, of a job that does what it is told."""
     (tmp_path / "a_worker.py").write_text(_WORKER)
 
-    def start(do: str, *, number: int = 1, run: bool = True) -> subprocess.Popen[str]:
+    def start(
+        do: str, *, number: int = 1, run: bool = True, unfollowed_s: float = 600
+    ) -> subprocess.Popen[str]:
         job = _job(tmp_path, do)
         told = {"FLOWMAP_RUN_ID": "run-7", "FLOWMAP_STEP": "grpo_finetuning"} if run else {}
         variables = {
@@ -46,6 +58,7 @@ def node(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             **told,
             environment.JOB: job.model_dump_json(),
             "PET_NODE_RANK": str(number),
+            environment.UNFOLLOWED: str(unfollowed_s),
             "PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}",
         }
         command = [sys.executable, "-m", "flowmap.launching.node"]
@@ -129,3 +142,62 @@ def test_outside_a_run_no_log_is_kept(
         shown, _ = process.communicate(timeout=120)
     assert "the worker speaks" in shown
     assert not list(store.names("runs"))
+
+
+def test_training_that_nobody_follows_any_more_saves_and_ends(
+    node: Callable[..., subprocess.Popen[str]], store: ObjectStore, tmp_path: Path
+) -> None:
+    job = _job(tmp_path, "until told")
+    with following(store, [job]), node("until told", number=0, unfollowed_s=3) as process:
+        pass_s = time.monotonic() + 3
+        while time.monotonic() < pass_s:  # its mark is renewed, as its launcher does it
+            store.put(job.followed_name, str(time.monotonic()).encode())
+            time.sleep(0.2)
+        assert process.poll() is None
+        shown, _ = process.communicate(timeout=120)  # from here on it stands still
+    assert process.returncode == 0, shown
+    assert "nobody has followed this training for 3 s: it saves and ends" in shown
+    assert shown.index("saves and ends") < shown.index("saved")
+    assert store.exists(job.stopped_name)
+    assert not list(store.names(job.result_prefix))
+
+
+def test_a_mark_is_renewed_while_a_job_is_followed(store: ObjectStore, tmp_path: Path) -> None:
+    job = _job(tmp_path, "x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(followed, "_EVERY_S", 0.05)
+        with following(store, [job]):
+            seen = set()
+            for _ in range(100):
+                time.sleep(0.02)
+                with contextlib.suppress(KeyError):
+                    seen.add(store.get(job.followed_name))
+                if len(seen) == 3:
+                    break
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("told", "lost"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.1]:2", True),
+        ("NCCL error: ncclRemoteError: A call failed possibly due to a network error", True),
+        ("NCCL error: unhandled cuda error, CUDA out of memory", False),
+        ("Duplicate GPU detected: rank 0 and rank 1 both on CUDA device, ncclInvalidUsage", False),
+        ("the nccl backend is not available", False),
+    ],
+)
+def test_a_lost_peer_is_told_from_a_fault_of_ones_own(told: str, *, lost: bool) -> None:
+    assert has_lost_peer(RuntimeError(told)) is lost
+
+
+def test_memory_that_did_not_suffice_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = tmp_path / "memory.events"
+    monkeypatch.setattr(node_module, "_MEMORY_EVENTS", events)
+    assert node_module._silent(1).cause == "silent"
+    events.write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\n")
+    failure = node_module._silent(1)
+    assert (failure.cause, failure.text) == (
+        "memory",
+        "node 1 needs more memory than its limit: 2 processes were ended for that",
+    )

@@ -20,6 +20,7 @@ from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import open_store
 from flowmap.artifacts.transfer import publish
 from flowmap.errors import ConfigError, InvariantError, StoreError
+from flowmap.kubernetes import api as kubernetes_api
 from flowmap.kubernetes.api import Cluster, ClusterError
 from flowmap.launching import train_job as module
 from flowmap.launching.job import Failure, Job
@@ -190,6 +191,65 @@ def test_an_account_that_may_not_is_told_what_to_do(job: Job, api: Api) -> None:
         ClusterError, match=r"may not do this in namespace ml \(403\): use the service account"
     ):
         run_train_jobs([job], SETTINGS)
+
+
+def test_an_api_server_that_has_just_started_again_is_waited_for(
+    job: Job, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish, looks = api.when_read, iter(range(100))
+
+    def restart(name: str) -> None:
+        if next(looks) == 0:
+            api.faults = [ApiException(status=403, reason="Forbidden")] * 3
+        finish(name)
+
+    api.when_read = restart
+    run_train_jobs([job], SETTINGS)
+    assert (job.out / "weights").read_bytes() == b"trained"
+    assert "answers 403 Forbidden, though it has allowed this account before" in capsys.readouterr().err
+    # One that goes on to refuse is told all the same.
+    monkeypatch.setattr(kubernetes_api, "_REFUSED_S", 0.05)
+    api.jobs.clear()
+    api.when_read = lambda _: api.faults.extend([ApiException(status=403, reason="Forbidden")] * 100)
+    with pytest.raises(ClusterError, match=r"403 Forbidden, though it has allowed"):
+        run_train_jobs([job], SETTINGS)
+
+
+def test_nodes_that_lacked_memory_get_more_as_often_as_the_profile_says(
+    job: Job, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def lack(name: str) -> None:
+        asked.append(api.jobs[name]["spec"]["trainer"]["resourcesPerNode"]["limits"]["memory"])
+        leave_failure(job, Failure(rank=-1, at=1.0, cause="memory", text="node 0 needs more memory"))
+        if len(asked) == 5:
+            api.jobs[name]["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+
+    api.when_read = lack
+    more = {"memory_factor": 1.5, "attempts": 2, "limits": {"cpu": "2", "memory": "4Gi"}}
+    settings = SETTINGS.model_copy(update=more)
+    with pytest.raises(ClusterError, match="node 0 needs more memory"):
+        run_train_jobs([job], settings)
+    assert list(dict.fromkeys(asked)) == ["4Gi", "6144Mi", "9216Mi"]
+    assert "need more memory than" in capsys.readouterr().err
+
+
+def test_a_train_job_that_stopped_because_nobody_followed_it_is_made_again(
+    job: Job, api: Api, of_another_run: str, tmp_path: Path
+) -> None:
+    api.jobs[of_another_run]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    open_store(job.store).put(job.stopped_name, b"")
+    finish = api.when_read
+
+    def finish_the_new_one(name: str) -> None:
+        if not open_store(job.store).exists(job.stopped_name):
+            finish(name)
+
+    api.when_read = finish_the_new_one
+    run_train_jobs([job], SETTINGS)
+    assert (job.out / "weights").read_bytes() == b"trained"
+    assert open_store(job.store).exists(job.followed_name)
 
 
 def test_a_cluster_without_trainer_is_told(job: Job, api: Api) -> None:

@@ -133,7 +133,10 @@ def test_every_pod_is_pinned_bounded_and_unprivileged(name: str) -> None:
         assert int(pod["activeDeadlineSeconds"]) > 0, executor
         secrets = {secret["secretName"] for secret in pod["secretAsEnv"]}
         publishes = executor in ("exec-registry-push", "exec-record-rejection")
-        webhook = {"flowmap-webhook"} if executor == "exec-run-end" else set()
+        tells = publishes or executor == "exec-run-end"
+        webhook = {"flowmap-webhook"} if tells else set()
+        for each in (*pod["secretAsEnv"], *pod["configMapAsEnv"]):  # nothing keeps the exit handler down
+            assert each.get("optional") or executor != "exec-run-end", executor
         assert secrets == {"flowmap-registry" if publishes else "flowmap-store"} | webhook, executor
 
 
@@ -177,6 +180,33 @@ def test_a_profile_of_ones_own_reaches_the_pods(tmp_path: Path) -> None:
     ]
     assert pod["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
     assert pod["imagePullSecret"][0]["secretName"] == "pull"
+
+
+def test_a_cluster_of_other_ways_is_a_profile_too(tmp_path: Path) -> None:
+    """Identities instead of keys, users that the cluster gives out, an authority of its own, patience."""
+    mine, path = tmp_path / "mine.yaml", tmp_path / "pipeline.yaml"
+    defaults = {**PROFILE["defaults"], "run_as_user": None, "store_secret": None}
+    ways = {"ca_config_map": "authority", "patience_s": 1800, "defaults": defaults}
+    mine.write_text(yaml.safe_dump({**PROFILE, **ways}))
+    compile_pipeline(RunConfig(name="digits"), load_profile(str(mine)), IMAGES, path)
+    pipeline, platform = yaml.safe_load_all(path.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, pod in executors.items():
+        assert pod["securityContext"] == {"runAsNonRoot": True}, name
+        assert {each["secretName"] for each in pod.get("secretAsEnv", [])} <= {"flowmap-webhook"}, name
+        (authority,) = pod["configMapAsVolume"]
+        assert (authority["configMapName"], authority["mountPath"]) == (
+            "authority",
+            "/etc/flowmap/authority",
+        )
+        read = {
+            key["envVar"]: each.get("optional") for each in pod["configMapAsEnv"] for key in each["keyToEnv"]
+        }
+        assert all(read[variable] for variable in ("AWS_REGION", "HTTPS_PROXY", "NO_PROXY")), name
+        container = pipeline["deploymentSpec"]["executors"][name]["container"]
+        variables = {each["name"]: each["value"] for each in container["env"]}
+        assert variables["FLOWMAP_PATIENCE_S"] == "1800"
+        assert variables["AWS_CA_BUNDLE"] == "/etc/flowmap/authority/ca.crt"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,13 @@ from prometheus_client import generate_latest
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.lineage.record import record_step, run_records
-from flowmap.run_end.ending import end_run, notify
+from flowmap.reporting.summary import end_again
+from flowmap.reporting.webhook import notify
+from flowmap.run_end import ending
+from flowmap.run_end.ending import end_run
 from flowmap.settings import RunConfig, environment
 from flowmap_pipelines.prometheus import registry_of
+from tests.minio_server import CREDENTIALS
 
 SETTINGS = RunConfig(name="digits").to_json()
 PUBLISHED = {"outcome": "published", "version": 4, "alias": "production"}
@@ -97,12 +101,12 @@ def test_a_run_that_failed_or_was_cancelled_is_told_so(store: LocalStore, state:
 
 
 def test_a_webhook_that_does_not_take_it_is_no_failure_and_stays_secret(
-    store: LocalStore, webhook: Webhook, capsys: pytest.CaptureFixture[str]
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     webhook.status = 500
-    notify(webhook.url, "text")
-    notify("http://127.0.0.1:1/services/secret-path", "text")
-    notify("no url with secret-path", "text")
+    for url in (webhook.url, "http://127.0.0.1:1/services/secret-path", "no url with secret-path"):
+        monkeypatch.setenv(environment.WEBHOOK, url)
+        notify("text")
     told = capsys.readouterr().err
     assert "answers 500" in told
     assert told.count("nobody was notified") == 3
@@ -169,3 +173,52 @@ def test_an_mlflow_that_is_away_fails_nothing(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     end_run(SETTINGS, "COMPLETE")
     assert "MLflow was not told of the run" in capsys.readouterr().err
+
+
+def test_a_retried_run_that_is_promoted_tells_so_itself(
+    store: LocalStore, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow runs the exit handler once: at the end that was a failure."""
+    monkeypatch.setenv(environment.WEBHOOK, webhook.url)
+    registry = registry_of(store)
+    end_again(SETTINGS)
+    assert not webhook.told  # the run ends for the first time: its exit handler will tell
+    end_run(SETTINGS, "FAILED")
+    generate_latest(registry)
+    end_again(SETTINGS)
+    assert (summary(store)["state"], summary(store)["outcome"]) == ("done", "published")
+    assert "digits published as digits@4; run run-7" in json.loads(webhook.told[-1])["text"]
+    assert 'flowmap_runs_total{model="digits",outcome="published"} 1.0' in generate_latest(registry).decode()
+
+
+@pytest.mark.parametrize(
+    ("away", "why"),
+    [
+        ({environment.STORE: "s3://flowmap/x?endpoint=http://127.0.0.1:1"}, "can't be reached"),
+        ({environment.STORE: None}, "where the store is was not told"),
+        (
+            {"AWS_ACCESS_KEY_ID": None, environment.STORE: "s3://flowmap/x?endpoint=http://x"},
+            "needs credentials",
+        ),
+    ],
+)
+def test_people_are_told_whatever_else_fails(
+    store: LocalStore,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    away: dict[str, str | None],
+    why: str,
+) -> None:
+    """A store that is away, and a Secret or ConfigMap that is missing: both are optional for the handler."""
+    monkeypatch.setattr(ending, "_SOON_S", 0.5)
+    monkeypatch.setenv(environment.WEBHOOK, webhook.url)
+    for name, value in {**CREDENTIALS, **away}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        end_run(SETTINGS, "FAILED")
+    assert ended.value.code == 1
+    (text,) = (json.loads(told)["text"] for told in webhook.told)
+    assert text.startswith("flowmap: digits failed; run run-7; no step ended; its summary was not written: ")
+    assert why in text

@@ -190,6 +190,7 @@ def test_five_fields_become_kubeflows_six(five: str, six: str) -> None:
     ("wrong", "said"),
     [
         ("0 3 * *", "has 4 fields; it takes five"),
+        ("CRON_TZ=Europe/Paris 0 3 * * *", "are in UTC and take no CRON_TZ=Europe/Paris; the chart"),
         ("0 0 3 * * *", "has 6 fields"),
         ("0 0 31 2 *", "is no time that ever comes"),
         ("0 25 * * *", "is no time that ever comes: Bad hour"),

@@ -13,6 +13,38 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 s3://{{ .Values.store.bucket }}{{ with .Values.store.prefix }}/{{ . }}{{ end }}?endpoint={{ .Values.store.endpoint }}
 {{- end -}}
 
+{{/* How the store is reached: its keys, from the Secret in `secret`; none where that is empty, for a pod whose identity
+     the store knows. Region, proxies and the certificates of an authority of one's own. */}}
+{{- define "flowmap.storeAccess" -}}
+{{- with .secret }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: access-key}}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: secret-key}}
+{{- end }}
+{{- range $variable, $key := dict "AWS_REGION" "region" "HTTP_PROXY" "http-proxy" "HTTPS_PROXY" "https-proxy" "NO_PROXY" "no-proxy" }}
+- name: {{ $variable }}
+  valueFrom: {configMapKeyRef: {name: flowmap-store, key: {{ $key }}, optional: true}}
+{{- end }}
+{{- if .root.Values.store.caConfigMap }}
+- {name: AWS_CA_BUNDLE, value: /etc/flowmap/authority/ca.crt}
+- {name: REQUESTS_CA_BUNDLE, value: /etc/flowmap/authority/ca.crt}
+{{- end }}
+{{- end -}}
+
+{{/* Where that authority's certificates are mounted, and what from. */}}
+{{- define "flowmap.authorityMount" -}}
+{{- if .Values.store.caConfigMap }}
+- {name: authority, mountPath: /etc/flowmap/authority, readOnly: true}
+{{- end }}
+{{- end -}}
+{{- define "flowmap.authorityVolume" -}}
+{{- with .Values.store.caConfigMap }}
+- name: authority
+  configMap: {name: {{ . }}}
+{{- end }}
+{{- end -}}
+
 {{/* What a restricted namespace asks of a pod that this chart runs itself. */}}
 {{- define "flowmap.restrictedPod" -}}
 restartPolicy: Never
@@ -23,8 +55,10 @@ imagePullSecrets: {{- range . }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
+  {{- with .Values.runAsUser }}
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 

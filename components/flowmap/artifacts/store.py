@@ -24,8 +24,6 @@ from urllib.parse import unquote, urlparse
 from flowmap.errors import ConfigError
 from flowmap.retrying import patience_s
 
-_IMPATIENT_S = 1.0
-
 
 class ObjectStore(Protocol):
     """Named bytes. Names are relative, with `/` between their parts.
@@ -60,11 +58,10 @@ class ObjectStore(Protocol):
         """Remove the object; nothing happens when there is none."""
 
 
-def open_store(url: str, *, patient: bool = True) -> ObjectStore:
+def open_store(url: str, *, patience: float | None = None) -> ObjectStore:
     """Open the store at `url`: a path, `file://PATH`, or `s3://bucket/prefix?endpoint=http://host:port`.
 
-    A patient store repeats what fails for as long as `retrying.patience_s` says, an impatient one for about
-    a second.
+    One that is away is waited for `patience` seconds; None is as long as `retrying.patience_s` says.
 
     Raises:
         ConfigError: unknown scheme, missing bucket or endpoint, or no credentials in the environment.
@@ -73,7 +70,7 @@ def open_store(url: str, *, patient: bool = True) -> ObjectStore:
     if parsed.scheme == "s3":
         from flowmap.artifacts.s3_store import S3Store
 
-        return S3Store.from_url(url, patience_s() if patient else _IMPATIENT_S)
+        return S3Store.from_url(url, patience_s() if patience is None else patience)
     from flowmap.artifacts.local_store import LocalStore
 
     path = unquote(parsed.path) if parsed.scheme else url

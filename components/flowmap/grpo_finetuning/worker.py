@@ -58,8 +58,11 @@ class Loop:
                         save_weights(
                             self.model.network, self.folder / "snapshots" / f"{done:06d}.safetensors"
                         )
-                if done % section.checkpoint_every == 0 and done < section.rollouts:
+                stops = done < section.rollouts and self._is_to_stop()
+                if stops or (done % section.checkpoint_every == 0 and done < section.rollouts):
                     self._checkpoint(done)
+                if stops:
+                    return
         if self.is_first:
             self._leave()
 
@@ -70,6 +73,12 @@ class Loop:
         save_weights(self.grpo.ema.network, out / "ema.safetensors")
         shutil.copytree(self.folder / "snapshots", out / "snapshots")
         (out / "curve.json").write_text(json.dumps(self.curve))
+
+    def _is_to_stop(self) -> bool:
+        """Whether all processes save and end here; the first one asks."""
+        found: list[Any] = [self.work.is_to_stop() if self.is_first else None]
+        dist.broadcast_object_list(found)
+        return bool(found[0])
 
     def _checkpoint(self, done: int) -> None:
         self.engine.save(self.folder, {"grpo": self.grpo.state(), "curve": self.curve})

@@ -107,11 +107,12 @@ def _away(error: BaseException) -> str | None:
     return None
 
 
-def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
+def connect(namespace: str | None = None, *, patience: float | None = None) -> Cluster:
     """From inside a pod as its service account, elsewhere with KUBECONFIG. Raises ClusterError when there is
     neither.
 
-    The namespace is the one named, or FLOWMAP_NAMESPACE's, the pod's own, or the kubeconfig's.
+    An API server that is away is waited for `patience` seconds; None is as long as `retrying.patience_s`
+    says. The namespace is the one named, or FLOWMAP_NAMESPACE's, the pod's own, or the kubeconfig's.
     """
     from kubernetes import client, config
 
@@ -130,5 +131,10 @@ def connect(namespace: str | None = None, *, patient: bool = True) -> Cluster:
             ) from None
     configuration = client.Configuration.get_default_copy()
     configuration.retries = False
-    api, patience = client.ApiClient(configuration), patience_s() if patient else 0.0
-    return Cluster(found or "default", client.CoreV1Api(api), client.CustomObjectsApi(api), patience)
+    api = client.ApiClient(configuration)
+    return Cluster(
+        found or "default",
+        client.CoreV1Api(api),
+        client.CustomObjectsApi(api),
+        patience_s() if patience is None else patience,
+    )

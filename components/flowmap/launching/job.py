@@ -19,7 +19,8 @@ from flowmap.errors import InvariantError, StoreError
 from flowmap.training.events import EventFiles
 from flowmap.training.work import Work
 
-_CAUSES = ("own", "silent", "lost_peer")  # what tells more comes first
+_CAUSES = ("own", "memory", "store", "silent", "lost_peer")  # what tells more comes first
+_STOP = "stop"
 
 
 class Job(BaseModel):
@@ -61,7 +62,23 @@ class Job(BaseModel):
             scratch=self.scratch,
             checkpoints=Checkpoints(store, self.checkpoints),
             events=EventFiles(store, self.checkpoints.partition("/")[2], self.scratch / "tensorboard"),
+            stop=self.stop_file,
         )
+
+    @property
+    def stop_file(self) -> Path:
+        """A file that asks the training to save and end before it is done."""
+        return self.scratch / _STOP
+
+    @property
+    def followed_name(self) -> str:
+        """What whoever follows the job renews in the store."""
+        return f"{self.checkpoints}/followed"
+
+    @property
+    def stopped_name(self) -> str:
+        """What node 0 leaves in the store when training has stopped because nobody followed it."""
+        return f"{self.checkpoints}/stopped"
 
     @property
     def result_prefix(self) -> str:
@@ -90,16 +107,16 @@ class Failure(BaseModel):
     Attributes:
         rank: the process among all of the job.
         at: when, in seconds since 1970.
-        cause: whether it was its own; or it was ended from outside and left no word, as when the memory's
-            limit is reached, and as NCCL does when another process has gone; or it noticed itself that
-            another had.
+        cause: whether it was its own; or its node's memory did not suffice; or the store stayed away; or it
+            was ended from outside and left no word, as NCCL does when another process has gone; or it
+            noticed itself that another had.
         text: a message for the user, or a traceback.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rank: int
     at: float
-    cause: Literal["own", "silent", "lost_peer"]
+    cause: Literal["own", "memory", "store", "silent", "lost_peer"]
     text: str
 
 
@@ -109,10 +126,17 @@ def first_failure(failures: Iterable[Failure]) -> Failure | None:
 
 
 def raise_failure(job: Job, failures: Iterable[Failure], otherwise: str) -> None:
-    """Raise InvariantError with what the failures say, or with `otherwise` when there is none."""
+    """Raise what the failures say, or `otherwise` when there is none.
+
+    Raises:
+        StoreError: the store stayed away.
+        InvariantError: anything else.
+    """
     first = first_failure(failures)
     if first is None:
         raise InvariantError(f"{job.worker} {otherwise}")
+    if first.cause == "store":
+        raise StoreError(first.text)
     crashed = first.text.startswith("Traceback")
     raise InvariantError(
         f"{job.worker} failed in process {first.rank}: {first.text}" if crashed else first.text

@@ -3,11 +3,13 @@ environment.
 
 Inputs come from the store, every byte checked; torchrun finds the other nodes by the PET_ variables that
 Kubeflow Trainer sets. Node 0 leaves the results below `<checkpoints>/result` in the store, and a node that
-failed says why below `<checkpoints>/failures`. What each printed is kept with the run.
+failed says why below `<checkpoints>/failures`. What each printed is kept with the run. Training that nobody
+follows any more saves and ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,11 +18,13 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Literal
 
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch, publish
-from flowmap.errors import FlowmapError
+from flowmap.errors import FlowmapError, StoreError
+from flowmap.launching.followed import Watch
 from flowmap.launching.job import Failure, Job, first_failure
 from flowmap.launching.node_logs import node_log
 from flowmap.launching.torchrun import torchrun
@@ -29,6 +33,8 @@ from flowmap.settings import environment
 
 _NODE_VARIABLE = "PET_NODE_RANK"
 _GRACE_S = 5
+_UNFOLLOWED_S = 600.0
+_MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _OTHERS_S = (
     24 * 3600
 )  # how long a node that is there waits for one that still has no machine, or pulls its image
@@ -59,7 +65,8 @@ def _work(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | No
     try:
         return _train(job, store, node, folder)
     except FlowmapError as error:
-        return Failure(rank=-1, at=time.time(), cause="own", text=f"node {node}: {error}")
+        cause: Literal["store", "own"] = "store" if isinstance(error, StoreError) else "own"
+        return Failure(rank=-1, at=time.time(), cause=cause, text=f"node {node}: {error}")
     except Exception:
         return Failure(rank=-1, at=time.time(), cause="own", text=f"node {node}: {traceback.format_exc()}")
 
@@ -71,19 +78,40 @@ def _train(job: Job, store: ObjectStore, node: int, folder: Path) -> Failure | N
     here = job.model_copy(update={"inputs": inputs, "out": folder / "out", "scratch": folder / "scratch"})
     here.out.mkdir()
     say(f"node {node}: has its inputs, and starts its processes")
-    status = _run(here)
+    unfollowed_s = float(os.environ.get(environment.UNFOLLOWED, _UNFOLLOWED_S))
+    here.scratch.mkdir(parents=True, exist_ok=True)
+    with Watch(store, job, unfollowed_s, here.stop_file) as watch:
+        status = _run(here)
     if status:
-        silent = (
-            f"a process of node {node} ended without a word, as when the memory's limit is reached; see its "
-            "log"
-        )
-        return first_failure(here.failures()) or Failure(
-            rank=-1, at=time.time(), cause="silent", text=silent
-        )
-    if node == 0:
+        return first_failure(here.failures()) or _silent(node)
+    if node == 0 and watch.has_stopped:
+        store.put(job.stopped_name, b"")
+    elif node == 0:
         manifest = build_manifest(here.out, step="training", step_digest=job.checkpoints.rsplit("/", 1)[-1])
         publish(store, here.out, manifest, job.result_prefix)
     return None
+
+
+def _silent(node: int) -> Failure:
+    """A process ended that left nothing: was it the memory's limit, as far as this container knows?"""
+    killed = _oom_kills()
+    text = (
+        f"node {node} needs more memory than its limit: {killed} processes were ended for that"
+        if killed
+        else f"a process of node {node} ended without a word, as when the memory's limit is reached; see "
+        "its log"
+    )
+    return Failure(rank=-1, at=time.time(), cause="memory" if killed else "silent", text=text)
+
+
+def _oom_kills() -> int:
+    """How often the kernel has ended a process of this container because memory was used up."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in _MEMORY_EVENTS.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return 0
 
 
 def _run(job: Job) -> int:

@@ -10,7 +10,6 @@ it any more.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,16 +21,18 @@ from flowmap.artifacts.transfer import fetch
 from flowmap.errors import StoreError
 from flowmap.kubernetes.api import Cluster, ClusterError, connect
 from flowmap.kubernetes.labels import GROUP, JOB_LABEL, PLURAL, RUN_LABEL, SEEN, VERSION
+from flowmap.launching.followed import following
 from flowmap.launching.job import Failure, Job, first_failure, raise_failure
-from flowmap.launching.train_job_pods import Pods
+from flowmap.launching.train_job_pods import Pods, owners_of_this_pod
 from flowmap.launching.train_job_spec import (
     TrainJobSettings,
+    check_as_asked,
+    has_condition,
     train_job,
     train_job_name,
 )
 from flowmap.progress import say
 from flowmap.retrying import ask_until_there, patience_s
-from flowmap.settings import environment
 
 _POLL_S = 2.0
 _SEEN_EVERY_S = 60.0
@@ -46,16 +47,17 @@ def run_train_jobs(jobs: Sequence[Job], settings: TrainJobSettings) -> None:
         ClusterError: a TrainJob can't start, took too long, or is gone.
     """
     cluster = connect()
-    following = [_Following(cluster, job, settings) for job in jobs]
+    launched = [_Following(cluster, job, settings) for job in jobs]
     try:
-        for each in following:
-            each.start()
-        while following_still := [each for each in following if not each.done]:
-            for each in following_still:
-                each.look()
-            time.sleep(_POLL_S)
+        with following(launched[0].store, list(jobs)):
+            for each in launched:
+                each.start()
+            while following_still := [each for each in launched if not each.done]:
+                for each in following_still:
+                    each.look()
+                time.sleep(_POLL_S)
     finally:
-        for each in following:
+        for each in launched:
             if each.is_ours:
                 each.delete()
 
@@ -76,11 +78,11 @@ class _Following:
 
     def start(self) -> None:
         """Create the TrainJob, or go on with the one that a launcher before this one made."""
-        body = train_job(self.job, self.settings, self._owners())
+        body = train_job(self.job, self.settings, owners_of_this_pod(self.cluster))
         while True:
             found = self._read()
             if found is None:
-                self._forget(self.job.failures_prefix, self.job.result_prefix)
+                self._forget()
                 if self._make(body):
                     return
             elif found["metadata"].get("labels", {}).get(JOB_LABEL) != body["metadata"]["labels"][JOB_LABEL]:
@@ -88,7 +90,7 @@ class _Following:
                     f"TrainJob {self.name} in namespace {self.cluster.namespace} is another job's of that "
                     "name; when nobody needs it, delete it"
                 )
-            elif "deletionTimestamp" in found["metadata"] or _condition(found, "Failed"):
+            elif "deletionTimestamp" in found["metadata"] or self._is_over(found):
                 self.delete()
                 time.sleep(_POLL_S)
             else:
@@ -107,20 +109,48 @@ class _Following:
         self._say_seen()
         self.pods.refresh()
         self.pods.print_first()
-        if _condition(found, "Complete"):
+        if has_condition(found, "Complete"):
             self.pods.print_first()
-            self._take_results()
+            if self._is_over(found):  # nobody had followed it when it ended
+                self._again(self.settings)
+            else:
+                self._take_results()
             return
         # Any other cause is one that the cluster starts all nodes again for, until it says Failed.
         failures = self._failures()
         first = first_failure(failures)
+        if self._lacked_memory(first):
+            return
         if first is not None and first.cause == "own":
             say(self.pods.explained())
             raise_failure(self.job, failures, "")
-        if _condition(found, "Failed"):
+        if has_condition(found, "Failed"):
             told = [first.text] if first is not None else []
             raise ClusterError("\n".join([f"TrainJob {self.name} failed", *told, self.pods.explained()]))
-        self._check_times(suspended=_condition(found, "Suspended"))
+        self._check_times(suspended=has_condition(found, "Suspended"))
+
+    def _is_over(self, found: dict[str, Any]) -> bool:
+        """Whether a TrainJob has ended and left nothing that could be taken."""
+        return has_condition(found, "Failed") or self.store.exists(self.job.stopped_name)
+
+    def _lacked_memory(self, first: Failure | None) -> bool:
+        """Where nodes did not have enough memory, begin again with more, if the profile says so."""
+        can = self.is_ours and self.settings.memory_factor > 1 and self.settings.attempts > 0
+        if not can or not (self.pods.lacked_memory() or (first is not None and first.cause == "memory")):
+            return False
+        more = self.settings.with_more_memory()
+        say(
+            f"{self.job.worker}: the nodes of TrainJob {self.name} need more memory than "
+            f"{self.settings.limits['memory']}; it is made again with {more.limits['memory']}"
+        )
+        self._again(more)
+        return True
+
+    def _again(self, settings: TrainJobSettings) -> None:
+        """Delete it, and begin again from the newest checkpoint."""
+        self.settings = settings
+        self.delete()
+        self.start()
 
     def _gone(self) -> None:
         """Another run with the same work may have made it, and deletes it at its own end, whatever that
@@ -163,15 +193,16 @@ class _Following:
                 "leave `trainjob` out of the profile to train inside the step's own pod"
             ) from None
         self.is_ours = True
-        self._as_asked(body, made)
+        check_as_asked(body, made, self.cluster.namespace)
         say(f"{self.job.worker}: TrainJob {self.name} of {self.settings.nodes} nodes is made")
         return True
 
-    def _forget(self, *prefixes: str) -> None:
+    def _forget(self) -> None:
         """Remove what an attempt before this one left in the store, its checkpoints excepted."""
-        for prefix in prefixes:
+        for prefix in (self.job.failures_prefix, self.job.result_prefix):
             for name in list(self.store.names(prefix)):
                 self.store.delete(name)
+        self.store.delete(self.job.stopped_name)
 
     def _check_times(self, *, suspended: bool) -> None:
         """Raise when it can't start, or runs too long; time in a queue counts for neither."""
@@ -222,32 +253,6 @@ class _Following:
                 found.append(Failure.model_validate_json(self.store.get(name)))
         return found
 
-    def _owners(self) -> list[dict[str, Any]]:
-        """Whatever owns this pod, a run's Workflow: the pod itself may be lost and made again.
-
-        Else the pod.
-        """
-        name = os.environ.get(environment.POD)
-        if name is None:
-            return []
-        pod = self.cluster.call(self.cluster.core.read_namespaced_pod, name, self.cluster.namespace)
-        above = pod.metadata.owner_references or []
-        owners = [(each.api_version, each.kind, each.name, each.uid) for each in above]
-        owners = owners or [("v1", "Pod", name, pod.metadata.uid)]
-        return [dict(zip(("apiVersion", "kind", "name", "uid"), each, strict=True)) for each in owners]
-
-    def _as_asked(self, asked: dict[str, Any], made: dict[str, Any]) -> None:
-        """A webhook may add to what was asked; what it changes of it would change the result, or where it
-        runs."""
-        wanted, got = asked["spec"]["trainer"], made.get("spec", {}).get("trainer", {})
-        for field in ("image", "command", "numNodes", "numProcPerNode"):
-            if got.get(field) != wanted[field]:
-                raise ClusterError(
-                    f"a webhook of the cluster changed trainer.{field} of TrainJob {self.name} from "
-                    f"{wanted[field]!r} to {got.get(field)!r}; exempt the namespace "
-                    f"{self.cluster.namespace} from it"
-                )
-
     def _say_seen(self) -> None:
         now_s = time.monotonic()
         if now_s - self._seen_s > _SEEN_EVERY_S or not self._seen_s:
@@ -275,11 +280,6 @@ class _Following:
 
 def _store_is_away(error: BaseException) -> str | None:
     return f"can't be used ({error})" if isinstance(error, StoreError) else None
-
-
-def _condition(found: dict[str, Any], kind: str) -> bool:
-    conditions = found.get("status", {}).get("conditions", [])
-    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
 
 
 def _api_exception() -> Any:

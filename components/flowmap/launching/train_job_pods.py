@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from flowmap.kubernetes.api import Cluster, ClusterError
 from flowmap.kubernetes.waiting import is_stuck, waits_for_room
+from flowmap.settings import environment
 
 _JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
 _NODE_LABEL = "batch.kubernetes.io/job-completion-index"
@@ -80,6 +82,16 @@ class Pods:
         age = datetime.now(UTC) - datetime.fromisoformat(self._printed[:19] + "+00:00")
         return {"since_seconds": max(1, round(age.total_seconds())) + _OVERLAP_S}
 
+    def lacked_memory(self) -> bool:
+        """Whether the kernel has ended one of their containers because its memory's limit was reached."""
+        states = [
+            state
+            for pod in self.pods
+            for container in pod.status.container_statuses or []
+            for state in (container.state, container.last_state)
+        ]
+        return any(each and each.terminated and each.terminated.reason == "OOMKilled" for each in states)
+
     def explained(self) -> str:
         """Why containers ended, the cluster's events, and the last lines of every node, for an error
         message."""
@@ -119,3 +131,18 @@ class Pods:
         ):  # not started, gone meanwhile, or on a machine that does not answer
             return []
         return log.splitlines()
+
+
+def owners_of_this_pod(cluster: Cluster) -> list[dict[str, Any]]:
+    """Whatever owns the pod that this is, a run's Workflow: the pod may be lost and made again.
+
+    Else the pod itself; nothing outside a pod.
+    """
+    name = os.environ.get(environment.POD)
+    if name is None:
+        return []
+    pod = cluster.call(cluster.core.read_namespaced_pod, name, cluster.namespace)
+    above = pod.metadata.owner_references or []
+    owners = [(each.api_version, each.kind, each.name, each.uid) for each in above]
+    owners = owners or [("v1", "Pod", name, pod.metadata.uid)]
+    return [dict(zip(("apiVersion", "kind", "name", "uid"), each, strict=True)) for each in owners]

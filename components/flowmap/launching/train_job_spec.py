@@ -10,22 +10,29 @@ same job or not.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from flowmap.errors import ConfigError
+from flowmap.kubernetes.api import ClusterError
 from flowmap.kubernetes.labels import GROUP, JOB_LABEL, PART_OF, RUN_LABEL, VERSION
+from flowmap.kubernetes.quantities import amount
 from flowmap.launching.job import Job
 from flowmap.progress import LINE_FIELDS
 from flowmap.settings import environment
 
 
 class TrainJobSettings(BaseModel):
-    """What the profile says about a step's TrainJob; requests, limits and whole CPUs are a node's."""
+    """What the profile says about a step's TrainJob; requests, limits and whole CPUs are a node's.
+
+    Where nodes did not have enough memory, it is tried again up to `attempts` times with `memory_factor`
+    times as much; a factor of 1 leaves it at that.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     nodes: int
@@ -36,6 +43,25 @@ class TrainJobSettings(BaseModel):
     cpus: int
     deadline_s: float
     labels: dict[str, str] = {}
+    memory_factor: float = 1.0
+    attempts: int = 0
+
+    def with_more_memory(self) -> TrainJobSettings:
+        """The same with `memory_factor` times the memory, and one attempt less."""
+
+        def more(resources: dict[str, str]) -> dict[str, str]:
+            return {
+                name: times(value, self.memory_factor) if name == "memory" else value
+                for name, value in resources.items()
+            }
+
+        return self.model_copy(
+            update={
+                "requests": more(self.requests),
+                "limits": more(self.limits),
+                "attempts": self.attempts - 1,
+            }
+        )
 
     def check(self, num_processes: int) -> None:
         """Raise ConfigError when the nodes can't share that many processes evenly."""
@@ -62,7 +88,8 @@ def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, A
     if run := os.environ.get(LINE_FIELDS["run"]):
         labels[RUN_LABEL] = run
     variables = {environment.JOB: told, environment.LOG_FORMAT: "json", "OMP_NUM_THREADS": str(threads)}
-    variables |= {name: os.environ[name] for name in LINE_FIELDS.values() if name in os.environ}
+    handed_on = (*LINE_FIELDS.values(), environment.PATIENCE)
+    variables |= {name: os.environ[name] for name in handed_on if name in os.environ}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
@@ -79,6 +106,31 @@ def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, A
             },
         },
     }
+
+
+def check_as_asked(asked: Mapping[str, Any], made: Mapping[str, Any], namespace: str) -> None:
+    """A webhook may add to what was asked; what it changes of it would change the result, or where it runs.
+
+    Raises ClusterError for a change.
+    """
+    wanted, got = asked["spec"]["trainer"], made.get("spec", {}).get("trainer", {})
+    for field in ("image", "command", "numNodes", "numProcPerNode"):
+        if got.get(field) != wanted[field]:
+            raise ClusterError(
+                f"a webhook of the cluster changed trainer.{field} of TrainJob {asked['metadata']['name']} "
+                f"from {wanted[field]!r} to {got.get(field)!r}; exempt the namespace {namespace} from it"
+            )
+
+
+def has_condition(found: Mapping[str, Any], kind: str) -> bool:
+    """Whether a TrainJob says that of itself, such as Complete or Failed."""
+    conditions = found.get("status", {}).get("conditions", [])
+    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+
+def times(quantity: str, factor: float) -> str:
+    """A Kubernetes quantity of memory, so many times, in mebibytes."""
+    return f"{math.ceil(amount(quantity) * factor / 2**20)}Mi"
 
 
 def _short(text: str) -> str:

@@ -14,12 +14,20 @@ import traceback
 from pathlib import Path
 from typing import Literal
 
-from flowmap.errors import FlowmapError, full_disk_told
+from flowmap.errors import FlowmapError, StoreError, full_disk_told
 from flowmap.launching.job import Failure, Job
 from flowmap.launching.processes import die_with_run
 
-# What PyTorch says where a process it talks to is gone.
-_LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
+# What PyTorch says where a process it talks to is gone. NCCL and gloo say much else, such as that memory is
+# used up or two processes share a GPU, which are faults of one's own.
+_LOST_PEER = (
+    "gloo/transport/",
+    "connection closed by peer",
+    "connection reset by peer",
+    "ncclremoteerror",
+    "communicator was aborted",
+    "collective operation timeout",
+)
 
 
 def main() -> None:
@@ -30,19 +38,22 @@ def main() -> None:
         with full_disk_told():
             importlib.import_module(job.worker).train(job.work())
     except FlowmapError as error:
-        _leave(job, str(error), "own")
+        _leave(job, str(error), "store" if isinstance(error, StoreError) else "own")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        told = str(error).lower()
-        _leave(
-            job, traceback.format_exc(), "lost_peer" if any(sign in told for sign in _LOST_PEER) else "own"
-        )
+        _leave(job, traceback.format_exc(), "lost_peer" if has_lost_peer(error) else "own")
         raise
 
 
-def _leave(job: Job, text: str, cause: Literal["own", "lost_peer"]) -> None:
+def has_lost_peer(error: Exception) -> bool:
+    """Whether an error says that another process of the job has gone."""
+    told = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(sign in told for sign in _LOST_PEER)
+
+
+def _leave(job: Job, text: str, cause: Literal["own", "store", "lost_peer"]) -> None:
     rank = int(os.environ.get("RANK", "0"))
     failure = Failure(rank=rank, at=time.time(), cause=cause, text=text)
     with contextlib.suppress(OSError):

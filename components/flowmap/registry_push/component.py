@@ -11,10 +11,12 @@ def registry_push(
     published: dsl.Output[dsl.Artifact],
 ):
     """Publish the candidate and move the alias."""
+    from flowmap.reporting.summary import end_again
     from flowmap.steps.frame import execute
 
     inputs = {"tuned": tuned, "evaluated": evaluated}
     execute("registry_push", settings, inputs, published, function="promote")
+    end_again(settings)
 
 
 @dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
@@ -25,7 +27,9 @@ def record_rejection(
     rejected: dsl.Output[dsl.Artifact],
 ):
     """Record that the candidate was rejected, and why."""
+    from flowmap.reporting.summary import end_again
     from flowmap.steps.frame import execute
 
     inputs = {"tuned": tuned, "evaluated": evaluated}
     execute("registry_push", settings, inputs, rejected, function="reject")
+    end_again(settings)

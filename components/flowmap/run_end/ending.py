@@ -1,111 +1,54 @@
-"""The exit handler: the run's summary in the store, its training jobs ended, MLflow told, and a
-notification.
+"""The exit handler: the run's training jobs ended, its summary in the store, and everybody told.
 
-The summary is `runs/<run id>/summary.json`. The notification goes to the webhook in FLOWMAP_WEBHOOK, where
-there is one, as the JSON that Slack and many others take: `{"text": ...}`. Neither holds anything but names,
-states and digests.
+People are told whatever else fails: it needs nothing but what it tells with.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.error
-import urllib.request
-from datetime import UTC, datetime
-from typing import Any
+import sys
 
-from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.artifacts.store import open_store
+from flowmap.errors import FlowmapError
 from flowmap.kubernetes.api import ClusterError, connect
 from flowmap.kubernetes.leftovers import delete_left, train_jobs_of
-from flowmap.lineage.record import StepRecord, run_records, summary_name
 from flowmap.progress import say
-from flowmap.run_end.mlflow_run import track
+from flowmap.reporting.mlflow_run import track
+from flowmap.reporting.summary import summary_of, summary_without_store, told, write_summary
+from flowmap.reporting.webhook import notify
 from flowmap.settings import RunConfig, environment
-from flowmap.steps.frame import store_from_environment
 
-_TIMEOUT_S = 20
+_SOON_S = 45.0  # how long the store and the API server may be away before people are told without them
 # As Kubeflow 2.17 tells the end: a run that was terminated is still RUNNING to its exit handler.
 _STATES = {"COMPLETE": "done", "SUCCEEDED": "done", "FAILED": "failed", "RUNNING": "cancelled"}
 
 
 def end_run(settings: str, state: str) -> None:
-    """Do all of it; what fails but the summary is said and does not fail the run."""
-    store, config, run_id = (
-        store_from_environment(),
-        RunConfig.model_validate_json(settings),
-        os.environ[environment.RUN_ID],
-    )
+    """Do all of it; only a summary that could not be written ends the process with status 1."""
+    config, run_id = RunConfig.model_validate_json(settings), os.environ[environment.RUN_ID]
+    state = _STATES.get(state, state.lower())
     if environment.TRAIN_JOB in os.environ:
         _end_train_jobs(run_id)
-    summary = summary_of(store, config.name, run_id, _STATES.get(state, state.lower()))
-    store.put(summary_name(run_id), json.dumps(summary, indent=1, sort_keys=True).encode())
-    text = told(summary)
-    say(text)
-    if url := os.environ.get(environment.WEBHOOK):
-        notify(url, text)
-    track(store, config, run_id, summary["outcome"])
-
-
-def summary_of(store: ObjectStore, name: str, run_id: str, state: str) -> dict[str, Any]:
-    """What a run came to, from the records its steps left."""
-    records = run_records(store, run_id)
-    outcome = _outcome(store, records) if state == "done" else {"outcome": state}
-    return {
-        "run_id": run_id,
-        "name": name,
-        "state": state,
-        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "steps": {
-            step: {
-                "artifact": record.output,
-                "reused": record.reused,
-                "wall_s": record.wall_s,
-                "gpu_s": round(record.wall_s * record.gpus, 2),
-            }
-            for step, record in records.items()
-        },
-        **outcome,
-    }
-
-
-def told(summary: dict[str, Any]) -> str:
-    """A summary in one line for people."""
-    model = f"{summary['name']} {summary['outcome']}"
-    if summary.get("version"):
-        model += f" as {summary['name']}@{summary['version']}"
-    took = {
-        step: "reused" if done["reused"] else f"{done['wall_s']:.0f} s"
-        for step, done in summary["steps"].items()
-    }
-    steps = ", ".join(f"{step} {how}" for step, how in took.items()) or "no step ended"
-    return f"flowmap: {model}; run {summary['run_id']}; {steps}"
-
-
-def notify(url: str, text: str) -> None:
-    """Post a text to a webhook. A failure is said without the URL, which is a secret."""
-    data, headers = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=_TIMEOUT_S):
-            pass
-    except urllib.error.HTTPError as error:
-        say(f"the webhook answers {error.code}; nobody was notified")
-    except (OSError, ValueError) as error:
-        say(f"the webhook can't be reached ({type(error).__name__}); nobody was notified")
-
-
-def _outcome(store: ObjectStore, records: dict[str, StepRecord]) -> dict[str, Any]:
-    pushed = records.get("registry_push")
-    if pushed is None:
-        return {"outcome": "ended without a verdict"}
-    found: dict[str, Any] = json.loads(store.get(f"{artifact_prefix(pushed.output)}/outcome.json"))
-    return found
+        store = open_store(os.environ[environment.STORE], patience=_SOON_S)
+        summary = summary_of(store, config.name, run_id, state)
+        write_summary(store, summary)
+    except (FlowmapError, KeyError) as error:
+        why = "where the store is was not told" if isinstance(error, KeyError) else str(error)
+        text = (
+            f"{told(summary_without_store(config.name, run_id, state))}; its summary was not written: {why}"
+        )
+        say(text)
+        notify(text)
+        sys.exit(1)
+    say(told(summary))
+    notify(told(summary))
+    track(store, config, run_id, summary["outcome"])
 
 
 def _end_train_jobs(run_id: str) -> None:
     try:
-        cluster = connect()
+        cluster = connect(patience=_SOON_S)
         for job in train_jobs_of(cluster, run_id):
             delete_left(cluster, job)
             say(f"deleted TrainJob {job.name}")

@@ -25,6 +25,7 @@ MLFLOW_URI = "MLFLOW_TRACKING_URI"
 RUN_PID = "FLOWMAP_RUN_PID"  # the run whose end is theirs too
 TRAIN_JOB = "FLOWMAP_TRAINJOB"  # train on other nodes, and how
 JOB = "FLOWMAP_JOB"  # what a node does
+UNFOLLOWED = "FLOWMAP_UNFOLLOWED_S"  # after how long training ends that nobody follows
 POD = "FLOWMAP_POD"  # the step's own pod
 
 # Kubernetes and Kubeflow.

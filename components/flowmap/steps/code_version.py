@@ -26,7 +26,7 @@ _COUNTED = f"{PACKAGE}.artifacts.digest"  # seeds are made with it
 WITHOUT_EFFECT = (
     *(
         f"{PACKAGE}.{room}"
-        for room in ("settings", "steps", "launching", "kubernetes", "lineage", "artifacts")
+        for room in ("settings", "steps", "launching", "kubernetes", "lineage", "reporting", "artifacts")
     ),
     *(
         f"{PACKAGE}.{name}"

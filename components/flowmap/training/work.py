@@ -40,6 +40,7 @@ class Work:
         scratch: for anything that need not survive; all processes of a node see it.
         checkpoints: where an interrupted training left off.
         events: where curves are shown; for one process of all.
+        stop: a file that is made when training is to save and end before it is done.
     """
 
     section: str
@@ -49,3 +50,8 @@ class Work:
     scratch: Path
     checkpoints: Checkpoints
     events: EventFiles
+    stop: Path
+
+    def is_to_stop(self) -> bool:
+        """Whether it is to save and end now; for the first process of all to ask."""
+        return self.stop.exists()

@@ -18,7 +18,7 @@ def cancel(kubeflow: Kubeflow, run_id: str, namespace: str | None) -> Iterator[s
         kubeflow.cancel(run_id)
         yield f"the run {run.name} ends within seconds"
     try:
-        cluster = connect(namespace, patient=False)
+        cluster = connect(namespace, patience=0)
         for job in train_jobs_of(cluster, run_id):
             delete_left(cluster, job)
             yield f"deleted trainjob {job.name}"

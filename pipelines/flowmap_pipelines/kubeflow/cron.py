@@ -21,6 +21,11 @@ def six_fields(expression: str, now: datetime | None = None) -> tuple[str, datet
     from cronsim import CronSim, CronSimError
 
     fields = expression.split()
+    if fields and "=" in fields[0]:
+        raise ConfigError(
+            f"--cron {expression!r}: Kubeflow's schedules are in UTC and take no {fields[0]}; the chart's "
+            "`retraining` starts runs in a time zone (retraining.timeZone)"
+        )
     if len(fields) != len(_FIELDS):
         raise ConfigError(
             f"--cron {expression!r} has {len(fields)} fields; it takes five, {', '.join(_FIELDS)}, such as "

@@ -30,7 +30,7 @@ def print_log(kubeflow: Kubeflow, run_id: str, step: str, namespace: str | None,
         ConfigError: the run has no such step, or it has not begun.
     """
     try:
-        cluster: Cluster | None = connect(namespace, patient=False)
+        cluster: Cluster | None = connect(namespace, patience=0)
     except ClusterError:
         cluster = None
     printed = _Printed()
@@ -85,7 +85,7 @@ def print_node_log(
 def _node_log(run_id: str, node: int, namespace: str | None, *, patient: bool) -> str | None:
     """What a node's pod printed so far; None when it is gone or the cluster can't be asked."""
     try:
-        cluster = connect(namespace, patient=patient)
+        cluster = connect(namespace, patience=None if patient else 0)
         pods = training_pods(cluster, run_id)
         return _pod_log(cluster, pods[node]) if node < len(pods) else None
     except ClusterError:

@@ -45,7 +45,7 @@ def troubles_of(run: Run, namespace: str | None) -> dict[str, str] | None:
     if run.has_ended:
         return {}
     try:
-        cluster = connect(namespace, patient=False)
+        cluster = connect(namespace, patience=0)
         pods = list(pods_of(cluster, run.run_id).items())
     except ClusterError:
         return None
