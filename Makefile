@@ -91,10 +91,10 @@ images-lock:  ## Push them and write their digests to images/images.lock (REPOSI
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml
 
 .PHONY: lock
-lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the images' locks from it
+lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the images' locks from it (TORCH_BACKEND=cpu for the image cpu)
 	@$(COMPILE) --universal --all-extras -o requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow -o images/cpu/requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train --extra mlflow -o images/train/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow --extra mnist $(addprefix --torch-backend ,$(TORCH_BACKEND)) -o images/cpu/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train --extra mlflow --extra mnist -o images/train/requirements.lock
 
 .PHONY: clean
 clean:  ## Remove local state (.flowmap) and caches, not the environment

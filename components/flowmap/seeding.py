@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
+
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_everything(seed: int) -> None:
@@ -27,3 +31,10 @@ def derived_seed(*parts: int | str) -> int:
     """A seed below 2^63 for one purpose, such as (run seed, "rollout", 7, prompt 3): equal parts, equal
     seed."""
     return int(sha256_of(canonical_json(list(parts)))[:16], 16) >> 1
+
+
+def generator_for(*parts: int | str) -> torch.Generator:
+    """A generator for one purpose: no two purposes share a stream, however alike their seeds are."""
+    import torch
+
+    return torch.Generator().manual_seed(derived_seed(*parts))

@@ -121,7 +121,13 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
     from itertools import islice
 
     from flowmap_pipelines.kubeflow.client import Kubeflow
-    from flowmap_pipelines.kubeflow.status import list_text, status_json, status_text, troubles_of
+    from flowmap_pipelines.kubeflow.status import (
+        list_text,
+        status_json,
+        status_text,
+        troubles_of,
+        workflow_words,
+    )
 
     server = Kubeflow(kubeflow, namespace)
     if run_id is None:
@@ -136,6 +142,9 @@ def status(run_id: str | None, kubeflow: str | None, namespace: str | None, num:
         click.echo(json.dumps(status_json(run, troubles), sort_keys=True))
     else:
         click.echo(status_text(run, troubles, server.link(run.run_id)))
+        if run.state == "failed":
+            for line in workflow_words(run, namespace):
+                click.echo(f"  {line}")
 
 
 @click.command()
@@ -212,7 +221,7 @@ def cancel(run_id: str, kubeflow: str | None, namespace: str | None) -> None:
 def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json: bool) -> int:
     """Wait for the run where that is wanted, say what came of it, and return the status to end with."""
     from flowmap_pipelines.kubeflow.following import exit_code_of, follow, outcome_of, why_failed
-    from flowmap_pipelines.kubeflow.status import status_json, troubles_of
+    from flowmap_pipelines.kubeflow.status import status_json, troubles_of, workflow_words
 
     run = (
         follow(server, run_id, lambda run: troubles_of(run, namespace) or {}) if wait else server.run(run_id)
@@ -222,7 +231,7 @@ def _finish(server: Any, run_id: str, namespace: str | None, wait: bool, as_json
     elif wait:
         click.echo(f"the run {run.name} is {outcome_of(run)}")
     if wait and run.state == "failed":
-        click.echo(why_failed(server, run), err=True)
+        click.echo(why_failed(server, run, lambda: workflow_words(run, namespace)), err=True)
     return exit_code_of(run) if wait else 0
 
 

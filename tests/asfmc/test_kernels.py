@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from flowmap.asfmc import EndpointAnchor, ExactLocalAnchor, GaussianStep, Kernel, LocalAnchor, roll_out
-from tests.analytic import GaussianMap
+from flowmap.maps import RectifiedFlow
+from flowmap.maps.path import AffinePath
+from tests.analytic import GaussianMap, TrigFlow
 
 NUM, NUM_DIMS = 100_000, 4
 TIMES = [(1.0, 0.683), (0.683, 0.367), (0.367, 0.05), (1.0, 0.95)]
+PATHS: list[AffinePath] = [RectifiedFlow(), TrigFlow()]
 EXACT: list[Kernel] = [
     EndpointAnchor(),
     ExactLocalAnchor(0.05),
@@ -34,21 +37,45 @@ def assert_marginal(x: Tensor, mean: float, variance: float) -> None:
     assert abs(float(x.var()) / variance - 1) < 5 * math.sqrt(2 / num)
 
 
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
 @pytest.mark.parametrize("kernel", EXACT, ids=str)
 @pytest.mark.parametrize(("t", "r"), TIMES)
-def test_exact_kernels_keep_the_marginal(kernel: Kernel, t: float, r: float) -> None:
-    flow_map = GaussianMap()
+def test_exact_kernels_keep_the_marginal(kernel: Kernel, t: float, r: float, path: AffinePath) -> None:
+    flow_map, at = GaussianMap(path=path), torch.tensor(r)
     x_r = step_from_marginal(kernel, flow_map, t, r)
-    assert_marginal(x_r, (1 - r) * flow_map.mean, float(flow_map.variance(torch.tensor(r))))
+    assert_marginal(x_r, float(path.a(at)) * flow_map.mean, float(flow_map.variance(at)))
 
 
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
 @pytest.mark.parametrize(("t", "r"), [(1.0, 0.76), (0.76, 0.29), (1.0, 0.94)])
-def test_the_local_anchor_has_the_excess_variance_of_its_formula(t: float, r: float) -> None:
-    kernel, flow_map = LocalAnchor(), GaussianMap(mean=0.0)
-    variance = float(flow_map.variance(torch.tensor(r)))
-    excess = (kernel.epsilon * kernel.noise**2 * r / (1 - r) / variance) ** 2
+def test_the_local_anchor_has_the_excess_variance_of_its_formula(
+    t: float, r: float, path: AffinePath
+) -> None:
+    kernel, flow_map, at = LocalAnchor(), GaussianMap(mean=0.0, path=path), torch.tensor(r)
+    variance = float(flow_map.variance(at))
+    step = kernel.epsilon * kernel.noise**2 * float(path.b(at) / path.a(at))
     x_r = step_from_marginal(kernel, flow_map, t, r)
-    assert_marginal(x_r, 0.0, variance * (1 + excess))
+    assert_marginal(x_r, 0.0, variance * (1 + (step / variance) ** 2))
+
+
+def test_on_a_rectified_flow_the_local_anchor_is_the_papers() -> None:
+    flow_map = GaussianMap()
+    x_t = flow_map.draw(3, 2, 0.8, torch.Generator().manual_seed(1))
+    t, r = torch.full((3,), 0.8), torch.full((3,), 0.3)
+    there = flow_map.transport(x_t, t, r, {})
+    drift = there / (1 - 0.3) + flow_map.velocity(there, r, {})
+    found = LocalAnchor(epsilon=0.03, noise=0.7).step(flow_map, x_t, t, r, {})
+    torch.testing.assert_close(found.mean, there - 0.03 * 0.7**2 * drift)
+    torch.testing.assert_close(found.std, torch.full((3,), 0.7 * (2 * 0.03 * 0.3 / 0.7) ** 0.5))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
+def test_a_velocity_tells_the_noise(path: AffinePath) -> None:
+    generator = torch.Generator().manual_seed(2)
+    x_0, noise = torch.randn(2, 5, 3, generator=generator)
+    t = torch.rand(5, generator=generator)
+    drawn = path.sample(x_0, noise, t)
+    torch.testing.assert_close(path.noise(drawn.x_t, drawn.velocity, t), noise, atol=1e-5, rtol=1e-5)
 
 
 def test_the_exact_anchor_lies_between_the_endpoint_anchor_and_the_deterministic_map() -> None:

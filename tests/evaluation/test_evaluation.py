@@ -68,6 +68,7 @@ def verdict_of(low: float, **figures: float) -> Any:
         Evaluation(),
         against="base",
         num_evaluations=4,
+        against_evaluations=4,
         difference={"mean": low + 0.1, "low": low, "high": low + 0.2},
         incumbent=GOOD,
         candidate=GOOD | figures,

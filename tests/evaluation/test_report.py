@@ -46,6 +46,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Evaluation(),
         against="incumbent",
         num_evaluations=4,
+        against_evaluations=4,
         difference=INTERVAL,
         incumbent=FIGURES,
         candidate=FIGURES | {"recall": 0.1},

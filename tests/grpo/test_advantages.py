@@ -7,13 +7,19 @@ import torch
 from torch import Tensor
 
 from flowmap.errors import InvariantError
-from flowmap.grpo.advantages import advantages, mix
+from flowmap.grpo.advantages import Advantages
+from flowmap.grpo.advantages import advantages as of_several
 
 NUM_GROUPS, NUM_MEMBERS = 3, 4
 
 
 def gaussian(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def advantages(rewards: Tensor) -> Advantages:
+    """Those of one reward."""
+    return of_several([rewards], [1.0])
 
 
 def test_advantages_add_up_to_zero_and_ignore_scale_and_offset() -> None:
@@ -60,13 +66,30 @@ def test_a_group_with_fewer_than_two_verdicts_is_not_alive(scored: int) -> None:
     assert not found.values[0].any()
 
 
-def test_a_member_that_one_reward_has_no_verdict_on_has_none_in_the_mix() -> None:
+def test_a_member_that_one_reward_has_no_verdict_on_has_no_part() -> None:
     first, second = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)
     second[2, 0] = math.nan
-    mixed = mix([first, second], [1.0, 2.0])
-    assert mixed.isnan().nonzero().tolist() == [[2, 0]]
-    expected = mix([first[2:, 1:], second[2:, 1:]], [1.0, 2.0])
-    torch.testing.assert_close(mixed[2:, 1:], expected)
+    found = of_several([first, second], [1.0, 2.0])
+    assert (~found.counted).nonzero().tolist() == [[2, 0]]
+    expected = of_several([first[2:, 1:], second[2:, 1:]], [1.0, 2.0])
+    torch.testing.assert_close(found.values[2:, 1:], expected.values)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 3.0), (10.0, 30.0)])
+def test_rewards_that_differ_in_the_last_digit_alone_do_not_come_alive(weights: tuple[float, float]) -> None:
+    """Not beside another one either, whose own part stays what it is."""
+    first, second = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)
+    for reward in (first, second):
+        reward[1] = -0.3
+        reward[1, 0] = torch.nextafter(reward[1, 0], torch.tensor(0.0))
+    found = of_several([first, second], list(weights))
+    assert found.alive.tolist() == [True, False, True]
+    assert not found.values[1].any()
+    second = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)[1]
+    beside = of_several([first, second], list(weights))
+    assert beside.alive.all()
+    alone = of_several([second], [1.0]).values[1] * 3 / 10**0.5
+    torch.testing.assert_close(beside.values[1], alone)
 
 
 def test_a_reward_with_a_graph_stops_the_run() -> None:
@@ -76,5 +99,14 @@ def test_a_reward_with_a_graph_stops_the_run() -> None:
 
 def test_rewards_are_normalised_before_they_are_weighed() -> None:
     small, large = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)
-    mixed = mix([small, 1000 * large], [1.0, 1.0])
-    torch.testing.assert_close(mixed, mix([small, large], [1.0, 1.0]), atol=1e-2, rtol=0)
+    mixed = of_several([small, 1000 * large], [1.0, 1.0])
+    torch.testing.assert_close(
+        mixed.values, of_several([small, large], [1.0, 1.0]).values, atol=1e-2, rtol=0
+    )
+
+
+def test_weights_count_against_each_other_alone() -> None:
+    first, second = gaussian(2, NUM_GROUPS, NUM_MEMBERS, seed=5)
+    found = of_several([first, second], [1.0, 3.0]).values
+    torch.testing.assert_close(of_several([first, second], [2.0, 6.0]).values, found)
+    torch.testing.assert_close(of_several([first], [5.0]).values, advantages(first).values)

@@ -42,7 +42,10 @@ def test_the_corrected_log_ratio_has_mean_zero_under_the_old_policy() -> None:
 
 
 def test_at_ratio_one_the_gradient_is_that_of_reinforce() -> None:
-    drawn, advantage = transition(), advantages(gaussian(NUM_GROUPS, NUM_MEMBERS, seed=7)).values.flatten()
+    drawn, advantage = (
+        transition(),
+        advantages([gaussian(NUM_GROUPS, NUM_MEMBERS, seed=7)], [1.0]).values.flatten(),
+    )
     mean = drawn.old.mean.clone().requires_grad_()
     new = GaussianStep(mean, drawn.old.std)
     loss, metrics = transition_loss(new, drawn.old, drawn, advantage, SHARE, clip=0.02, kl_weight=0.0)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ def test_an_image_is_pinned_and_ends_without_root(name: str) -> None:
     assert re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1] == "65532:65532"
     last_stage = text.rsplit("\nFROM ", 1)[1]
     assert not re.search(r"\b(gcc|g\+\+|build-essential|python3-dev)\b", last_stage)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_image_is_made_from_reaches_the_builder(name: str) -> None:
+    text = (ROOT / "images" / name / "Dockerfile").read_text()
+    kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert any(fnmatch(source, pattern) for pattern in kept), source
 
 
 @pytest.mark.skipif(

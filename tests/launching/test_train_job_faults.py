@@ -399,3 +399,12 @@ def test_nodes_that_can_not_share_the_processes_are_refused(job: Job, api: Api) 
     with pytest.raises(ConfigError, match="which does not divide"):
         run_train_jobs([job.model_copy(update={"num_processes": 3})], SETTINGS)
     assert not api.jobs
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(1, "1"), (8, "4"), (64, "8")])
+def test_the_number_of_threads_never_comes_to_decide_the_bytes(
+    job: Job, api: Api, cpus: int, threads: str
+) -> None:
+    body = train_job(job, SETTINGS.model_copy(update={"nodes": 1, "cpus": cpus}), [])
+    variables = {each["name"]: each["value"] for each in body["spec"]["trainer"]["env"]}
+    assert variables["OMP_NUM_THREADS"] == threads

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.cli import flowmap as cli
+from tests.cli import flowmap
 from tests.pipeline.runs import TRAINING, Finished, registry, run
 
 
@@ -28,9 +29,13 @@ def test_a_better_candidate_is_judged_against_the_incumbent(
 
 
 def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
-    worse = run(root, "grpo_finetuning.rollouts=1", "grpo_finetuning.snapshots=1")
+    """And each is judged on the grid that it ships, which need not be of as many evaluations."""
+    few = ("grpo_finetuning.rollouts=1", "grpo_finetuning.snapshots=1", "grpo_finetuning.grid=[1,0.05,0]")
+    worse = run(root, *few)
     assert worse.status == 3, worse.told
-    assert worse.outcome["verdict"]["against"] == "incumbent"
+    verdict = worse.outcome["verdict"]
+    assert verdict["against"] == "incumbent"
+    assert (verdict["num_evaluations"], verdict["against_evaluations"]) == (2, 3)
     failed = [c["name"] for c in worse.outcome["verdict"]["criteria"] if not c["passed"]]
     assert "judge_difference" in failed
     versions = registry(root)
@@ -59,9 +64,32 @@ def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(
 
 
 def test_models_lists_versions_and_aliases(root: Path, better: Finished) -> None:
-    found = json.loads(cli("models", "--root", str(root), "--json").stdout)
+    found = json.loads(flowmap("models", "--root", str(root), "--json").stdout)
     assert [version["version"] for version in found["tiny"]["versions"]] == [1, 2]
     assert found["tiny"]["aliases"] == {"production": 2}
-    text = cli("models", "tiny", "--root", str(root)).stdout
+    text = flowmap("models", "tiny", "--root", str(root)).stdout
     assert "tiny@2" in text
     assert "production" in text
+
+
+def test_data_that_fit_no_model_of_that_name_are_told_before_anything_is_trained(
+    root: Path, tmp_path: Path
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 255, (400, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "others.npz", images=levels, prompts=np.arange(400) % 11)
+    changed = f"data_prep.source={tmp_path / 'others.npz'}"
+    done = run(root, changed)
+    assert done.status == 1
+    told = (
+        "the data have prompts that it does not know, '10': a model of them can't be compared with "
+        "tiny@production"
+    )
+    assert f"data_prep: {told}" in done.told
+    assert "base_training: starting" not in done.told
+    planned = flowmap("plan", str(root.parent / "tiny.yaml"), "--root", str(root), "--set", changed)
+    assert planned.returncode == 1
+    assert told in planned.stderr
+    renamed = flowmap(
+        "plan", str(root.parent / "tiny.yaml"), "--root", str(root), "--set", changed, "--set", "name=other"
+    )
+    assert renamed.returncode == 0

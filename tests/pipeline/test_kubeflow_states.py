@@ -11,15 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kubernetes.client import ApiException
 
 from flowmap.kubernetes.api import Cluster, ClusterError
 from flowmap.settings import load_config
 from flowmap_pipelines import doctor_cluster
 from flowmap_pipelines.kubeflow import scheduling, status, submitting
+from flowmap_pipelines.kubeflow.following import why_failed
 from flowmap_pipelines.kubeflow.logs import _Printed
 from flowmap_pipelines.kubeflow.refusals import ConflictError, KubeflowError, there_or_made
 from flowmap_pipelines.kubeflow.resources import Run, Schedule, run_of
-from flowmap_pipelines.kubeflow.status import troubles_of
+from flowmap_pipelines.kubeflow.status import troubles_of, workflow_words
 from flowmap_pipelines.kubeflow.submitting import submit, submit_on_change
 from flowmap_pipelines.profile import load_profile
 from tests.pipeline.test_compiled import IMAGES
@@ -297,9 +299,11 @@ def test_a_pod_that_is_stuck_is_not_hidden_by_those_beside_it(monkeypatch: pytes
 
 def test_versions_that_were_not_tried_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        doctor_cluster, "Kubeflow", lambda *_: SimpleNamespace(version="2.9.0", host="http://k")
+        doctor_cluster,
+        "Kubeflow",
+        lambda *_: SimpleNamespace(version="2.9.0", host="http://k", is_multi_user=True),
     )
-    found = doctor_cluster._kubeflow("http://k", None)
+    (found,) = doctor_cluster._kubeflow("http://k", None, Cluster("ml", None, None))
     assert (found.ok, found.told) == (None, "2.9.0 at http://k; flowmap was tried with 2.17 only")
     found = doctor_cluster._trainer(["v2"])
     assert not found.ok
@@ -313,3 +317,53 @@ def test_a_log_is_printed_once_and_begun_anew_with_another_pod(capsys: pytest.Ca
     for log in ('{"log": "a"}\n', '{"log": "a"}\nb\n', "", "a\nb\nc\n", "x\n"):
         printed.print(log)
     assert capsys.readouterr().out == '{"log": "a"}\nb\nc\nx\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "told"),
+    [
+        (None, True, "ml, where this Kubeflow, which serves one user, runs every pod"),
+        (404, False, "and ml is not that: there is no service ml-pipeline in it. Install flowmap's chart"),
+        (403, None, "ml must be the namespace that it is in itself"),
+    ],
+)
+def test_a_chart_outside_the_namespace_of_a_kubeflow_for_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, answer: int | None, ok: bool | None, told: str
+) -> None:
+    def read_namespaced_service(name: str, namespace: str, **_: Any) -> None:
+        assert (name, namespace) == ("ml-pipeline", "ml")
+        if answer is not None:
+            raise ApiException(status=answer, reason="no")
+
+    core = SimpleNamespace(read_namespaced_service=read_namespaced_service)
+    server = SimpleNamespace(version="2.17.0", host="http://k", is_multi_user=False)
+    monkeypatch.setattr(doctor_cluster, "Kubeflow", lambda *_: server)
+    _, found = doctor_cluster._kubeflow("http://k", None, Cluster("ml", core, None, patience_s=0))
+    assert found.ok is ok
+    assert told in found.told
+
+
+def test_where_no_step_failed_the_cluster_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the account that pods are to run as is not there."""
+    forbidden = 'pods "x" is forbidden: error looking up service account kubeflow/flowmap'
+    workflow = {
+        "metadata": {"name": "flowmap-x", "namespace": "kubeflow"},
+        "status": {"message": forbidden, "nodes": {"a": {"phase": "Error", "message": forbidden}}},
+    }
+    custom = SimpleNamespace(list_cluster_custom_object=lambda *_, **__: {"items": [workflow]})
+    events = [SimpleNamespace(reason="WorkflowFailed", message="no account")]
+    core = SimpleNamespace(list_namespaced_event=lambda *_, **__: SimpleNamespace(items=events))
+    monkeypatch.setattr(status, "connect", lambda *_, **__: Cluster("ml", core, custom))
+    run = run_of(told("RUNNING", "FAILED"))
+    words = why_failed(None, run, lambda: workflow_words(run, None))  # type: ignore[arg-type]
+    assert words.splitlines() == [forbidden, "WorkflowFailed: no account"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ClusterError("no Kubernetes")
+
+    monkeypatch.setattr(status, "connect", refuse)
+    assert "flowmap doctor --cluster" in why_failed(
+        None,  # type: ignore[arg-type]
+        run,
+        lambda: workflow_words(run, None),
+    )

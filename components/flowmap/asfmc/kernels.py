@@ -45,10 +45,11 @@ class EndpointAnchor:
 
 @dataclass(frozen=True)
 class LocalAnchor:
-    """N(xbar - e L^2 [xbar / (1-r) + v(xbar, r)], 2 e L^2 r / (1-r) I) with xbar = psi_{t->r}(x_t).
+    """N(xbar + h s(xbar, r), 2 h I) with xbar = psi_{t->r}(x_t), the score s and h = e L^2 b_r / a_r.
 
-    One Langevin step at time r, on a rectified flow. It keeps p_r to first order in e; for Gaussian data the
-    variance comes out too large by the factor 1 + (e L^2 r / (1-r) / var_r)^2. 1 / (1-r) has a floor of .05
+    One Langevin step at time r. On a rectified flow the mean is xbar - e L^2 [xbar / (1-r) + v(xbar, r)]
+    and the variance 2 e L^2 r / (1-r), as the paper has them. It keeps p_r to first order in e; for
+    Gaussian data the variance comes out too large by the factor 1 + (h / var_r)^2. a_r has a floor of .05
     below it. Two map evaluations. Source: Flow-Map GRPO (arXiv 2607.00535), local anchor.
 
     Args:
@@ -61,13 +62,10 @@ class LocalAnchor:
     def step(
         self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition
     ) -> GaussianStep:
-        there = flow_map.transport(x_t, t, r, condition)
-        velocity = flow_map.velocity(there, r, condition)
-        rest = (1 - r).clamp(min=_REST_FLOOR)
-        drift = there / over_data(rest, there) + velocity
-        return GaussianStep(
-            there - self.epsilon * self.noise**2 * drift, self.noise * (2 * self.epsilon * r / rest).sqrt()
-        )
+        path, there = flow_map.path, flow_map.transport(x_t, t, r, condition)
+        noise = path.noise(there, flow_map.velocity(there, r, condition), r)
+        per_noise = self.epsilon * self.noise**2 / path.a(r).clamp(min=_REST_FLOOR)  # h / b_r
+        return GaussianStep(there - over_data(per_noise, there) * noise, (2 * per_noise * path.b(r)).sqrt())
 
 
 @dataclass(frozen=True)

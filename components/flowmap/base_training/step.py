@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 
-import torch
-
 from flowmap.base_training.sizes import with_sizes
 from flowmap.data.dataset import Split, read_facts, read_split
 from flowmap.errors import InvariantError
@@ -20,6 +18,7 @@ from flowmap.maps.health import map_health, unhealthy
 from flowmap.models import MlpFacts
 from flowmap.models.storing import load_model, write_model_facts
 from flowmap.progress import say
+from flowmap.seeding import generator_for
 from flowmap.settings import BaseTraining
 from flowmap.steps.context import Context
 from flowmap.training.devices import device
@@ -54,7 +53,7 @@ def _check_health(context: Context[BaseTraining], section: BaseTraining, data: S
     condition = model.condition(read_facts(context.inputs["data"]).prompts)
     x = model.codec.encode(data.data[:_HEALTH_DATA].to(model.device))
     prompts = rows(condition, data.prompts[:_HEALTH_DATA].to(model.device))
-    pairs = map_health(model.flow_map, x, prompts, torch.Generator().manual_seed(section.seed))
+    pairs = map_health(model.flow_map, x, prompts, generator_for(section.seed, "health"))
     (context.out / "health.json").write_text(json.dumps([pair.to_dict() for pair in pairs], indent=1))
     if bad := unhealthy(pairs, section.max_speed_ratio, section.max_gap):
         raise InvariantError(

@@ -16,6 +16,7 @@ from flowmap.maps import TwoTimeMap, flow_matching_loss, mean_flow_loss
 from flowmap.maps.condition import rows
 from flowmap.models.storing import read_model_facts, save_weights
 from flowmap.progress import Progress, say
+from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
 from flowmap.training.deepspeed_engine import DeepSpeedEngine
 from flowmap.training.devices import device
@@ -34,14 +35,14 @@ def train(work: Work) -> None:
     assert section.updates is not None  # the step has filled them in
     assert section.batch_size is not None
     num_updates = section.updates * (1 if is_map else _BASELINE_UPDATES)
-    torch.manual_seed(section.seed)
+    torch.manual_seed(derived_seed(section.seed, objective, "weights"))
     model = read_model_facts(work.out).build(device())
     network, conditions = model.network, model.condition(facts.prompts)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
     engine.prepare(network, optimizer, batch=section.batch_size)
     average = Ema(network, section.ema)
-    generator = torch.Generator().manual_seed(section.seed)
+    generator = generator_for(section.seed, objective, "batches")
     curve: list[dict[str, float]] = []
     folder = work.scratch / "checkpoint"
     done = work.checkpoints.restore(folder) or 0

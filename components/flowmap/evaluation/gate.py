@@ -14,6 +14,7 @@ def decide(
     *,
     against: Literal["base", "incumbent"],
     num_evaluations: int,
+    against_evaluations: int,
     difference: Mapping[str, float],
     incumbent: Mapping[str, float],
     candidate: Mapping[str, float],
@@ -22,8 +23,10 @@ def decide(
 
     Args:
         difference: the judge's paired log-probability, candidate less incumbent, with its interval.
-        incumbent, candidate: figures at the trained grid; `incumbent` is the base where there is no
-            incumbent.
+        num_evaluations, against_evaluations: of the grid that the candidate was trained on and ships, and
+            of the incumbent's own.
+        incumbent, candidate: figures on those grids; `incumbent` is the base, on the candidate's, where
+            there is no incumbent.
     """
     criteria = (
         _criterion(
@@ -62,6 +65,7 @@ def decide(
         verdict="promote" if all(criterion.passed for criterion in criteria) else "reject",
         against=against,
         num_evaluations=num_evaluations,
+        against_evaluations=against_evaluations,
         criteria=criteria,
     )
 

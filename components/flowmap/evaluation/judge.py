@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from flowmap.data.dataset import Split
 from flowmap.modality.protocols import JudgeNetwork, Judging
 from flowmap.progress import Progress
+from flowmap.seeding import derived_seed, generator_for
 
 _BATCH = 128
 _JITTER = 0.15
@@ -23,10 +24,10 @@ def train_judge(
     data: Split, judging: Judging, shape: tuple[int, ...], num_prompts: int, num_updates: int, seed: int
 ) -> JudgeNetwork:
     """Train on the judge split, with noise on the data so that its features are smooth near them."""
-    torch.manual_seed(seed)
+    torch.manual_seed(derived_seed(seed, "judge", "weights"))
     judge = judging.make_judge(shape, num_prompts)
     optimizer = torch.optim.AdamW(judge.parameters(), 1e-3, weight_decay=1e-2)
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_for(seed, "judge", "batches")
     with Progress("evaluation: judge", num_updates) as progress:
         for _ in range(num_updates):
             chosen = torch.randint(len(data), (_BATCH,), generator=generator)

@@ -126,12 +126,13 @@ def _rows(report: Report) -> dict[str, Tensor]:
 def sentence(report: Report) -> str:
     """The verdict in words, with the figures it turns on."""
     verdict, metrics = report.verdict, report.metrics
-    count = str(verdict.num_evaluations)
-    old, new = metrics["models"][verdict.against][count], metrics["models"]["tuned"][count]
+    count, against = str(verdict.num_evaluations), str(verdict.against_evaluations)
+    old, new = metrics["models"][verdict.against][against], metrics["models"]["tuned"][count]
+    other = verdict.against + ("" if against == count else f" at its {against}")
     figures = (
         f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the "
-        f"samples ({verdict.against}: {old['judge_accuracy']:.1%}); the Frechet distance to real images is "
-        f"{new['fd_judge']:.2f} ({verdict.against}: {old['fd_judge']:.2f}, real against real: "
+        f"samples ({other}: {old['judge_accuracy']:.1%}); the Frechet distance to real images is "
+        f"{new['fd_judge']:.2f} ({other}: {old['fd_judge']:.2f}, real against real: "
         f"{metrics['real']['fd_judge']:.2f})."
     )
     if verdict.verdict == "promote":

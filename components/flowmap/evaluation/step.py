@@ -30,6 +30,7 @@ from flowmap.models.storing import load_model, load_weights, read_model_facts
 from flowmap.progress import Progress, say
 from flowmap.registry.evaluation_result import METRICS, VERDICT
 from flowmap.rewards.preference import read_preference
+from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
 from flowmap.training.devices import device
@@ -48,12 +49,14 @@ def run(context: Context[Evaluation]) -> None:
     models = _measure(section, inputs, measurer, drawing, grid)
 
     against: Literal["base", "incumbent"] = "incumbent" if "incumbent" in models else "base"
-    pair = models[against][num_trained], models["tuned"][num_trained]
+    num_against = _own_count(inputs["incumbent"]) if against == "incumbent" else num_trained
+    pair = models[against][num_against], models["tuned"][num_trained]
     difference = _differences(section, *pair, drawing)
     verdict = decide(
         section,
         against=against,
         num_evaluations=num_trained,
+        against_evaluations=num_against,
         difference=difference["judge_log_probability"],
         incumbent=pair[0].figures,
         candidate=pair[1].figures,
@@ -87,6 +90,13 @@ def run(context: Context[Evaluation]) -> None:
     say(f"evaluation: {verdict.verdict}" + (f" ({', '.join(verdict.failed)})" if verdict.failed else ""))
 
 
+def _own_count(model: Path) -> int:
+    """The map evaluations of the grid that a model was trained on."""
+    grid = read_model_facts(model).grid
+    assert grid is not None  # every published model was fine-tuned
+    return len(grid) - 1
+
+
 def _measurer(section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts) -> Measurer:
     """The judge, trained now, and the preference model, where there is a GPU on it."""
     judge_split, held_out = read_split(inputs["data"], "judge"), read_split(inputs["data"], "holdout")
@@ -106,7 +116,7 @@ def _drawing(section: Evaluation, facts: DataFacts, inputs: Mapping[str, Path]) 
     num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(facts.prompts))
     prompt = torch.arange(len(facts.prompts)).repeat_interleave(num_each)
     state_shape = read_model_facts(inputs["base"]).build().codec.state_shape
-    noise = torch.randn(len(prompt), *state_shape, generator=torch.Generator().manual_seed(section.seed))
+    noise = torch.randn(len(prompt), *state_shape, generator=generator_for(section.seed, "noise"))
     return Drawing(facts.prompts, prompt, noise)
 
 
@@ -139,9 +149,9 @@ def _measure(
                     f"candidate {trained.shape} for {', '.join(trained.prompts)}: they can't be compared; "
                     "give the run another `name`"
                 )
-            model, grid = load_model(folder, weights, measurer.device), facts.grid or trained.grid
+            model, grid = load_model(folder, weights, measurer.device), facts.grid or trained_grid
             models[name] = {}
-            for count in counts:
+            for count in sorted({*counts, len(grid) - 1}):  # each on the grid it ships, too
                 parts = drawing.composed(model, grid_for(count, grid))
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
@@ -163,7 +173,10 @@ def _differences(
     }
     return {
         name: paired_interval(
-            value.double().numpy(), drawing.prompt.numpy(), section.resamples, section.seed
+            value.double().numpy(),
+            drawing.prompt.numpy(),
+            section.resamples,
+            derived_seed(section.seed, "resamples", name),
         )
         for name, value in values.items()
     }

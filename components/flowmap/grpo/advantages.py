@@ -34,41 +34,59 @@ class Advantages:
     alive: Tensor
 
 
+def advantages(rewards: Sequence[Tensor], weights: Sequence[float]) -> Advantages:
+    """Group-relative advantages of several rewards: each normalised within its group, weighed, added.
+
+    Weights count against each other: their squares are taken to add up to one, so that advantages are of
+    one size whatever the weights'. Whether a group is alive the rewards decide as they are: those that
+    differ in the last digit alone are equal, and a reward adds nothing to a group in which it is equal. A
+    member that one of the rewards has no verdict on has no part.
+
+    Args:
+        rewards: each (groups, members).
+        weights: one each.
+
+    Raises:
+        InvariantError: a reward is infinite or carries a graph, or a group's advantages do not add up to
+            zero.
+    """
+    for reward in rewards:
+        check(reward, "the reward")
+    scored = torch.stack(list(rewards)).isfinite().all(0)
+    told = [torch.where(scored, reward, torch.nan) for reward in rewards]
+    alive_in = [_differ(reward) for reward in told]
+    alive = torch.stack(alive_in).any(0)
+    counted = scored & alive[:, None]
+    size = sum(weight**2 for weight in weights) ** 0.5 or 1.0
+    values = torch.zeros_like(told[0])
+    for reward, weight, is_alive in zip(told, weights, alive_in, strict=True):
+        part = scored & is_alive[:, None]
+        values = values + torch.where(part, weight / size * normalise(reward), 0.0)
+    if float(values.sum(1).abs().max()) > _MAX_SUM:
+        raise InvariantError(
+            f"the advantages of a group add up to {float(values.sum(1).abs().max()):.2g} instead of 0: the "
+            f"rewards' size ({max(float(_size(reward).max()) for reward in told):.2g}) leaves their "
+            "differences no digits; rescale the reward"
+        )
+    return Advantages(values, counted, alive)
+
+
 def normalise(rewards: Tensor) -> Tensor:
     """(R - mean) / (std + 1e-4) within each group, over those that have a verdict; NaN where there is
     none."""
     return (rewards - _mean(rewards)) / (_std(rewards) + _STD_FLOOR)
 
 
-def mix(rewards: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Several rewards as one: each normalised within its group, then weighed and added.
-
-    A member that one of them has no verdict on has none.
-    """
-    scored = torch.stack(list(rewards)).isfinite().all(0)
-    told = [torch.where(scored, reward, torch.nan) for reward in rewards]
-    return torch.stack([weight * normalise(r) for r, weight in zip(told, weights, strict=True)]).sum(0)
+def _differ(rewards: Tensor) -> Tensor:
+    """Whether the members of a group have different rewards, by more than rounding, shape (groups,)."""
+    enough = rewards.isfinite().sum(1) >= _FEWEST
+    return enough & (_std(rewards)[:, 0] > _EQUAL * (1 + _size(rewards)))
 
 
-def advantages(rewards: Tensor) -> Advantages:
-    """Group-relative advantages.
-
-    Raises:
-        InvariantError: a reward is infinite or carries a graph, or a group's advantages do not add up to
-            zero.
-    """
-    check(rewards, "the reward")
+def _size(rewards: Tensor) -> Tensor:
+    """The mean of a group's absolute rewards, over those with a verdict, shape (groups,)."""
     scored = rewards.isfinite()
-    size = torch.where(scored, rewards, 0.0).abs().sum(1) / scored.sum(1).clamp(min=1)
-    alive = (scored.sum(1) >= _FEWEST) & (_std(rewards)[:, 0] > _EQUAL * (1 + size))
-    counted = scored & alive[:, None]
-    values = torch.where(counted, normalise(rewards), 0.0)
-    if float(values.sum(1).abs().max()) > _MAX_SUM:
-        raise InvariantError(
-            f"the advantages of a group add up to {float(values.sum(1).abs().max()):.2g} instead of 0: the "
-            f"rewards' size ({float(size.max()):.2g}) leaves their differences no digits; rescale the reward"
-        )
-    return Advantages(values, counted, alive)
+    return torch.where(scored, rewards, 0.0).abs().sum(1) / scored.sum(1).clamp(min=1)
 
 
 def check(rewards: Tensor, who: str) -> None:

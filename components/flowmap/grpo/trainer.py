@@ -29,7 +29,7 @@ from flowmap.asfmc import (
     roll_out,
 )
 from flowmap.errors import InvariantError
-from flowmap.grpo.advantages import Advantages, advantages, check, mix
+from flowmap.grpo.advantages import Advantages, advantages, check
 from flowmap.grpo.kl_controller import KlController
 from flowmap.grpo.objective import transition_loss
 from flowmap.grpo.scoring import Scores, score_figures
@@ -37,7 +37,7 @@ from flowmap.maps import Condition
 from flowmap.maps.condition import repeat, rows
 from flowmap.models.model import Model
 from flowmap.rewards.protocol import Prompt, Reward, Samples, Weighted, weighted
-from flowmap.seeding import derived_seed
+from flowmap.seeding import generator_for
 from flowmap.settings import GrpoSettings
 from flowmap.training.ema import Ema
 from flowmap.training.engine import Engine, TorchEngine
@@ -108,7 +108,7 @@ class Grpo:
         members = repeat(self.model.condition([prompt.text for prompt in groups]), self.settings.group_size)
         drawn = self._draw(index, members)
         scores = self._score(drawn.x_0, groups)
-        found = advantages(mix(scores.values, [each.weight for each in self.rewards]))
+        found = advantages(scores.values, [each.weight for each in self.rewards])
         told = score_figures(index, scores, found, self.settings.max_unscored, self.engine)
         share = self._shares(found)
         figures: Figures = {}
@@ -133,7 +133,7 @@ class Grpo:
 
     def _prompts(self, index: int) -> list[Prompt]:
         """The prompt of each of this process's groups."""
-        generator = torch.Generator().manual_seed(derived_seed(self.settings.seed, "prompts", index))
+        generator = generator_for(self.settings.seed, "prompts", index)
         drawn = torch.randint(len(self.prompts), (self.settings.groups,), generator=generator).tolist()
         return [self.prompts[chosen] for chosen in drawn[self.groups.start : self.groups.stop]]
 
@@ -154,7 +154,7 @@ class Grpo:
         signal.
         """
         state_shape = self.model.codec.state_shape
-        generator = torch.Generator().manual_seed(derived_seed(self.settings.seed, "noise", index, group))
+        generator = generator_for(self.settings.seed, "noise", index, group)
         start = torch.randn(1, 1, *state_shape, generator=generator)
         shape = (self.num_transitions, self.settings.group_size, *state_shape)
         return torch.cat([start.expand(1, *shape[1:]), torch.randn(shape, generator=generator)])

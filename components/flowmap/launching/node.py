@@ -27,7 +27,7 @@ from flowmap.errors import FlowmapError, StoreError
 from flowmap.launching.followed import Watch
 from flowmap.launching.job import Failure, Job, first_failure
 from flowmap.launching.node_logs import node_log
-from flowmap.launching.torchrun import torchrun
+from flowmap.launching.torchrun import bounded_threads, torchrun
 from flowmap.progress import say
 from flowmap.settings import environment
 
@@ -116,7 +116,7 @@ def _oom_kills() -> int:
 
 def _run(job: Job) -> int:
     """Start the processes and wait for them; they end when this one is told to."""
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    threads = bounded_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     command, variables = torchrun(job, threads, "--rdzv-conf", f"timeout={_OTHERS_S}")
     with subprocess.Popen(command, env=variables) as process:
         try:

@@ -15,6 +15,7 @@ from flowmap.launching.processes import die_with_parent
 _WORKER = "flowmap.launching.worker"
 _POLL_S = 0.1
 _GRACE_S = 10
+_MOST_THREADS = 8
 
 
 def run_in_place(jobs: Sequence[Job]) -> None:
@@ -38,7 +39,15 @@ def run_in_place(jobs: Sequence[Job]) -> None:
 
 def _threads_each(num_processes: int) -> int:
     """How many threads each of the processes on this machine may use."""
-    return max(1, (os.cpu_count() or 1) // num_processes)
+    return bounded_threads((os.cpu_count() or 1) // num_processes)
+
+
+def bounded_threads(num: int) -> int:
+    """At least one, and never so many that results come to depend on their number.
+
+    Up to eight threads sums are split alike: the same run gives the same bytes. With sixteen they are not.
+    """
+    return max(1, min(num, _MOST_THREADS))
 
 
 def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str, str]]:

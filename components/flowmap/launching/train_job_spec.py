@@ -23,6 +23,7 @@ from flowmap.kubernetes.api import ClusterError
 from flowmap.kubernetes.labels import GROUP, JOB_LABEL, PART_OF, RUN_LABEL, VERSION
 from flowmap.kubernetes.quantities import amount
 from flowmap.launching.job import Job
+from flowmap.launching.torchrun import bounded_threads
 from flowmap.progress import LINE_FIELDS
 from flowmap.settings import environment
 
@@ -83,7 +84,7 @@ def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, A
     # What is the same whichever pod the launcher runs in: it decides whether a TrainJob is this job's.
     plain = job.model_copy(update={"inputs": {}, "out": Path("out"), "scratch": Path("scratch")})
     told, num_here = plain.model_dump_json(), job.num_processes // settings.nodes
-    threads = max(1, settings.cpus // num_here)
+    threads = bounded_threads(settings.cpus // num_here)
     labels = {**settings.labels, **PART_OF, JOB_LABEL: _short(told)}
     if run := os.environ.get(LINE_FIELDS["run"]):
         labels[RUN_LABEL] = run

@@ -30,6 +30,12 @@ class AffinePath(Protocol):
     def sample(self, x_0: Tensor, noise: Tensor, t: Tensor) -> PathSample:
         """x_t for data x_0 and standard normal noise, both (batch, *data)."""
 
+    def noise(self, x_t: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
+        """E[eps given x_t], which a probability flow's velocity tells: the score is -E[eps] / b_t.
+
+        It solves x = a E[x_0] + b E[eps] and v = a' E[x_0] + b' E[eps] for E[eps].
+        """
+
 
 class RectifiedFlow:
     """x_t = (1 - t) x_0 + t eps, whose velocity is v(x, t) = E[eps - x_0 given x_t = x].
@@ -46,6 +52,9 @@ class RectifiedFlow:
     def sample(self, x_0: Tensor, noise: Tensor, t: Tensor) -> PathSample:
         x_t = over_data(self.a(t), x_0) * x_0 + over_data(self.b(t), x_0) * noise
         return PathSample(x_t, noise - x_0)
+
+    def noise(self, x_t: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
+        return x_t + over_data(self.a(t), x_t) * velocity
 
 
 def over_data(t: Tensor, x: Tensor) -> Tensor:

@@ -39,12 +39,15 @@ class Verdict(BaseModel):
         verdict: `promote` when every criterion is passed.
         against: what the candidate was measured against, `base` or `incumbent`.
         num_evaluations: map evaluations of a sample, those of the trained grid.
+        against_evaluations: those of what it was measured against, an incumbent's own; None in verdicts
+            from before that was told apart.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     verdict: Literal["promote", "reject"]
     against: Literal["base", "incumbent"]
     num_evaluations: int
+    against_evaluations: int | None = None
     criteria: tuple[Criterion, ...]
 
     @property

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from flowmap.data.dataset import Split
 from flowmap.progress import Progress, say
 from flowmap.rewards.classifier import Classifier, ClassifierFacts, write_classifier
+from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import RewardTraining
 
 _JITTER = 0.2
@@ -27,8 +28,8 @@ def train_classifier(
     unseen: Tensor,
 ) -> None:
     """Train on all of the split but the masked `unseen`, which say what real data get, and write it."""
-    torch.manual_seed(section.seed)
-    generator = torch.Generator().manual_seed(section.seed)
+    torch.manual_seed(derived_seed(section.seed, "classifier", "weights"))
+    generator = generator_for(section.seed, "classifier", "batches")
     model = Classifier(shape, num_prompts)
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
     seen = (~unseen).nonzero()[:, 0]

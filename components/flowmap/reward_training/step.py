@@ -22,6 +22,7 @@ from flowmap.reward_training.classifier import train_classifier
 from flowmap.reward_training.pairs import Pairs, other_prompt
 from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, write_preference
 from flowmap.rewards.trained import TrainedFacts, write_reference
+from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import RewardTraining
 from flowmap.steps.context import Context
 
@@ -36,7 +37,8 @@ def run(context: Context[RewardTraining]) -> None:
     given = read_preferences(context.inputs["data"])
     pairs = pairs_of(given, real, corruption(facts.modality))
     apart, train = pairs.split(held_out(content_digests(pairs.better), pairs.prompts))
-    generator = torch.Generator().manual_seed(section.seed)
+    generator = generator_for(section.seed, "preference", "batches")
+    torch.manual_seed(derived_seed(section.seed, "preference", "weights"))  # and dropout
     network = PreferenceNetwork(facts.shape, num_prompts)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
     with Progress("reward_training", section.updates) as progress:

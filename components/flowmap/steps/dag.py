@@ -5,10 +5,16 @@ From this the pipeline that Kubeflow runs is made, and `flowmap plan`, and the p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.data.external import external_digests
+from flowmap.data.facts import FACTS, DataFacts
+from flowmap.data.naming import named
+from flowmap.errors import DataError
 from flowmap.modality import facet_modules
 from flowmap.registry import Registry
 from flowmap.rewards.sources import function_digests, modules_of
@@ -39,6 +45,34 @@ def _incumbent(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     return {"incumbent": Input(version.manifest.digest, version.manifest, registry.files_prefix(version))}
 
 
+def _fits_the_incumbent(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
+    """Data of other prompts or another shape make a model that could not be compared with the one there is.
+
+    Raises DataError: better now than after all training.
+    """
+    registry = Registry(store, config.name)
+    number = registry.aliases().get(config.registry_push.alias)
+    if number is None:
+        return
+    version = registry.resolve(str(number))
+    model = json.loads(store.get(f"{registry.files_prefix(version)}/model.json"))
+    facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(made.digest)}/{FACTS}"))
+    there, here = set(model["prompts"]), set(facts.prompts)
+    told = []
+    if new := sorted(here - there):
+        told.append(f"prompts that it does not know, {named(map(repr, new))}")
+    if gone := sorted(there - here):
+        told.append(f"none of its prompts {named(map(repr, gone))}")
+    if tuple(model["shape"]) != facts.shape:
+        told.append(f"the shape {facts.shape}, where it has {tuple(model['shape'])}")
+    if told:
+        raise DataError(
+            f"the data have {'; '.join(told)}: a model of them can't be compared with "
+            f"{config.name}@{config.registry_push.alias}, version {number}; give the run another `name`, or "
+            "another registry_push.alias"
+        )
+
+
 def _publication(step: Step, config: RunConfig) -> Section:
     """Where it is published also has a name."""
     return Publication(name=config.name, **dict(config.registry_push))
@@ -54,6 +88,7 @@ PIPELINE = (
         "data",
         says="read, check, split",
         extra_inputs=_external,
+        check=_fits_the_incumbent,
         modules=lambda section: facet_modules("reading"),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
     ),

@@ -97,6 +97,7 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     if finished is not None:
         verify(store, finished)
     manifest, work_s = (finished, 0.0) if finished else _run(step, digest, config, store, inputs)
+    step.check(config, store, manifest)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
     output.metadata["digest"] = manifest.digest

@@ -37,6 +37,10 @@ def _nothing(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     return {}
 
 
+def _nothing_to_check(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
+    pass
+
+
 def _no_modules(section: Any) -> tuple[str, ...]:
     return ()
 
@@ -56,6 +60,8 @@ class Step:
         reuse: False where its effect is outside its artifact.
         section_of: its settings; its own section unless it says otherwise.
         extra_inputs: what else decides its result: data outside the store, the incumbent.
+        check: looks at its result, made now or found, before any other step works with it; raises what would
+            end the run later.
         modules: of this package, that it imports by name only, as the kinds of rewards its settings ask for.
         libraries: those that compute its result, by the names they are installed under.
     """
@@ -70,6 +76,7 @@ class Step:
     reuse: bool = True
     section_of: Callable[[Step, RunConfig], Section] = _own_section
     extra_inputs: Callable[[RunConfig, ObjectStore, Inputs], Inputs] = _nothing
+    check: Callable[[RunConfig, ObjectStore, Manifest], None] = _nothing_to_check
     modules: Callable[[Any], tuple[str, ...]] = _no_modules
     libraries: tuple[str, ...] = ()
 

@@ -37,7 +37,7 @@ _TIMEOUT_S = 30
 class Kubeflow:
     """One API server, as one account sees it.
 
-    `version` is what the server says it is.
+    `version` and `is_multi_user` are what the server says of itself.
 
     Args:
         host: its URL; without it FLOWMAP_KFP_HOST.
@@ -79,11 +79,11 @@ class Kubeflow:
         # As JSON: the client's own model of the answer leaves the version out.
         get_health = api.HealthzServiceApi(self._client).healthz_service_get_healthz
         health = json.loads(self._ask(get_health, patient=False, _preload_content=False).data)
-        is_multi_user = bool(health.get("multi_user"))
-        if is_multi_user and not namespace:
+        self.is_multi_user = bool(health.get("multi_user"))
+        if self.is_multi_user and not namespace:
             raise ConfigError("this Kubeflow serves several users: say whose namespace with --namespace")
         self.version = str(health.get("tag_name") or "unknown")
-        self._where: dict[str, Any] = {"namespace": namespace} if is_multi_user else {}
+        self._where: dict[str, Any] = {"namespace": namespace} if self.is_multi_user else {}
 
     def link(self, run_id: str) -> str:
         """The run's page."""

@@ -101,15 +101,21 @@ def follow(kubeflow: Kubeflow, run_id: str, troubles: Callable[[Run], Mapping[st
         time.sleep(_POLL_S)
 
 
-def why_failed(kubeflow: Kubeflow, run: Run) -> str:
-    """The failed steps' own words: the message a step ended with, or the last that it printed."""
+def why_failed(kubeflow: Kubeflow, run: Run, of_the_cluster: Callable[[], Sequence[str]]) -> str:
+    """The failed steps' own words: the message a step ended with, or the last that it printed.
+
+    Where none has failed, as where no pod could be made, what the cluster says of the whole run.
+    """
     lines = []
     for each in steps_of(run):
         if each.state == "failed":
             lines.append(
                 f"{each.step} failed: {_last_words(each.section, log_of(kubeflow, run, each).splitlines())}"
             )
-    return "\n".join(lines) or "no step says that it failed; flowmap status shows the pods"
+    return "\n".join(lines or of_the_cluster()) or (
+        "no step says that it failed, and the cluster was not asked or says nothing: with KUBECONFIG and "
+        "--namespace set, `flowmap doctor --cluster` looks for what is missing"
+    )
 
 
 def log_of(kubeflow: Kubeflow, run: Run, step: StepState) -> str:

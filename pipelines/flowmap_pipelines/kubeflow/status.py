@@ -58,6 +58,52 @@ def troubles_of(run: Run, namespace: str | None) -> dict[str, str] | None:
     return told
 
 
+def workflow_words(run: Run, namespace: str | None) -> list[str]:
+    """What the cluster says of a run as a whole, and of what it could not begin: Kubeflow tells neither.
+
+    Nothing where it can't be asked.
+    """
+    try:
+        cluster = connect(namespace, patience=0)
+        workflows = _workflows(cluster, run.run_id)
+    except ClusterError:
+        return []
+    lines: dict[str, None] = {}
+    for workflow in workflows:
+        status = workflow.get("status", {})
+        nodes = [
+            node for node in status.get("nodes", {}).values() if node.get("phase") in ("Error", "Failed")
+        ]
+        for told in (status.get("message"), *(node.get("message") for node in nodes)):
+            if told:
+                lines[told] = None
+        name, there = workflow["metadata"]["name"], workflow["metadata"]["namespace"]
+        with contextlib.suppress(ClusterError):
+            chosen = f"involvedObject.name={name},type=Warning"
+            events = cluster.call(cluster.core.list_namespaced_event, there, field_selector=chosen).items
+            lines |= {f"{event.reason}: {event.message}": None for event in events}
+    return list(lines)
+
+
+def _workflows(cluster: Cluster, run_id: str) -> list[Any]:
+    """A run's Argo workflow: in the namespace, or wherever this account may look."""
+    what, chosen = ("argoproj.io", "v1alpha1", "workflows"), f"{_RUN_LABEL}={run_id}"
+    custom = cluster.custom
+    try:
+        found = cluster.call(custom.list_cluster_custom_object, *what, label_selector=chosen)
+    except ClusterError:
+        group, version, plural = what
+        found = cluster.call(
+            custom.list_namespaced_custom_object,
+            group,
+            version,
+            cluster.namespace,
+            plural,
+            label_selector=chosen,
+        )
+    return list(found["items"])
+
+
 def status_text(run: Run, troubles: Mapping[str, str] | None, link: str) -> str:
     """A run and its steps, one a line."""
     state = outcome_of(run) if run.has_ended else run.state
