@@ -9,7 +9,8 @@ import pytest
 
 import flowmap as package
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.settings import load_config
+from flowmap.settings import environment, load_config
+from flowmap_pipelines import local_run
 from flowmap_pipelines.doctor import examine, how_to_install
 from tests.cli import flowmap
 from tests.pipeline.runs import write_shapes
@@ -124,3 +125,20 @@ def test_doctor_refuses_a_store_that_overwrites(tmp_path: Path, monkeypatch: pyt
     finding = list(examine(tmp_path, None))[-1]
     assert finding.ok is False
     assert "overwrites what may be written only once" in finding.told
+
+
+def test_a_terminal_without_a_name_draws_its_bar_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of `docker exec -t`."""
+
+    def nameless(_: int) -> str:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "ttyname", nameless)
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what it sets is gone afterwards
+    os.environ.pop(environment.TERMINAL, None)
+    local_run._set_environment("run-1", LocalStore(tmp_path), tmp_path)
+    assert environment.TERMINAL not in os.environ

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from flowmap.training.engine import Engine as Engine
     from flowmap.training.engine import TorchEngine as TorchEngine
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _PLACES = {
     "artifacts.store": ("ObjectStore", "open_store"),

@@ -132,6 +132,7 @@ def test_a_name_outside_the_store_is_refused(store: ObjectStore, name: str) -> N
         ("s3://b/x?endpoint=http://host:9000", "no bucket"),
         ("s3://key:secret@bucket/x?endpoint=http://host:9000", "credentials do not belong"),
         ("s3://bucket/x?endpoint=http://host:9000&region=x", "unknown region"),
+        ("s3://bucket/x?endpoint=https://host/minio", "an endpoint has no path, and /minio is one"),
     ],
 )
 def test_a_wrong_url_is_explained(url: str, told: str) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,3 +75,15 @@ def test_what_libraries_make_of_a_full_disk_becomes_one_message() -> None:
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     with pytest.raises(ValueError, match="another defect"), full_disk_told():
         raise ValueError("another defect")
+
+
+def test_a_defect_stays_one_however_full_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = SimpleNamespace(total=1, used=1, free=0)
+    monkeypatch.setattr("flowmap.errors.shutil.disk_usage", lambda _: full)
+    with pytest.raises(KeyError), full_disk_told():
+        raise KeyError("a defect")
+    with (
+        pytest.raises(StoreError, match=r"\(PytorchStreamWriter failed writing file\); make room"),
+        full_disk_told(),
+    ):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
