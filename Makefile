@@ -7,7 +7,7 @@ EXAMPLE ?= mnist
 SEEDS ?= 5
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-SOURCES := components pipelines tests benchmarks examples docs/hooks.py
+SOURCES := components pipelines tests benchmarks examples docs/hooks.py images/sbom
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help

@@ -253,6 +253,17 @@ def test_what_lies_under_transparent_pixels_is_not_seen(
     assert told == ([255, 255, 255], "1 images may be transparent")
 
 
+def test_of_several_frames_the_first_is_used_and_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("L", (8, 6), value) for value in (40, 200)]
+    frames[0].save(folder / "0.gif", save_all=True, append_images=frames[1:])
+    (folder / "0.png").unlink()
+    metadata(folder, [("0.gif", "a"), *((f"{i}.png", "b") for i in range(1, NUM))])
+    np.testing.assert_allclose(read(section(folder)).data[0].mean(), 40 / 127.5 - 1, atol=1e-6)
+    assert "1 images have several frames, only the first is used: 0.gif" in capsys.readouterr().err
+
+
 def test_a_folder_for_each_prompt_does_without_a_table(tmp_path: Path) -> None:
     for prompt in ("red disk", "blue bar"):
         for index in range(3):

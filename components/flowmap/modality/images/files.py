@@ -34,6 +34,7 @@ class ImageReader:
         self.folder, self.section = folder, section
         self.unreadable: list[str] = []
         self.transparent: list[str] = []
+        self.animated: list[str] = []
         self.sizes: dict[tuple[int, int], str] = {}
 
     def read(self, name: str) -> Pixels | None:
@@ -43,6 +44,8 @@ class ImageReader:
                 if max(image.size) > _MAX_SIDE:
                     self.unreadable.append(f"{name} (of {image.width} x {image.height}, above {_MAX_SIDE})")
                     return None
+                if getattr(image, "n_frames", 1) > 1:
+                    self.animated.append(name)
                 mode = self._mode(image)
                 upright = ImageOps.exif_transpose(image)
                 if is_transparent(upright):
@@ -76,6 +79,9 @@ class ImageReader:
                 f"data_prep: {len(self.transparent)} images have transparent parts, and were laid on "
                 f"data_prep.background {list(self.section.background)}: {named(self.transparent)}"
             )
+        if self.animated:
+            one = "only the first is used"
+            say(f"data_prep: {len(self.animated)} images have several frames, {one}: {named(self.animated)}")
         if len(self.sizes) > 1:
             sizes = [f"{height} x {width} ({name})" for (height, width), name in self.sizes.items()]
             raise DataError(
