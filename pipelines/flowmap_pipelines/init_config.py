@@ -67,7 +67,7 @@ def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]
         "    - {kind: preference, saturating: true}",
         "    - {kind: mmd, weight: 3}",
         "evaluation:",
-        "  frechet_tolerance: 0.1     # the gate: at most 10 % above the incumbent's",
+        "  kid_tolerance: 0.01        # the gate: how much further from real data the candidate may be",
     ]
     pairs = "" if preferences is None else f", preferences from {preferences.name}"
     return "\n".join(lines) + "\n", f"{num} {look.told}, {len(look.prompts)} prompts{pairs}"

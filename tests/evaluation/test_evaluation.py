@@ -9,6 +9,7 @@ import torch
 
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.distances import (
+    distance_intervals,
     frechet_distance,
     kernel_distance,
     paired_interval,
@@ -43,6 +44,24 @@ def test_the_kernel_distance_is_zero_on_average_between_equal_distributions() ->
     assert kernel_distance(normal(500, 4, 0, mean=1.0), normal(500, 4, 1)) > 0.1
 
 
+def test_the_interval_of_a_change_holds_what_the_distances_say() -> None:
+    real, old = normal(200, 4, 0), normal(400, 4, 1, mean=0.3)
+    prompt = np.repeat(np.arange(4), 100)
+    new = old + 0.2
+    found = distance_intervals(old, new, real, prompt, 100, seed=3)
+    assert found["kid_judge"]["mean"] == pytest.approx(
+        kernel_distance(new, real) - kernel_distance(old, real)
+    )
+    ratio = frechet_distance(new, real) / frechet_distance(old, real)
+    assert found["fd_judge"]["mean"] == pytest.approx(ratio)
+    assert found["fd_judge"]["low"] > 1
+    for each in found.values():
+        assert each["low"] < each["mean"] < each["high"]
+    same = distance_intervals(old, old, real, prompt, 50, seed=3)
+    assert same["kid_judge"] == {"mean": 0, "low": 0, "high": 0}
+    assert same["fd_judge"] == {"mean": 1, "low": 1, "high": 1}
+
+
 def test_collapse_costs_recall_and_strangeness_costs_precision() -> None:
     real = normal(300, 4, 0)
     collapsed = precision_recall(real, normal(300, 4, 1, scale=0.05))
@@ -63,34 +82,40 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     assert 85 <= covered <= 100
 
 
-def verdict_of(low: float, **figures: float) -> Any:
+def verdict_of(low: float, kid: float = 0.0, fd: float = 1.0, **figures: float) -> Any:
+    difference = {
+        "judge_log_probability": {"mean": low + 0.1, "low": low, "high": low + 0.2},
+        "kid_judge": {"mean": kid - 0.01, "low": kid - 0.02, "high": kid},
+        "fd_judge": {"mean": fd - 0.1, "low": fd - 0.2, "high": fd},
+    }
     return decide(
         Evaluation(),
         against="base",
         num_evaluations=4,
         against_evaluations=4,
-        difference={"mean": low + 0.1, "low": low, "high": low + 0.2},
+        difference=difference,
         incumbent=GOOD,
         candidate=GOOD | figures,
     )
 
 
 @pytest.mark.parametrize(
-    ("low", "figures", "failed"),
+    ("low", "kid", "fd", "figures", "failed"),
     [
-        (0.01, {}, []),
-        (0.0, {}, ["judge_difference"]),
-        (0.01, {"fd_judge": 10.9}, []),
-        (0.01, {"fd_judge": 11.1}, ["fd_judge"]),
-        (0.01, {"recall": 0.86}, ["recall"]),
-        (0.01, {"diversity": 0.26}, ["diversity"]),
-        (-1.0, {"fd_judge": math.nan}, ["judge_difference", "fd_judge"]),
+        (0.01, 0.0, 1.0, {}, []),
+        (0.0, 0.0, 1.0, {}, ["judge_difference"]),
+        (0.01, 0.01, 1.25, {}, []),
+        (0.01, 0.011, 1.0, {}, ["kid_judge"]),
+        (0.01, 0.0, 1.26, {}, ["fd_judge"]),
+        (0.01, 0.0, 1.0, {"recall": 0.86}, ["recall"]),
+        (0.01, 0.0, 1.0, {"diversity": 0.26}, ["diversity"]),
+        (-1.0, math.nan, math.nan, {}, ["judge_difference", "kid_judge", "fd_judge"]),
     ],
 )
 def test_the_gate_names_the_criterion_that_fails(
-    low: float, figures: dict[str, float], failed: list[str]
+    low: float, kid: float, fd: float, figures: dict[str, float], failed: list[str]
 ) -> None:
-    verdict = verdict_of(low, **figures)
+    verdict = verdict_of(low, kid, fd, **figures)
     assert verdict.failed == failed
     assert verdict.verdict == ("reject" if failed else "promote")
 
@@ -149,8 +174,8 @@ def test_samples_that_are_not_finite_are_rejected_and_the_verdict_can_be_read_ag
     x[3, 0, 1, 1] = math.inf
     figures = measurer().measure([(x, prompt)]).figures
     assert all(math.isnan(value) for value in figures.values())
-    verdict = verdict_of(math.nan, **figures)
-    assert verdict.failed == ["judge_difference", "fd_judge", "recall", "diversity"]
+    verdict = verdict_of(math.nan, math.nan, math.nan, **figures)
+    assert verdict.failed == ["judge_difference", "kid_judge", "fd_judge", "recall", "diversity"]
     again = Verdict.model_validate_json(verdict.model_dump_json())
     assert math.isnan(again.criteria[1].figure)
     told: dict[str, Any] = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": figures}

@@ -47,14 +47,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         against="incumbent",
         num_evaluations=4,
         against_evaluations=4,
-        difference=INTERVAL,
+        difference=dict.fromkeys(("judge_log_probability", "kid_judge", "fd_judge"), INTERVAL),
         incumbent=FIGURES,
         candidate=FIGURES | {"recall": 0.1},
     )
     metrics: dict[str, Any] = {
         "trained_grid": (1.0, 0.683, 0.367, 0.05, 0.0),
         "models": {name: {str(count): FIGURES for count in counts} for name in models},
-        "difference": {"judge_log_probability": INTERVAL, "reward": INTERVAL},
+        "difference": dict.fromkeys(("judge_log_probability", "reward", "kid_judge", "fd_judge"), INTERVAL),
         "real": FIGURES,
         "curve": [{"rollout": rollout, **FIGURES} for rollout in (10, 20)],
     }
@@ -77,7 +77,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = [{"rollout": r, "kl": 0.2, "clipped": 0.1, **told} for r in range(1, 30)]
     no_scores = torch.zeros(24)
     measured = {
-        name: {count: Measured(FIGURES, no_scores, no_scores, draw(), draw()) for count in counts}
+        name: {
+            count: Measured(FIGURES, no_scores[:, None], no_scores, no_scores, draw(), no_scores > 0, draw())
+            for count in counts
+        }
         for name in models
     }
     report = Report(

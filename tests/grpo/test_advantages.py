@@ -1,6 +1,7 @@
 """Laws of group-relative advantages: what they ignore, who has a part in them, and what stops a run."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -110,3 +111,40 @@ def test_weights_count_against_each_other_alone() -> None:
     found = of_several([first, second], [1.0, 3.0]).values
     torch.testing.assert_close(of_several([first, second], [2.0, 6.0]).values, found)
     torch.testing.assert_close(of_several([first], [5.0]).values, advantages(first).values)
+
+
+def test_what_a_reward_is_divided_by_is_a_choice() -> None:
+    rewards = gaussian(NUM_GROUPS, NUM_MEMBERS, seed=2)
+    rewards[0] *= 10
+    centred = rewards - rewards.mean(1, keepdim=True)
+    torch.testing.assert_close(of_several([rewards], [1.0], "none").values, centred)
+    spread = centred.square().mean().sqrt() + 1e-4
+    torch.testing.assert_close(of_several([rewards], [1.0], "batch").values, centred / spread)
+    by_group = of_several([rewards], [1.0], "group").values
+    torch.testing.assert_close(by_group.std(1), torch.ones(NUM_GROUPS), atol=1e-2, rtol=0)
+
+
+def test_the_spread_of_the_batch_is_that_of_all_processes() -> None:
+    rewards = gaussian(4, NUM_MEMBERS, seed=2)
+    rewards[1, 2] = math.nan
+    whole = of_several([rewards], [1.0], "batch").values
+    halves = [rewards[:2], rewards[2:]]
+
+    told: list[list[Tensor]] = [[], []]
+    for half, sums in zip(halves, told, strict=True):
+
+        def keep(value: Tensor, sums: list[Tensor] = sums) -> Tensor:
+            sums.append(value)
+            return value
+
+        of_several([half], [1.0], "batch", keep)
+    totals = [one + other for one, other in zip(*told, strict=True)]
+    found = []
+    for half in halves:
+        left = iter(totals)
+
+        def of_all(_: Tensor, left: Iterator[Tensor] = left) -> Tensor:
+            return next(left)
+
+        found.append(of_several([half], [1.0], "batch", of_all).values)
+    torch.testing.assert_close(torch.cat(found), whole)

@@ -27,9 +27,19 @@ def transition() -> Transition:
     return Transition(torch.ones(BATCH), torch.full((BATCH,), 0.5), torch.zeros(BATCH, NUM_DIMS), x_r, old)
 
 
-def test_the_ratio_is_one_under_the_old_policy() -> None:
+@pytest.mark.parametrize("normalised", [False, True])
+def test_the_ratio_is_one_under_the_old_policy(*, normalised: bool) -> None:
     drawn = transition()
-    assert not log_ratio(drawn.old, drawn).any()
+    assert not log_ratio(drawn.old, drawn, normalised=normalised).any()
+
+
+def test_the_log_ratio_is_that_of_the_densities_less_its_bias() -> None:
+    drawn = transition()
+    new = GaussianStep(drawn.old.mean + 0.1 * gaussian(BATCH, NUM_DIMS, seed=9), drawn.old.std)
+    plain = new.log_prob(drawn.x_r) - drawn.old.log_prob(drawn.x_r) + new.kl(drawn.old)
+    found = log_ratio(new, drawn, normalised=False)
+    torch.testing.assert_close(found, plain / math.sqrt(NUM_DIMS), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(log_ratio(new, drawn, normalised=True), found * drawn.old.std)
 
 
 def test_the_corrected_log_ratio_has_mean_zero_under_the_old_policy() -> None:
@@ -37,20 +47,23 @@ def test_the_corrected_log_ratio_has_mean_zero_under_the_old_policy() -> None:
     old = GaussianStep(torch.zeros(num, 2), torch.full((num,), 0.5))
     x_r = old.sample(gaussian(num, 2, seed=6))
     drawn = Transition(torch.ones(num), torch.ones(num) / 2, torch.zeros(num, 2), x_r, old)
-    ratio = log_ratio(GaussianStep(torch.full((num, 2), 0.3), old.std), drawn)
+    ratio = log_ratio(GaussianStep(torch.full((num, 2), 0.3), old.std), drawn, normalised=False)
     assert abs(float(ratio.mean())) < 5 * float(ratio.std()) / math.sqrt(num)
 
 
-def test_at_ratio_one_the_gradient_is_that_of_reinforce() -> None:
-    drawn, advantage = (
-        transition(),
-        advantages([gaussian(NUM_GROUPS, NUM_MEMBERS, seed=7)], [1.0]).values.flatten(),
-    )
+@pytest.mark.parametrize("ratio_norm", [False, True])
+def test_at_ratio_one_the_gradient_is_that_of_reinforce(*, ratio_norm: bool) -> None:
+    """Where the ratio is normalised, each sample's is weighed by its noise."""
+    drawn = transition()
+    advantage = advantages([gaussian(NUM_GROUPS, NUM_MEMBERS, seed=7)], [1.0]).values.flatten()
     mean = drawn.old.mean.clone().requires_grad_()
     new = GaussianStep(mean, drawn.old.std)
-    loss, metrics = transition_loss(new, drawn.old, drawn, advantage, SHARE, clip=0.02, kl_weight=0.0)
+    loss, metrics = transition_loss(
+        new, drawn.old, drawn, advantage, SHARE, clip=0.02, kl_weight=0.0, ratio_norm=ratio_norm
+    )
     (found,) = torch.autograd.grad(loss, mean)
-    reinforce = -(SHARE * advantage * new.log_prob(drawn.x_r)).sum() / math.sqrt(NUM_DIMS)
+    weight = drawn.old.std if ratio_norm else 1.0
+    reinforce = -(SHARE * advantage * weight * new.log_prob(drawn.x_r)).sum() / math.sqrt(NUM_DIMS)
     (expected,) = torch.autograd.grad(reinforce, mean)
     torch.testing.assert_close(found, expected)
     assert float(metrics["drift"]) == 0
@@ -61,10 +74,17 @@ def test_beyond_the_clip_only_what_undoes_the_change_has_a_gradient() -> None:
     direction = drawn.x_r - drawn.old.mean
     mean = (drawn.old.mean + 0.5 * direction).requires_grad_()
     new = GaussianStep(mean, drawn.old.std)
-    assert float(log_ratio(new, drawn).exp().min().detach()) > 1.02
+    assert float(log_ratio(new, drawn, normalised=False).exp().min().detach()) > 1.02
     for advantage, moves in ((1.0, False), (-1.0, True)):
         loss, _ = transition_loss(
-            new, drawn.old, drawn, torch.full((BATCH,), advantage), SHARE, clip=0.02, kl_weight=0.0
+            new,
+            drawn.old,
+            drawn,
+            torch.full((BATCH,), advantage),
+            SHARE,
+            clip=0.02,
+            kl_weight=0.0,
+            ratio_norm=False,
         )
         (gradient,) = torch.autograd.grad(loss, mean)
         assert bool(gradient.any()) == moves
@@ -75,7 +95,7 @@ def test_the_kl_pulls_towards_the_reference() -> None:
     mean = (drawn.old.mean + 1.0).requires_grad_()
     new = GaussianStep(mean, drawn.old.std)
     loss, metrics = transition_loss(
-        new, drawn.old, drawn, torch.zeros(BATCH), SHARE, clip=0.02, kl_weight=0.5
+        new, drawn.old, drawn, torch.zeros(BATCH), SHARE, clip=0.02, kl_weight=0.5, ratio_norm=False
     )
     (gradient,) = torch.autograd.grad(loss, mean)
     assert bool((gradient > 0).all())

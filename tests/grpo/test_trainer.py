@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowmap.asfmc import roll_out
 from flowmap.errors import ConfigError, InvariantError, RewardError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import Condition, TwoTimeMap
@@ -64,6 +65,59 @@ def test_members_of_a_group_start_alike_and_part_in_the_transitions() -> None:
     assert noise.shape == (3, 8, *SHAPE)
     assert bool((noise[0] == noise[0, :1]).all())
     assert noise[1:].flatten(2).unique(dim=1).shape[1] == 8
+
+
+def test_members_may_have_starts_of_their_own() -> None:
+    noise = grpo(shared_start=False)._noise(index=3, group=1)
+    assert noise[0].flatten(1).unique(dim=0).shape[0] == 8
+
+
+@pytest.mark.parametrize("kernel", ["endpoint", "local", "exact_local"])
+@pytest.mark.parametrize("composed", [False, True])
+def test_only_the_window_is_stochastic_trained_and_held(kernel: str, *, composed: bool) -> None:
+    trainer = grpo(kernel=kernel, composed=composed, window=(0,), kl_target=0.3, kl_weight=0.5)
+    figures = trainer.rollout(0)
+    assert {name for name in figures if name.startswith("kl_")} == {"kl_0", "kl_weight_0"}
+    members = trainer.model.condition(["a"] * 8)
+    drawn = roll_out(
+        trainer.model.flow_map,
+        trainer.kernel,
+        members,
+        (1.0, 0.5, 0.05, 0.0),
+        torch.randn(3, 8, *SHAPE),
+        (0,),
+    )
+    (transition,) = drawn.transitions
+    rest = trainer.model.flow_map.transport(
+        transition.x_r, torch.full((8,), 0.5), torch.full((8,), 0.05), members
+    )
+    torch.testing.assert_close(
+        drawn.x_0, trainer.model.flow_map.endpoint(rest, torch.full((8,), 0.05), members)
+    )
+
+
+def test_each_transitions_kl_has_a_weight_of_its_own_and_it_is_kept() -> None:
+    trainer = grpo(kl_target=0.3, kl_weight=0.5)
+    for index in range(3):
+        figures = trainer.rollout(index)
+    weights = {figures[f"kl_weight_{each}"] for each in (0, 1)}
+    assert len(weights) == 2
+    again = grpo(kl_target=0.3, kl_weight=0.5)
+    again.load(trainer.state())
+    assert {controller.weight for controller in again.controllers.values()} == weights
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"window": (2,)}, r"window \[2\] must name intervals of grid .* from 0 to 1"),
+        ({"window": ()}, r"window \[\] must name intervals"),
+        ({"window": (1, 0)}, r"window \[1, 0\] must rise"),
+    ],
+)
+def test_a_window_outside_the_grid_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        GrpoSettings(**SETTINGS | settings)
 
 
 @pytest.mark.parametrize(

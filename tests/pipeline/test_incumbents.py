@@ -60,7 +60,9 @@ def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(
     assert hacked.status == 3, hacked.told
     assert hacked.reused() == TRAINING - {"grpo_finetuning"}
     assert hacked.outcome["metrics"]["difference"]["reward"]["low"] > 1
-    assert "rejected for fd_judge" in hacked.told
+    assert {"kid_judge", "fd_judge"} & {
+        each["name"] for each in hacked.outcome["verdict"]["criteria"] if not each["passed"]
+    }
 
 
 def test_models_lists_versions_and_aliases(root: Path, better: Finished) -> None:

@@ -11,7 +11,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from flowmap.asfmc import EndpointAnchor, ExactLocalAnchor, Kernel, LocalAnchor, roll_out
-from flowmap.grpo.advantages import normalise
 from flowmap.grpo.objective import transition_loss
 from flowmap.maps import TwoTimeMap
 from flowmap.maps.objectives import flow_matching_loss, mean_flow_loss
@@ -60,11 +59,13 @@ def test_rollout_and_objective_stay_on_the_gpu(kernel: Kernel) -> None:
         preference = PreferenceNetwork(SHAPE, NUM_PROMPTS).eval()
     samples = Samples(drawn.x_0.unflatten(0, (2, MEMBERS)), prompts[:2])
     reward = PreferenceReward(preference, prompts, 0.0).score(samples)
-    advantage = normalise(reward).flatten()
+    advantage = (reward - reward.mean(1, keepdim=True)).flatten()
     at = drawn.transitions[0]
     new = kernel.step(policy, at.x_t, at.t, at.r, members)
     share = torch.ones_like(advantage)
-    loss, metrics = transition_loss(new, at.old, at, advantage, share, clip=0.1, kl_weight=1.0)
+    loss, metrics = transition_loss(
+        new, at.old, at, advantage, share, clip=0.1, kl_weight=1.0, ratio_norm=True
+    )
     assert {value.device for value in (loss, reward, *metrics.values())} == {GPU}
 
 

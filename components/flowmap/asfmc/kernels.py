@@ -33,13 +33,22 @@ class EndpointAnchor:
     """N(a_r x0_hat, b_r^2 I) with x0_hat = psi_{t->0}(x_t): the path's own conditional, so p_r is kept
     exactly.
 
-    One map evaluation. Source: Flow-Map GRPO (arXiv 2607.00535), endpoint anchor.
+    Source: Flow-Map GRPO (arXiv 2607.00535), endpoint anchor.
+
+    Args:
+        composed: x0_hat through r, psi_{r->0} after psi_{t->r}: two map evaluations, and the gradient goes
+            through the map that is shipped. Otherwise psi_{t->0} at once: one evaluation.
     """
+
+    composed: bool = False
 
     def step(
         self, flow_map: FlowMap, x_t: Tensor, t: Tensor, r: Tensor, condition: Condition
     ) -> GaussianStep:
-        anchor = flow_map.endpoint(x_t, t, condition)
+        if self.composed:
+            anchor = flow_map.endpoint(flow_map.transport(x_t, t, r, condition), r, condition)
+        else:
+            anchor = flow_map.endpoint(x_t, t, condition)
         return GaussianStep(over_data(flow_map.path.a(r), x_t) * anchor, flow_map.path.b(r))
 
 

@@ -1,10 +1,12 @@
-"""A rollout: K stochastic transitions, then one deterministic map to t = 0, without noise or
-log-probability."""
+"""A rollout: stochastic transitions in a window of the grid, the map itself everywhere else.
+
+The last interval, to t = 0, is never stochastic: it has neither noise nor log-probability.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +25,7 @@ class Transition:
         t, r: shape (batch,).
         x_t, x_r: shape (batch, *data).
         old: the distribution that x_r was drawn from.
+        index: which interval of the grid it is, from 0.
     """
 
     t: Tensor
@@ -30,11 +33,17 @@ class Transition:
     x_t: Tensor
     x_r: Tensor
     old: GaussianStep
+    index: int = 0
 
     def rows(self, chosen: slice) -> Transition:
         """Those of a part of the batch."""
         return Transition(
-            self.t[chosen], self.r[chosen], self.x_t[chosen], self.x_r[chosen], self.old.rows(chosen)
+            self.t[chosen],
+            self.r[chosen],
+            self.x_t[chosen],
+            self.x_r[chosen],
+            self.old.rows(chosen),
+            self.index,
         )
 
     @classmethod
@@ -44,7 +53,7 @@ class Transition:
             torch.cat([getattr(part, name) for part in parts]) for name in ("t", "r", "x_t", "x_r")
         )
         mean, std = torch.cat([part.old.mean for part in parts]), torch.cat([part.old.std for part in parts])
-        return cls(t, r, x_t, x_r, GaussianStep(mean, std))
+        return cls(t, r, x_t, x_r, GaussianStep(mean, std), parts[0].index)
 
 
 @dataclass(frozen=True)
@@ -63,20 +72,29 @@ class Rollout:
 
 @torch.no_grad()
 def roll_out(
-    flow_map: FlowMap, kernel: Kernel, condition: Condition, grid: Sequence[float], noise: Tensor
+    flow_map: FlowMap,
+    kernel: Kernel,
+    condition: Condition,
+    grid: Sequence[float],
+    noise: Tensor,
+    window: Container[int] | None = None,
 ) -> Rollout:
     """Follow the grid 1 = t_0 > ... > t_{K+1} = 0 for conditions with leaves (batch, ...).
 
     Args:
         noise: standard normal, shape (K + 1, batch, *data): the start, then that of each transition.
+        window: the intervals, from 0, that are stochastic; None is all K.
     """
     x, *rest = noise
     *steps, last = itertools.pairwise(grid)
     transitions = []
-    for (t_value, r_value), drawn in zip(steps, rest, strict=True):
+    for index, ((t_value, r_value), drawn) in enumerate(zip(steps, rest, strict=True)):
         t, r = x.new_full((len(x),), t_value), x.new_full((len(x),), r_value)
+        if window is not None and index not in window:
+            x = flow_map.transport(x, t, r, condition)
+            continue
         step = kernel.step(flow_map, x, t, r, condition)
         x_r = step.sample(drawn)
-        transitions.append(Transition(t, r, x, x_r, step))
+        transitions.append(Transition(t, r, x, x_r, step, index))
         x = x_r
     return Rollout(tuple(transitions), flow_map.endpoint(x, x.new_full((len(x),), last[0]), condition))

@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from flowmap.data.dataset import read_facts, read_split
+from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps import TwoTimeMap, flow_matching_loss, mean_flow_loss
 from flowmap.maps.condition import rows
@@ -30,7 +30,7 @@ _CURVE_EVERY = 20
 
 def train(work: Work) -> None:
     section, objective = BaseTraining.model_validate_json(work.section), work.name
-    data, facts = read_split(work.inputs["data"], "base"), read_facts(work.inputs["data"])
+    data, facts = read_split(work.inputs["data"], "base", CAPTION), read_facts(work.inputs["data"])
     is_map = objective == "map"
     assert section.updates is not None  # the step has filled them in
     assert section.batch_size is not None
@@ -66,11 +66,14 @@ def train(work: Work) -> None:
                     condition,
                     generator=generator,
                     equal_times=section.equal_times,
+                    power=section.adaptive_power,
                     engine=engine.module,
                 )
             else:
                 velocity = TwoTimeMap(engine.module).velocity
-                loss, measured = flow_matching_loss(velocity, x, condition, generator=generator)
+                loss, measured = flow_matching_loss(
+                    velocity, x, condition, generator=generator, power=section.adaptive_power
+                )
             metrics = {name: float(value) for name, value in measured.items()}
             if not math.isfinite(metrics["error"]):
                 raise InvariantError(

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from flowmap.data.facts import FACTS, DataFacts
 
+# The columns of prompts: what a datum shows, and what the base is told of it.
+LABEL, CAPTION = "label", "caption"
 TABLE, DATA, PREFERENCES = "table.parquet", "data.safetensors", "preferences.safetensors"
 
 
@@ -50,7 +52,7 @@ class Preferences:
 def write_dataset(directory: Path, table: pd.DataFrame, data: NDArray[np.float32], facts: DataFacts) -> None:
     """Write the artifact.
 
-    Row i of `table` describes `data[i]`; its columns `label` and `split` are read again.
+    Row i of `table` describes `data[i]`; its columns `label`, `caption` and `split` are read again.
     """
     table.to_parquet(directory / TABLE, index=False)
     save_file({"data": np.ascontiguousarray(data)}, directory / DATA)
@@ -61,12 +63,15 @@ def read_facts(directory: Path) -> DataFacts:
     return DataFacts.model_validate_json((directory / FACTS).read_bytes())
 
 
-def read_split(directory: Path, split: str) -> Split:
-    """The data and prompts of one split, in the table's order."""
-    table = pd.read_parquet(directory / TABLE, columns=["label", "split"])
+def read_split(directory: Path, split: str, prompts: str = LABEL) -> Split:
+    """The data and prompts of one split, in the table's order.
+
+    `prompts` is the column that they are taken from.
+    """
+    table = pd.read_parquet(directory / TABLE, columns=[prompts, "split"])
     chosen = np.flatnonzero((table["split"] == split).to_numpy())
     data = load_file(directory / DATA)["data"]
-    labels = table["label"].to_numpy(dtype=np.int64)[chosen]
+    labels = table[prompts].to_numpy(dtype=np.int64)[chosen]
     return Split(data[torch.from_numpy(chosen)], torch.from_numpy(labels))
 
 

@@ -19,6 +19,7 @@ class DataFacts(BaseModel):
         num_read: data in the source.
         num_duplicates: those that were dropped because the same is there under the same prompt.
         num_conflicts: those that were dropped because the same is there under another prompt.
+        num_miscaptioned: data of the base split whose caption was drawn at random and is not what they show.
         splits: number of data of each split.
         counts: number of data of each prompt in each split.
         expectations: what was checked, as rows of name, column and figures.
@@ -32,6 +33,7 @@ class DataFacts(BaseModel):
     num_read: int
     num_duplicates: int
     num_conflicts: int = 0
+    num_miscaptioned: int = 0
     splits: dict[str, int]
     counts: dict[str, dict[str, int]]
     expectations: tuple[dict[str, Any], ...]

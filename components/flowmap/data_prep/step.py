@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flowmap.data.dataset import write_dataset, write_preferences
+from flowmap.data.dataset import CAPTION, LABEL, write_dataset, write_preferences
 from flowmap.data.facts import DataFacts
 from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
@@ -27,6 +27,7 @@ from flowmap.errors import DataError
 from flowmap.modality import IMAGES, reading
 from flowmap.modality.protocols import Read
 from flowmap.progress import say
+from flowmap.seeding import derived_seed
 from flowmap.settings import DataPrep
 from flowmap.steps.context import Context
 
@@ -66,6 +67,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(
         drop=True
     )
+    table = with_captions(table, prompts, section.caption_noise)
     expectations = validate(table)
     counts = images_of_each_prompt(table, prompts, tuple(shares))
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
@@ -79,6 +81,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
         num_read=len(everything),
         num_duplicates=len(told_apart) - len(table),
         num_conflicts=len(everything) - len(told_apart),
+        num_miscaptioned=int((table[CAPTION] != table[LABEL]).sum()),
         splits={name: sum(row[name] for row in counts.values()) for name in shares},
         counts=counts,
         expectations=expectations,
@@ -131,6 +134,29 @@ def without_conflicts(table: pd.DataFrame, allowed: int) -> pd.DataFrame:
         )
     say(f"data_prep: left out {len(told)} images that stand under several prompts: {named(told)}")
     return table[~conflicting]
+
+
+def with_captions(table: pd.DataFrame, prompts: tuple[str, ...], noise: float) -> pd.DataFrame:
+    """The table with the column `caption`: the label, but for a share of the base split one at random.
+
+    Which and what each datum's content decides.
+
+    Raises:
+        DataError: there is only one prompt, so no caption could be wrong.
+    """
+    if noise and len(prompts) == 1:
+        raise DataError(
+            f"data_prep.caption_noise is {noise:g}, and the data have one prompt only, {prompts[0]!r}: no "
+            "caption could be wrong"
+        )
+
+    def caption(digest: str, label: int, split: str) -> int:
+        drawn = derived_seed("caption", digest)
+        is_noisy = split == "base" and drawn % 2**32 < noise * 2**32
+        return (drawn >> 32) % len(prompts) if is_noisy else label
+
+    rows = zip(table["digest"], table[LABEL], table["split"], strict=True)
+    return table.assign(**{CAPTION: [caption(*row) for row in rows]})
 
 
 def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:

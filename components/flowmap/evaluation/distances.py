@@ -6,6 +6,8 @@ Features are (N, dims) float64. Frechet distance and KID are named after the jud
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
@@ -32,6 +34,27 @@ def kernel_distance(x: Array, y: Array) -> float:
 
     Source: Binkowski et al. (arXiv 1801.01401).
     """
+    return _kernels(x, y).distance(np.ones(len(x)))
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """KID's kernel among samples, among real data, and across; a bootstrap weighs the samples anew."""
+
+    among: Array
+    real: Array
+    across: Array
+
+    def distance(self, weight: Array) -> float:
+        """KID where sample i counts `weight[i]` times; a sample never counts as a pair with itself."""
+        num, num_real = weight.sum(), len(self.real)
+        pairs = weight @ self.among @ weight - np.square(weight) @ np.diag(self.among)
+        within = pairs / (num**2 - np.square(weight).sum())
+        within_real = (self.real.sum() - np.trace(self.real)) / (num_real * (num_real - 1))
+        return float(within + within_real - 2 * (weight @ self.across).sum() / (num * num_real))
+
+
+def _kernels(x: Array, y: Array) -> _Kernels:
     size = np.sqrt(np.square(y).mean())
     x, y = x / size, y / size
 
@@ -39,10 +62,48 @@ def kernel_distance(x: Array, y: Array) -> float:
         cubed: Array = (a @ b.T / a.shape[1] + 1) ** 3
         return cubed
 
-    xx, yy = kernel(x, x), kernel(y, y)
-    within_x = (xx.sum() - np.trace(xx)) / (len(x) * (len(x) - 1))
-    within_y = (yy.sum() - np.trace(yy)) / (len(y) * (len(y) - 1))
-    return float(within_x + within_y - 2 * kernel(x, y).mean())
+    return _Kernels(kernel(x, x), kernel(y, y), kernel(x, y))
+
+
+def distance_intervals(
+    old: Array, new: Array, real: Array, prompt: NDArray[np.int64], num_resamples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """What a change of the model does to the distances to real data, with 95 % bootstrap intervals.
+
+    Samples are paired, by prompt and start noise, and a resample takes the same pairs of both, prompt by
+    prompt: prompts are strata.
+
+    Args:
+        old, new: features of samples, (N, dims), row i of both from the same noise.
+        real: of real data, (M, dims).
+        prompt: of each pair, (N,).
+
+    Returns:
+        `kid_judge`, the difference of the kernel distances, and `fd_judge`, the ratio of the Frechet
+        distances; each as mean (of the samples themselves), low and high.
+    """
+    random = np.random.default_rng(seed)
+    strata = [np.flatnonzero(prompt == each) for each in np.unique(prompt)]
+    kernels = _kernels(old, real), _kernels(new, real)
+
+    def both(chosen: NDArray[np.int64]) -> tuple[float, float]:
+        weight = np.bincount(chosen, minlength=len(old)).astype(np.float64)
+        kid_old, kid_new = (each.distance(weight) for each in kernels)
+        ratio = frechet_distance(new[chosen], real) / frechet_distance(old[chosen], real)
+        return kid_new - kid_old, ratio
+
+    itself = both(np.arange(len(old)))
+    drawn = np.array(
+        [
+            both(np.concatenate([random.choice(stratum, len(stratum)) for stratum in strata]))
+            for _ in range(num_resamples)
+        ]
+    )
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return {
+        name: {"mean": float(itself[i]), "low": float(low[i]), "high": float(high[i])}
+        for i, name in enumerate(("kid_judge", "fd_judge"))
+    }
 
 
 def precision_recall(real: Array, fake: Array) -> dict[str, float]:

@@ -15,14 +15,15 @@ def decide(
     against: Literal["base", "incumbent"],
     num_evaluations: int,
     against_evaluations: int,
-    difference: Mapping[str, float],
+    difference: Mapping[str, Mapping[str, float]],
     incumbent: Mapping[str, float],
     candidate: Mapping[str, float],
 ) -> Verdict:
     """Apply the gate.
 
     Args:
-        difference: the judge's paired log-probability, candidate less incumbent, with its interval.
+        difference: of paired samples, candidate against incumbent, each with its interval: the gain of the
+            judge's log-probability, the difference of KID, the ratio of the Frechet distances.
         num_evaluations, against_evaluations: of the grid that the candidate was trained on and ships, and
             of the incumbent's own.
         incumbent, candidate: figures on those grids; `incumbent` is the base, on the candidate's, where
@@ -31,18 +32,25 @@ def decide(
     criteria = (
         _criterion(
             "judge_difference",
-            f"lower end of the interval of the judge's log-probability, candidate less {against}",
-            difference["low"],
+            f"lower end of the interval of the judge's log-probability, candidate less {against}, counted "
+            "up to what real data get",
+            difference["judge_log_probability"]["low"],
             ">",
             0.0,
         ),
         _criterion(
-            "fd_judge",
-            f"Frechet distance to real images, at most {section.frechet_tolerance:.0%} above the "
-            f"{against}'s",
-            candidate["fd_judge"],
+            "kid_judge",
+            f"upper end of the interval of the kernel distance to real images, candidate less {against}",
+            difference["kid_judge"]["high"],
             "<=",
-            incumbent["fd_judge"] * (1 + section.frechet_tolerance),
+            section.kid_tolerance,
+        ),
+        _criterion(
+            "fd_judge",
+            f"upper end of the interval of the Frechet distance to real images, over the {against}'s",
+            difference["fd_judge"]["high"],
+            "<=",
+            1 + section.frechet_tolerance,
         ),
         _criterion(
             "recall",

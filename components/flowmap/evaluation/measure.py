@@ -41,15 +41,19 @@ class Measured:
     Attributes:
         figures: every one of FIGURES; all NaN when a sample is not finite. NaN passes no criterion of
             the gate, so a model that has diverged is rejected and not a crash.
+        features: the judge's, (N, features).
         log_probability, reward: the judge's and the preference model's, of each sample, (N,).
         shown: those samples that were asked for, (shown, *data).
+        shown_right: whether the judge recognises the prompt in each of them, (shown,).
         worst: those that the judge gives the least probability, the worst first, (up to 32, *data).
     """
 
     figures: dict[str, float]
+    features: Tensor
     log_probability: Tensor
     reward: Tensor
     shown: Tensor
+    shown_right: Tensor
     worst: Tensor
 
 
@@ -105,6 +109,7 @@ class _Seen:
     wanted: Tensor
     rows: list[tuple[Tensor, ...]] = field(default_factory=list)
     shown: list[Tensor] = field(default_factory=list)
+    shown_right: list[Tensor] = field(default_factory=list)
     num: int = 0
     is_finite: bool = True
     moments: Tensor | None = None
@@ -121,6 +126,7 @@ class _Seen:
     ) -> None:
         here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
         self.shown.append(data[here])
+        self.shown_right.append(right[here])
         self.num += len(data)
         self.is_finite &= bool(data.isfinite().all())
         self.rows.append((features, right, log_probability, reward))
@@ -158,7 +164,15 @@ class _Seen:
                 **precision_recall(real, fake),
                 "diversity": self._diversity(),
             }
-        return Measured(figures, log_probability, reward, torch.cat(self.shown), self.worst[0])
+        return Measured(
+            figures,
+            features,
+            log_probability,
+            reward,
+            torch.cat(self.shown),
+            torch.cat(self.shown_right),
+            self.worst[0],
+        )
 
     def _diversity(self) -> float:
         """Mean standard deviation of a dimension within a prompt, over the prompts that have samples."""

@@ -103,24 +103,24 @@ def write_report(directory: Path, report: Report) -> None:
         end_of_report=END_OF_REPORT,
     )
     (directory / REPORT).write_text(page)
-    rows = pictures(report.facts.modality).labelled_rows(_rows(report))
-    (directory / SAMPLES).write_bytes(rows)
+    picture = pictures(report.facts.modality).labelled_rows(*_rows(report))
+    (directory / SAMPLES).write_bytes(picture)
 
 
-def _rows(report: Report) -> dict[str, Tensor]:
+def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tensor]]:
     """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real
-    data."""
-    trained, rows = report.verdict.num_evaluations, {}
+    data; the prompts, and which samples show theirs."""
+    trained, rows, right = report.verdict.num_evaluations, {}, {}
     chosen = first_of_each(report.shown_prompt, 2, _MAX_PICTURED)
     for count in sorted({min(report.models["tuned"]), trained}):
         for name in ("baseline", "base", "tuned"):
-            shown = report.models[name][count].shown
-            rows[f"{name}, {count} evaluation{'s' * (count > 1)}"] = shown[chosen]
+            label, measured = f"{name}, {count} evaluation{'s' * (count > 1)}", report.models[name][count]
+            rows[label], right[label] = measured.shown[chosen], measured.shown_right[chosen]
     held = report.held_out
     real = held.data[first_of_each(held.prompts, 2, _MAX_PICTURED)]
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
         rows["real"] = real
-    return rows
+    return rows, [report.facts.prompts[each] for each in report.shown_prompt[chosen].tolist()], right
 
 
 def sentence(report: Report) -> str:

@@ -8,17 +8,19 @@ looks at the average (EMA), which is what would be published, on the grid it was
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
 from flowmap.data.dataset import read_facts, read_split
 from flowmap.data.facts import DataFacts
 from flowmap.errors import DataError
-from flowmap.evaluation.distances import paired_interval
+from flowmap.evaluation.distances import distance_intervals, paired_interval
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.gate import decide
 from flowmap.evaluation.judge import train_judge
@@ -37,6 +39,7 @@ from flowmap.training.devices import device
 
 Models = dict[str, dict[int, Measured]]
 _SAMPLES, _FEWEST = 1000, 20
+_MOST_DISTANCES = 200  # resamples of a distance, each of which is an eigenvalue problem
 
 
 def run(context: Context[Evaluation]) -> None:
@@ -51,13 +54,14 @@ def run(context: Context[Evaluation]) -> None:
     against: Literal["base", "incumbent"] = "incumbent" if "incumbent" in models else "base"
     num_against = _own_count(inputs["incumbent"]) if against == "incumbent" else num_trained
     pair = models[against][num_against], models["tuned"][num_trained]
-    difference = _differences(section, *pair, drawing)
+    real = _real(measurer, inputs["data"])
+    difference = _differences(section, *pair, drawing, measurer, real["judge_log_probability"])
     verdict = decide(
         section,
         against=against,
         num_evaluations=num_trained,
         against_evaluations=num_against,
-        difference=difference["judge_log_probability"],
+        difference=difference,
         incumbent=pair[0].figures,
         candidate=pair[1].figures,
     )
@@ -71,7 +75,7 @@ def run(context: Context[Evaluation]) -> None:
             for name, by_count in models.items()
         },
         "difference": difference,
-        "real": _real(measurer, inputs["data"]),
+        "real": real,
         "curve": _judge_curve(inputs["tuned"], measurer, drawing, grid),
     }
     (context.out / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True))
@@ -164,22 +168,38 @@ def _measure(
 
 
 def _differences(
-    section: Evaluation, incumbent: Measured, candidate: Measured, drawing: Drawing
+    section: Evaluation,
+    incumbent: Measured,
+    candidate: Measured,
+    drawing: Drawing,
+    measurer: Measurer,
+    ceiling: float,
 ) -> dict[str, dict[str, float]]:
-    """Candidate less incumbent over the same prompts and seeds."""
-    values = {
-        "judge_log_probability": candidate.log_probability - incumbent.log_probability,
+    """Candidate against incumbent over the same prompts and seeds.
+
+    The judge's log-probability counts up to `ceiling`, what held-out real data get: a sample that reads
+    better than real ones has left them, and has gained nothing.
+    """
+    gains = {
+        "judge_log_probability": candidate.log_probability.clamp(max=ceiling)
+        - incumbent.log_probability.clamp(max=ceiling),
         "reward": candidate.reward - incumbent.reward,
     }
-    return {
+    prompt = drawing.prompt.numpy()
+    found = {
         name: paired_interval(
-            value.double().numpy(),
-            drawing.prompt.numpy(),
-            section.resamples,
-            derived_seed(section.seed, "resamples", name),
+            value.double().numpy(), prompt, section.resamples, derived_seed(section.seed, "resamples", name)
         )
-        for name, value in values.items()
+        for name, value in gains.items()
     }
+    old, new = (each.features.double().numpy() for each in (incumbent, candidate))
+    if not (np.isfinite(old).all() and np.isfinite(new).all()):  # NaN passes no criterion
+        nothing = dict.fromkeys(("mean", "low", "high"), math.nan)
+        return {**found, "kid_judge": nothing, "fd_judge": nothing}
+    seed = derived_seed(section.seed, "resamples", "distances") % 2**32
+    real = measurer.held_out.double().numpy()
+    num = min(section.resamples, _MOST_DISTANCES)
+    return {**found, **distance_intervals(old, new, real, prompt, num, seed)}
 
 
 def _real(measurer: Measurer, data: Path) -> dict[str, float]:

@@ -5,8 +5,9 @@ Rewards and advantages have shape (groups, members). NaN is no verdict: that mem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,8 +35,13 @@ class Advantages:
     alive: Tensor
 
 
-def advantages(rewards: Sequence[Tensor], weights: Sequence[float]) -> Advantages:
-    """Group-relative advantages of several rewards: each normalised within its group, weighed, added.
+def advantages(
+    rewards: Sequence[Tensor],
+    weights: Sequence[float],
+    std: Literal["group", "batch", "none"] = "group",
+    total: Callable[[Tensor], Tensor] = lambda value: value,
+) -> Advantages:
+    """Group-relative advantages of several rewards: each centred in its group, scaled, weighed, added.
 
     Weights count against each other: their squares are taken to add up to one, so that advantages are of
     one size whatever the weights'. Whether a group is alive the rewards decide as they are: those that
@@ -45,6 +51,9 @@ def advantages(rewards: Sequence[Tensor], weights: Sequence[float]) -> Advantage
     Args:
         rewards: each (groups, members).
         weights: one each.
+        std: what a reward is divided by: its standard deviation within the group, over all groups, or
+            nothing.
+        total: sums over processes, where groups are several processes'.
 
     Raises:
         InvariantError: a reward is infinite or carries a graph, or a group's advantages do not add up to
@@ -61,7 +70,7 @@ def advantages(rewards: Sequence[Tensor], weights: Sequence[float]) -> Advantage
     values = torch.zeros_like(told[0])
     for reward, weight, is_alive in zip(told, weights, alive_in, strict=True):
         part = scored & is_alive[:, None]
-        values = values + torch.where(part, weight / size * normalise(reward), 0.0)
+        values = values + torch.where(part, weight / size * _scaled(reward, part, std, total), 0.0)
     if float(values.sum(1).abs().max()) > _MAX_SUM:
         raise InvariantError(
             f"the advantages of a group add up to {float(values.sum(1).abs().max()):.2g} instead of 0: the "
@@ -71,10 +80,21 @@ def advantages(rewards: Sequence[Tensor], weights: Sequence[float]) -> Advantage
     return Advantages(values, counted, alive)
 
 
-def normalise(rewards: Tensor) -> Tensor:
-    """(R - mean) / (std + 1e-4) within each group, over those that have a verdict; NaN where there is
-    none."""
-    return (rewards - _mean(rewards)) / (_std(rewards) + _STD_FLOOR)
+def _scaled(
+    rewards: Tensor,
+    part: Tensor,
+    std: Literal["group", "batch", "none"],
+    total: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """(R - mean of the group) / (std + 1e-4), over those that have a verdict; NaN where there is none."""
+    centred = rewards - _mean(rewards)
+    if std == "none":
+        return centred
+    if std == "group":
+        return centred / (_std(rewards) + _STD_FLOOR)
+    squares = torch.where(part, centred, 0.0).square().sum()
+    spread: Tensor = (total(squares) / total(part.sum().to(squares)).clamp(min=1)).sqrt()
+    return centred / (spread + _STD_FLOOR)
 
 
 def _differ(rewards: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Holds the KL to the reference at a target in nats a transition."""
+"""Holds the KL of one transition to the reference at a target, in nats."""
 
 from __future__ import annotations
 

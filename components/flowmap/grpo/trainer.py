@@ -7,8 +7,6 @@
 A process owns whole groups. Prompts and noise of a group come from (seed, rollout, group), so what is
 sampled depends neither on how many processes there are nor on whether the run was interrupted: no generator
 has a state to keep.
-
-Left out: a choice of which transitions are trained; all are.
 """
 
 from __future__ import annotations
@@ -76,6 +74,7 @@ class Grpo:
         num_local = section.groups // engine.num_processes
         self.groups = range(engine.rank * num_local, (engine.rank + 1) * num_local)
         self.num_transitions = len(section.grid) - 2
+        self.window = section.window or tuple(range(self.num_transitions))
         network = model.network.to(engine.device).train()
         model.freeze_reference()
         num_samples = num_local * section.group_size
@@ -84,12 +83,12 @@ class Grpo:
             network,
             torch.optim.AdamW(model.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY),
             batch=self._parts[0].stop,
-            accumulation=self.num_transitions * len(self._parts),
+            accumulation=len(self.window) * len(self._parts),
         )
         self.policy = model.make_map(engine.module)
         self.kernel = kernel_of(section)
         self.ema = Ema(network, section.ema)
-        self.controller = KlController(section.kl_weight, section.kl_target)
+        self.controllers = {each: KlController(section.kl_weight, section.kl_target) for each in self.window}
         model.condition([prompt.text for prompt in self.prompts])
 
     def rollout(self, index: int) -> Figures:
@@ -97,8 +96,9 @@ class Grpo:
 
         Returns:
             Of each reward its mean, spread within groups and correlation with the advantage; of the last
-            update its loss, KL in nats a transition, share of clipped ratios; the KL's weight; the shares of
-            groups whose rewards are all equal and of samples without a verdict.
+            update its loss, KL in nats and share of clipped ratios, as means and of each transition
+            (`kl_0`); the weight of each one's KL; the shares of groups whose rewards are all equal and of
+            samples without a verdict.
 
         Raises:
             InvariantError: a law of the method is broken; the message says which and what to do.
@@ -108,28 +108,32 @@ class Grpo:
         members = repeat(self.model.condition([prompt.text for prompt in groups]), self.settings.group_size)
         drawn = self._draw(index, members)
         scores = self._score(drawn.x_0, groups)
-        found = advantages(scores.values, [each.weight for each in self.rewards])
+        weights = [each.weight for each in self.rewards]
+        found = advantages(scores.values, weights, self.settings.advantage_std, self.engine.sum)
         told = score_figures(index, scores, found, self.settings.max_unscored, self.engine)
         share = self._shares(found)
         figures: Figures = {}
         for update in range(self.settings.updates_per_rollout):
             figures = self._update(index, update, drawn, members, found, share)
             self.ema.update(self.model.network)
-        self.controller.update(figures["kl"])
+        for each, controller in self.controllers.items():
+            controller.update(figures[f"kl_{each}"])
+            figures[f"kl_weight_{each}"] = controller.weight
         return {
             **told,
             **figures,
-            "kl_weight": self.controller.weight,
             "zero_std_fraction": self._mean(1 - found.alive.float().mean()),
         }
 
     def state(self) -> dict[str, Any]:
         """What `load` restores beside the engine's own: tensors and plain values."""
-        return {"ema": self.ema.state(), "kl_weight": self.controller.weight}
+        weights = {each: controller.weight for each, controller in self.controllers.items()}
+        return {"ema": self.ema.state(), "kl_weights": weights}
 
     def load(self, state: dict[str, Any]) -> None:
         self.ema.load(state["ema"])
-        self.controller.weight = state["kl_weight"]
+        for each, weight in state["kl_weights"].items():
+            self.controllers[each].weight = weight
 
     def _prompts(self, index: int) -> list[Prompt]:
         """The prompt of each of this process's groups."""
@@ -141,21 +145,21 @@ class Grpo:
         noise = torch.cat([self._noise(index, group) for group in self.groups], 1).to(self.engine.device)
         flow_map, grid = self.model.flow_map, self.settings.grid
         parts = [
-            roll_out(flow_map, self.kernel, rows(members, part), grid, noise[:, part])
+            roll_out(flow_map, self.kernel, rows(members, part), grid, noise[:, part], self.window)
             for part in self._parts
         ]
         return parts[0] if len(parts) == 1 else Rollout.joined(parts)
 
     def _noise(self, index: int, group: int) -> Tensor:
-        """Noise of one group, shape (K + 1, members, *state): one start for all, each its own in the
-        transitions.
+        """Noise of one group, shape (K + 1, members, *state): the start, and that of each transition.
 
         With a common start the members differ only by what the policy decided, so the advantage is a cleaner
-        signal.
+        signal; with starts of their own they show more of what the model can do.
         """
         state_shape = self.model.codec.state_shape
         generator = generator_for(self.settings.seed, "noise", index, group)
-        start = torch.randn(1, 1, *state_shape, generator=generator)
+        num_starts = 1 if self.settings.shared_start else self.settings.group_size
+        start = torch.randn(1, num_starts, *state_shape, generator=generator)
         shape = (self.num_transitions, self.settings.group_size, *state_shape)
         return torch.cat([start.expand(1, *shape[1:]), torch.randn(shape, generator=generator)])
 
@@ -177,17 +181,20 @@ class Grpo:
         self, index: int, update: int, drawn: Rollout, members: Condition, found: Advantages, share: Tensor
     ) -> Figures:
         """One optimizer step: backward passes for each transition, and the invariants on the way."""
-        transitions = []
+        told: dict[int, dict[str, Tensor]] = {}
         for transition in drawn.transitions:
-            told = [
+            parts = [
                 self._backward(index, update, transition, part, members, found, share)
                 for part in self._parts
             ]
-            transitions.append(_over_parts(told, self._parts))
-        return {
-            name: self._mean(torch.stack([row[name] for row in transitions]).mean())
-            for name in transitions[0]
+            told[transition.index] = _over_parts(parts, self._parts)
+        figures = {
+            name: self._mean(torch.stack([row[name] for row in told.values()]).mean())
+            for name in ("kl", "clipped", "drift", "loss")
         }
+        for each, row in told.items():
+            figures |= {f"{name}_{each}": self._mean(row[name]) for name in ("kl", "clipped")}
+        return figures
 
     def _backward(
         self,
@@ -210,7 +217,8 @@ class Grpo:
             found.values.flatten()[part],
             share[part],
             clip=self.settings.clip,
-            kl_weight=self.controller.weight,
+            kl_weight=self.controllers[transition.index].weight,
+            ratio_norm=self.settings.ratio_norm,
         )
         _check_laws(index, update, here, loss, metrics)
         self.engine.backward(loss * len(self._parts))  # the engine takes the mean over backward passes
@@ -234,8 +242,10 @@ class Grpo:
 def kernel_of(settings: GrpoSettings) -> Kernel:
     """The kernel that the settings name."""
     if settings.kernel == "endpoint":
-        return EndpointAnchor()
-    return LocalAnchor() if settings.kernel == "local" else ExactLocalAnchor(settings.anchor_distance)
+        return EndpointAnchor(settings.composed)
+    if settings.kernel == "local":
+        return LocalAnchor()
+    return ExactLocalAnchor(settings.anchor_distance, settings.composed)
 
 
 def _parts(num: int, most: int) -> list[slice]:

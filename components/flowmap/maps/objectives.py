@@ -52,6 +52,7 @@ def mean_flow_loss(
     *,
     generator: torch.Generator,
     equal_times: float = 0.5,
+    power: float = 0.5,
     engine: TwoTimeNetwork | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of u against the MeanFlow target.
@@ -60,17 +61,23 @@ def mean_flow_loss(
         network: gives u, and its derivative along the path.
         equal_times: the fraction of pairs with r = t, where the target is the velocity alone.
         generator: of times and noise, on the CPU.
+        power: of the adaptive weight; 1 seeks modes, 0 is the plain squared error.
         engine: what is differentiated, where that is not the plain network but an engine around it.
     """
     t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator))
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
     target = mean_flow_target(network, on_path.x_t, on_path.velocity, t, r, condition)
-    return _weighted((engine or network)(on_path.x_t, t, r, condition) - target)
+    return _weighted((engine or network)(on_path.x_t, t, r, condition) - target, power)
 
 
 def flow_matching_loss(
-    velocity: OneTimeNetwork, x: Tensor, condition: Condition, *, generator: torch.Generator
+    velocity: OneTimeNetwork,
+    x: Tensor,
+    condition: Condition,
+    *,
+    generator: torch.Generator,
+    power: float = 0.5,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of v(x_t, t) against eps - x_0: the many-step baseline.
 
@@ -81,14 +88,14 @@ def flow_matching_loss(
     t = draw_times(len(x), 1.0, generator)[0].to(x.device)
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
-    return _weighted(velocity(on_path.x_t, t, condition) - on_path.velocity)
+    return _weighted(velocity(on_path.x_t, t, condition) - on_path.velocity, power)
 
 
-def _weighted(difference: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """||d||^2 / stop_grad(||d||^2 + c), averaged over the batch.
+def _weighted(difference: Tensor, power: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """||d||^2 / stop_grad(||d||^2 + c)^p, averaged over the batch.
 
-    Source: MeanFlow, equation 22 with p = 1.
+    Source: MeanFlow, equation 22.
     """
     error = difference.flatten(1).square().sum(1)
-    loss = (error / (error.detach() + _SMOOTHING)).mean()
+    loss = (error / (error.detach() + _SMOOTHING) ** power).mean()
     return loss, {"error": error.detach().mean() / difference[0].numel()}

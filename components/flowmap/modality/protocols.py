@@ -105,8 +105,16 @@ class Pictures(Protocol):
     def contact_sheet(self, x: Tensor, num_columns: int, scale: int = 1) -> bytes:
         """Samples (N, *shape) in rows."""
 
-    def labelled_rows(self, rows: Mapping[str, Tensor]) -> bytes:
-        """One row of samples for each label, the same number in each."""
+    def labelled_rows(
+        self,
+        rows: Mapping[str, Tensor],
+        columns: Sequence[str] = (),
+        right: Mapping[str, Tensor] | None = None,
+    ) -> bytes:
+        """One row of samples for each label, the same number in each.
+
+        `columns` stand above them, and `right` says of some rows which samples show what they should.
+        """
 
     def sheet_scale(self, shape: Sequence[int], most_px: int, num_columns: int = 1) -> int:
         """How large to draw samples of that shape so that a row of them is at most so wide."""

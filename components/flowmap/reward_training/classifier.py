@@ -1,4 +1,4 @@
-"""The classifier that a reward may ask for: trained on the reward split, with noise to be smooth near it."""
+"""The classifier that a reward may ask for: three networks, trained on the reward split."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from flowmap.settings import RewardTraining
 
 _JITTER = 0.2
 _WEIGHT_DECAY = 0.1
+_SMOOTHING = 0.05
 
 
 def train_classifier(
@@ -37,15 +38,19 @@ def train_classifier(
         for _ in range(num_updates):
             chosen = seen[torch.randint(len(seen), (section.batch_size,), generator=generator)]
             x = real.data[chosen]
-            noisy = x + _JITTER * torch.randn(x.shape, generator=generator)
-            loss = F.cross_entropy(model(noisy), real.prompts[chosen])
+            strength = _JITTER * torch.rand(len(x), *([1] * (x.dim() - 1)), generator=generator)
+            noisy = x + strength * torch.randn(x.shape, generator=generator)  # to be smooth near the data
+            logits, prompts = model.logits(noisy).flatten(0, 1), real.prompts[chosen]
+            loss = F.cross_entropy(
+                logits, prompts.repeat(len(model.members)), label_smoothing=_SMOOTHING
+            ) * len(model.members)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             progress.update(loss=float(loss.detach()))
     model.eval()
     with torch.no_grad():
-        told = model(real.data[unseen]).log_softmax(1)
+        told = model(real.data[unseen])
     right = told.argmax(1) == real.prompts[unseen]
     facts = ClassifierFacts(
         real_accuracy=float(right.float().mean()),

@@ -17,6 +17,7 @@ from flowmap.rewards.trained import PromptIndex, read_network, read_trained_fact
 from flowmap.settings import ClassifierSettings
 
 _NAME = "classifier"
+_MEMBERS = 3
 
 
 class ClassifierFacts(BaseModel):
@@ -29,25 +30,37 @@ class ClassifierFacts(BaseModel):
 
 
 class Classifier(nn.Module):
-    """Logits of the prompts for x (batch, *shape); of another architecture than the evaluation's judge."""
+    """Log-probabilities of the prompts for x (batch, *shape): the mean of three networks' probabilities.
+
+    What one of them can be talked into, the others need not see. Of another architecture than the
+    evaluation's judge.
+    """
 
     def __init__(self, shape: tuple[int, ...], num_prompts: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Flatten(),
-            nn.Dropout(0.1),
-            nn.Linear(math.prod(shape), 256),
-            nn.SiLU(),
-            nn.Dropout(0.3),
-            nn.Linear(256, 128),
-            nn.SiLU(),
-            nn.Dropout(0.3),
-            nn.Linear(128, num_prompts),
-        )
+        self.members = nn.ModuleList(_member(shape, num_prompts) for _ in range(_MEMBERS))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Of each network, shape (networks, batch, prompts): what they are trained by, each for itself."""
+        return torch.stack([member(x) for member in self.members])
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.body(x)
-        return logits
+        mean: Tensor = self.logits(x).log_softmax(-1).logsumexp(0) - math.log(_MEMBERS)
+        return mean
+
+
+def _member(shape: tuple[int, ...], num_prompts: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(math.prod(shape), 256),
+        nn.SiLU(),
+        nn.Dropout(0.4),
+        nn.Linear(256, 128),
+        nn.SiLU(),
+        nn.Dropout(0.4),
+        nn.Linear(128, num_prompts),
+    )
 
 
 class ClassifierReward:

@@ -59,6 +59,8 @@ class DataPrep(Section):
         background: [red, green, blue], 0 to 255, that images with transparent parts are laid on.
         max_unreadable: broken images to leave out before a run stops.
         max_conflicts: images that stand under several prompts to leave out before a run stops.
+        caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
+            are; reward and judge have the right ones, as a few careful people write them.
         preferences: a table (`prompt`, `chosen`, `rejected` as file names) instead of the built-in pairs.
     """
 
@@ -69,6 +71,7 @@ class DataPrep(Section):
     prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
     max_unreadable: Annotated[int, Field(ge=0)] = 0
     max_conflicts: Annotated[int, Field(ge=0)] = 0
+    caption_noise: Fraction = 0.0
     preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
 
@@ -93,6 +96,10 @@ class BaseTraining(Section):
     baseline.
 
     `width`, `updates` and `batch_size` follow from the data's size where they are left open.
+
+    Attributes:
+        equal_times: the share of pairs of times with r = t, where the map learns its velocity.
+        adaptive_power: p in the weight 1 / (error + c)^p of each datum; 1 seeks modes and costs recall.
     """
 
     width: Count | None = None
@@ -102,6 +109,7 @@ class BaseTraining(Section):
     batch_size: Annotated[int, Field(ge=2)] | None = None
     learning_rate: Positive = 1e-3
     equal_times: Fraction = 0.5
+    adaptive_power: Fraction = 0.5
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
     max_gap: Positive = 0.5
@@ -124,8 +132,16 @@ class GrpoSettings(Section):
 
     Attributes:
         kernel, anchor_distance: how a deterministic map becomes a stochastic transition.
+        composed: reach the anchor through the next time of the grid, so that the gradient goes through the
+            maps that are shipped; the kernel `local` always does.
         grid: times from 1 to 0; the last interval is deterministic.
-        kl_target: nats a transition that the KL's weight is steered to; None keeps `kl_weight`.
+        window: the intervals of the grid, from 0, that are stochastic and trained; None is all but the last.
+        shared_start: the members of a group start from the same noise: a clearer signal, and less diversity.
+        advantage_std: what a reward is divided by in an advantage: its standard deviation within the group,
+            over the whole batch, or nothing. A group's own undoes a reward's saturation.
+        ratio_norm: weigh transitions alike, whatever their noise; `clip` is in units of the data then.
+        kl_target: nats that each transition's KL is steered to, by a weight of its own; None keeps
+            `kl_weight`.
         micro_batch: samples that a process draws and trains on at once; any number gives the same update,
             and None is all of them.
         max_unscored: the largest share of a rollout's samples that may be left without a verdict.
@@ -133,7 +149,12 @@ class GrpoSettings(Section):
 
     kernel: Literal["endpoint", "local", "exact_local"] = "exact_local"
     anchor_distance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    composed: bool = False
     grid: tuple[Fraction, ...] = Field(default=(1.0, 0.683, 0.367, 0.05, 0.0), strict=False)
+    window: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
+    shared_start: bool = True
+    advantage_std: Literal["group", "batch", "none"] = "group"
+    ratio_norm: bool = True
     updates_per_rollout: Count = 2
     groups: Count = 16
     group_size: Annotated[int, Field(ge=2)] = 16
@@ -158,6 +179,18 @@ class GrpoSettings(Section):
             raise ValueError(f"grid {list(grid)} must fall from 1 to 0 with at least one time between them")
         return self
 
+    @model_validator(mode="after")
+    def _window_lies_in_the_grid(self) -> Self:
+        last = len(self.grid) - 3
+        if self.window is not None and (not self.window or max(self.window) > last):
+            raise ValueError(
+                f"window {list(self.window)} must name intervals of grid {list(self.grid)} from 0 to "
+                f"{last}: the last one is deterministic"
+            )
+        if self.window is not None and list(self.window) != sorted(set(self.window)):
+            raise ValueError(f"window {list(self.window)} must rise, each interval named once")
+        return self
+
 
 class GrpoFinetuning(GrpoSettings, RewardList):
     """Flow-Map GRPO as a step: what it is rewarded with, for how long, and by how many processes."""
@@ -179,6 +212,11 @@ class Evaluation(Section):
     """How models are measured and what a candidate must reach to be promoted.
 
     `samples_per_prompt` left open makes about 1,000 samples in all, at least 20 a prompt.
+
+    Attributes:
+        kid_tolerance, frechet_tolerance: how much the kernel distance to real data may rise, and by what
+            share the Frechet distance; the upper ends of their 95 % intervals count.
+        recall_tolerance, diversity_tolerance: how much recall may fall, and by what share diversity.
     """
 
     samples_per_prompt: Annotated[int, Field(ge=8)] | None = None
@@ -186,7 +224,8 @@ class Evaluation(Section):
     baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
     judge_updates: Count = 1500
     resamples: Count = 2000
-    frechet_tolerance: NonNegative = 0.10
+    kid_tolerance: NonNegative = 0.01
+    frechet_tolerance: NonNegative = 0.25
     recall_tolerance: NonNegative = 0.03
     diversity_tolerance: NonNegative = 0.10
     seed: Seed = 2
