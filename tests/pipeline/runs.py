@@ -20,7 +20,7 @@ base_training: {width: 64, depth: 2, updates: 300, batch_size: 128, max_gap: 1.0
 reward_training: {updates: 200}
 grpo_finetuning: {rollouts: 60, groups: 8, group_size: 8, learning_rate: 2.0e-4, snapshots: 2,
   rewards: [{kind: preference}, {kind: mmd, weight: 1}],
-  kl_target: null, kl_weight: 2, grid: [1, 0.5, 0.05, 0], checkpoint_every: 20}
+  kl_target: 0.3, kl_weight: 1, grid: [1, 0.5, 0.05, 0], checkpoint_every: 20}
 evaluation: {samples_per_prompt: 40, evaluations: [1, 3], baseline_evaluations: [3, 10], judge_updates: 300,
   resamples: 500, kid_tolerance: 0.2, frechet_tolerance: 1.0, recall_tolerance: 0.2,
   diversity_tolerance: 0.3}

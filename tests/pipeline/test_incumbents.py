@@ -12,8 +12,8 @@ from tests.pipeline.runs import TRAINING, Finished, registry, run
 
 @pytest.fixture(scope="module")
 def better(root: Path, first: Finished) -> Finished:
-    """A candidate that is trained for longer, against the first as the incumbent."""
-    return run(root, "grpo_finetuning.rollouts=180")
+    """A candidate that is held less close to the base, against the first as the incumbent."""
+    return run(root, "grpo_finetuning.kl_target=null", "grpo_finetuning.kl_weight=2")
 
 
 def test_a_better_candidate_is_judged_against_the_incumbent(

@@ -87,8 +87,10 @@ def shown_indices(prompt: Tensor) -> Tensor:
 
 
 def write_report(directory: Path, report: Report) -> None:
+    marked = pictures(report.facts.modality).labelled_rows(*_rows(report))
     page = render(
         _TEMPLATE,
+        marked=_embedded(marked),
         facts=report.facts,
         metrics=report.metrics,
         verdict=report.verdict,
@@ -103,8 +105,7 @@ def write_report(directory: Path, report: Report) -> None:
         end_of_report=END_OF_REPORT,
     )
     (directory / REPORT).write_text(page)
-    picture = pictures(report.facts.modality).labelled_rows(*_rows(report))
-    (directory / SAMPLES).write_bytes(picture)
+    (directory / SAMPLES).write_bytes(marked)
 
 
 def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tensor]]:
@@ -178,8 +179,12 @@ def _sheet(report: Report, x: Tensor, alt: str) -> dict[str, Any]:
     png = pictures(report.facts.modality).contact_sheet(x, _NUM_SEEDS)
     (width,) = struct.unpack(">I", png[16:20])
     scale = max(1, round(_SHEET_WIDTH_PX / width))
-    source = "data:image/png;base64," + base64.b64encode(png).decode()
-    return {"source": source, "width": width * scale, "alt": alt}
+    return {"source": _embedded(png), "width": width * scale, "alt": alt}
+
+
+def _embedded(png: bytes) -> str:
+    """A picture that travels inside the page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _quality_charts(report: Report) -> list[str]:
