@@ -87,6 +87,7 @@ def prepared(source: Path, out: Path, **changes: object) -> dict[str, bytes]:
     """The files of the artifact that is made of a source."""
     out.mkdir()
     section = DataPrep.model_validate({"source": str(source), "resize": None, **changes})
+    # All of a Context that the step uses; a whole one takes a run.
     run(SimpleNamespace(section=section, out=out, scratch=out / "scratch"))  # type: ignore[arg-type]
     return {path.name: path.read_bytes() for path in out.iterdir()}
 

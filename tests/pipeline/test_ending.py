@@ -222,3 +222,17 @@ def test_people_are_told_whatever_else_fails(
     (text,) = (json.loads(told)["text"] for told in webhook.told)
     assert text.startswith("flowmap: digits failed; run run-7; no step ended; its summary was not written: ")
     assert why in text
+
+
+def test_a_run_whose_records_can_not_be_read_is_told_too(
+    store: LocalStore, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect is no reason for silence; it shows its traceback after that."""
+    monkeypatch.setenv(environment.WEBHOOK, webhook.url)
+    store.delete(f"{artifact_prefix('registry_push-made')}/outcome.json")
+    with pytest.raises(KeyError):
+        end_run(SETTINGS, "COMPLETE")
+    (text,) = (json.loads(told)["text"] for told in webhook.told)
+    assert text.startswith(
+        "flowmap: digits done; run run-7; no step ended; its summary was not written: Key"
+    )

@@ -21,7 +21,6 @@ class RetryFor(urllib3.Retry):
 
     Args:
         patience_s: seconds after the first failure in which it is repeated.
-        longest_pause_s: what the pauses grow to.
         tell: told once for each request that fails for longer than some seconds: what failed.
     """
 
@@ -29,7 +28,6 @@ class RetryFor(urllib3.Retry):
         self,
         *,
         patience_s: float,
-        longest_pause_s: float = _LONGEST_PAUSE_S,
         tell: Callable[[str], None] = lambda _: None,
         **inherited: Any,
     ) -> None:
@@ -39,7 +37,7 @@ class RetryFor(urllib3.Retry):
             "read": None,
             "redirect": 0,
             "backoff_factor": 0.2,
-            "backoff_max": longest_pause_s,
+            "backoff_max": _LONGEST_PAUSE_S,
             "backoff_jitter": 0.3,
             "status_forcelist": _PASSING,
             "allowed_methods": None,
@@ -47,14 +45,13 @@ class RetryFor(urllib3.Retry):
             "respect_retry_after_header": False,
         }
         super().__init__(**{**first, **inherited})
-        self._patience_s, self._longest_pause_s, self._tell = patience_s, longest_pause_s, tell
+        self._patience_s, self._tell = patience_s, tell
         self._since_s: float | None = None
         self._told = False
 
     def new(self, **changes: Any) -> Self:
         made = super().new(
             patience_s=self._patience_s,
-            longest_pause_s=self._longest_pause_s,
             tell=self._tell,
             **changes,
         )

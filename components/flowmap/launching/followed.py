@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.errors import StoreError
 from flowmap.launching.job import Job
 from flowmap.progress import say
 
@@ -29,7 +28,8 @@ def following(store: ObjectStore, jobs: list[Job]) -> Iterator[None]:
     def renew() -> None:
         while True:
             for job in jobs:
-                with contextlib.suppress(StoreError):  # it is away, and then nobody can see the mark either
+                # Whatever fails is tried again: a mark that stood still would end training that is followed.
+                with contextlib.suppress(Exception):
                     store.put(job.followed_name, f"{time.time():.3f}".encode())
             if ended.wait(_EVERY_S):
                 return
@@ -86,5 +86,5 @@ class Watch:
             return self._store.get(self._job.followed_name)
         except KeyError:
             return b""
-        except StoreError:
+        except Exception:  # a watch that ended would never end anything
             return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-from flowmap.artifacts.store import open_store
-from flowmap.errors import FlowmapError
-from flowmap.kubernetes.api import ClusterError, connect
+from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.errors import ConfigError, FlowmapError
+from flowmap.kubernetes.api import connect
 from flowmap.kubernetes.leftovers import delete_left, train_jobs_of
 from flowmap.progress import say
 from flowmap.reporting.mlflow_run import track
@@ -30,20 +30,28 @@ def end_run(settings: str, state: str) -> None:
     if environment.TRAIN_JOB in os.environ:
         _end_train_jobs(run_id)
     try:
-        store = open_store(os.environ[environment.STORE], patience=_SOON_S)
+        store = _store()
         summary = summary_of(store, config.name, run_id, state)
         write_summary(store, summary)
-    except (FlowmapError, KeyError) as error:
-        why = "where the store is was not told" if isinstance(error, KeyError) else str(error)
-        text = (
-            f"{told(summary_without_store(config.name, run_id, state))}; its summary was not written: {why}"
-        )
+    except Exception as error:  # whatever it is, people are told first
+        why = str(error) if isinstance(error, FlowmapError) else f"{type(error).__name__}: {error}"
+        known = told(summary_without_store(config.name, run_id, state))
+        text = f"{known}; its summary was not written: {why}"
         say(text)
         notify(text)
-        sys.exit(1)
+        if isinstance(error, FlowmapError):
+            sys.exit(1)
+        raise
     say(told(summary))
     notify(told(summary))
     track(store, config, run_id, summary["outcome"])
+
+
+def _store() -> ObjectStore:
+    """The run's store; its ConfigMap is optional here, so that it may be missing."""
+    if environment.STORE not in os.environ:
+        raise ConfigError("where the store is was not told")
+    return open_store(os.environ[environment.STORE], patience=_SOON_S)
 
 
 def _end_train_jobs(run_id: str) -> None:
@@ -52,5 +60,5 @@ def _end_train_jobs(run_id: str) -> None:
         for job in train_jobs_of(cluster, run_id):
             delete_left(cluster, job)
             say(f"deleted TrainJob {job.name}")
-    except ClusterError as error:
+    except FlowmapError as error:
         say(f"training jobs of this run may be left, which `flowmap gc --cluster` deletes: {error}")

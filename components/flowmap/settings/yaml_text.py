@@ -44,6 +44,7 @@ def write_yaml(value: Any) -> str:
     emitter = YAML(typ="safe", pure=True)
     emitter.default_flow_style = False
     emitter.width = _WIDTH
+    # Keys stay in their order; the library's own stub types its default, None, alone.
     emitter.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     told = io.StringIO()
     emitter.dump(value, told)

@@ -154,6 +154,7 @@ def _npz(path: Path, section: DataPrep) -> Read:
             found: dict[str, Any] = {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    # NotImplementedError is zipfile's, for a damaged header that names a compression there is none of.
     except (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} can't be read as .npz: {first_line(error)}") from None
     if missing := {"images", "prompts"} - set(found):
