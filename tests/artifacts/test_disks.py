@@ -28,6 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     if not mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)):
+        # A disk runs full for root too only when it is a file system of its own, and making one takes root.
         pytest.skip("no right to mount a file system")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
