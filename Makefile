@@ -76,6 +76,10 @@ bench-run: setup  ## Where a run's seconds go, the first time and reused (CONFIG
 bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits or mnist, SEEDS=5); about 40 minutes
 	@$(BIN)/python benchmarks/seeds.py examples/$(EXAMPLE).yaml --seeds $(SEEDS) --plot docs/$(EXAMPLE)-seeds.png
 
+.PHONY: bench-gate
+bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py
+
 .PHONY: docs
 docs: setup  ## Build the documentation site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from flowmap.evaluation.charts import COLOURS
 from flowmap.settings import load_config
 
-_SEEDED = ("base_training", "reward_training", "grpo_finetuning", "evaluation")
+_SEEDED = ("base_training", "reward_training", "grpo_finetuning")
 _COLUMNS = {
     "judge_accuracy": ("judge accuracy", 3),
     "judge_log_probability": ("log-probability", 3),

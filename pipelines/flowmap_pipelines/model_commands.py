@@ -39,7 +39,8 @@ def sample(
     seed: int,
     output: Path,
 ) -> None:
-    """Draw samples from a registered model; without @VERSION or @ALIAS from `production`.
+    """Draw samples from a registered model; without @VERSION or @ALIAS from `production`, or from its base
+    where no candidate has passed the gate yet. NAME@rejected is the candidate that was rejected last.
 
     A .npz file gets one array, `samples`, of shape (N, channels, height, width) with values around [-1, 1];
     a .png file gets a contact sheet.
@@ -47,15 +48,19 @@ def sample(
     \b
         flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
     """
+    from flowmap.registry import Version
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.model_list import REJECTED, find_judged, instead_of_production
     from flowmap_pipelines.sampling import generate, save_samples
 
     models_in = store_of(root, store)
-    version = find_version(models_in, model)
+    version = find_judged(models_in, model)
+    if isinstance(version, Version) and (told := instead_of_production(models_in, model, version)):
+        click.echo(told, err=True)
     samples = generate(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
     save_samples(samples, output)
-    click.echo(f"wrote {num} samples of {version.name}@{version.version} to {output}")
+    which = version.version if isinstance(version, Version) else REJECTED
+    click.echo(f"wrote {num} samples of {version.name}@{which} to {output}")
 
 
 @click.group(cls=options.OrElse, default="list")
@@ -132,17 +137,22 @@ def promote(model: str, root: Path, store: str | None, alias: str, reason: str) 
     "-o", "--output", type=options.OutputFile(".html", ".htm"), help="Write it here; else it opens."
 )
 def report(model: str, root: Path, store: str | None, output: Path | None) -> None:
-    """Open the report of a registered version in a browser, or write it out as one HTML file."""
+    """Open the report of a registered version in a browser, or write it out as one HTML file.
+
+    NAME@rejected is the candidate that was rejected last.
+    """
+    from flowmap.registry import Version
     from flowmap.registry.evaluation_result import read_report
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.model_list import REJECTED, find_judged
     from flowmap_pipelines.run_section import report_of
 
     there = store_of(root, store)
-    version = find_version(there, model)
-    path = output or root / "reports" / f"{version.name}-{version.version}.html"
+    version = find_judged(there, model)
+    which = version.version if isinstance(version, Version) else REJECTED
+    path = output or root / "reports" / f"{version.name}-{which}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(report_of(there, read_report(there, version.evaluation), version.evaluation))
-    click.echo(f"wrote the report of {version.name}@{version.version} to {path}")
+    click.echo(f"wrote the report of {version.name}@{which} to {path}")
     if output is None:
         click.launch(str(path))

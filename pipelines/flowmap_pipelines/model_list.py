@@ -5,19 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.registry import Registry, UnknownModelError, Version, model_names
+from flowmap.registry import Registry, Rejection, UnknownModelError, Version, model_names
+from flowmap.settings import ANCHOR
 
 FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
 
 
-def find_version(store: ObjectStore, reference: str, default: str = "production") -> Version:
-    """The version that NAME, NAME@VERSION or NAME@ALIAS stands for. Raises UnknownModelError."""
+PRODUCTION, REJECTED = "production", "rejected"
+
+
+def find_version(store: ObjectStore, reference: str) -> Version:
+    """The version that NAME, NAME@VERSION or NAME@ALIAS stands for.
+
+    NAME alone is what `production` points to, or where no candidate has passed yet, the base.
+
+    Raises UnknownModelError.
+    """
     name, _, which = reference.partition("@")
     known = model_names(store)
     if name not in known:
         there = f"there is {', '.join(known)}" if known else "there is no model yet; `flowmap run` makes one"
         raise UnknownModelError(f"{name!r}: no such model in {store.url}; {there}")
-    return Registry(store, name).resolve(which or default)
+    registry = Registry(store, name)
+    if which:
+        return registry.resolve(which)
+    return registry.resolve(PRODUCTION if PRODUCTION in registry.aliases() else ANCHOR)
+
+
+def find_judged(store: ObjectStore, reference: str) -> Version | Rejection:
+    """The same; NAME@rejected is the candidate that was turned down last.
+
+    Raises UnknownModelError, where none was too.
+    """
+    name, _, which = reference.partition("@")
+    if which != REJECTED:
+        return find_version(store, reference)
+    rejections = Registry(store, name).rejections()
+    if not rejections:
+        raise UnknownModelError(f"{name}: no candidate of that model was rejected")
+    return max(rejections, key=lambda each: each.trial or 0)
+
+
+def instead_of_production(store: ObjectStore, reference: str, version: Version) -> str | None:
+    """What to tell somebody who asked for NAME and gets its base; None where they got what they wanted."""
+    if "@" in reference or version.role != "base" or PRODUCTION in Registry(store, version.name).aliases():
+        return None
+    told = f"no candidate of {version.name} has passed the gate: this is its base, version {version.version}"
+    if not Registry(store, version.name).rejections():
+        return told
+    last = find_judged(store, f"{version.name}@{REJECTED}")
+    failed = [each["name"] for each in last.verdict["criteria"] if not each["passed"]]
+    return (
+        f"{told}; the last one was rejected for {', '.join(failed)}: to look at it, ask for "
+        f"{version.name}@{REJECTED}"
+    )
 
 
 def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[str, Any]]:

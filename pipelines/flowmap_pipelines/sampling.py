@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix, fetch
 from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
 from flowmap.maps import grid_for
 from flowmap.modality import IMAGES, pictures
-from flowmap.models.storing import load_model, read_model_facts
-from flowmap.registry import Registry, Version
+from flowmap.models.storing import AS_TUNED, MODEL, load_model, read_model_facts, shipped_weights
+from flowmap.registry import Registry, Rejection, UnknownModelError, Version
 from flowmap.seeding import derived_seed
 from flowmap.training.devices import device
 
@@ -30,7 +32,13 @@ _PART = 256
 
 
 def generate(
-    store: ObjectStore, version: Version, *, prompt: str, num: int, num_evaluations: int | None, seed: int
+    store: ObjectStore,
+    version: Version | Rejection,
+    *,
+    prompt: str,
+    num: int,
+    num_evaluations: int | None,
+    seed: int,
 ) -> Tensor:
     """Samples of a prompt, shape (num, *data) in [-1, 1]; sample i of a seed is the same whatever `num` is.
 
@@ -41,13 +49,14 @@ def generate(
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        Registry(store, version.name).download(version, folder)
-        facts, model = read_model_facts(folder), load_model(folder, "ema", device())
+        _copy(store, version, folder)
+        facts, model = read_model_facts(folder), load_model(folder, shipped_weights(folder), device())
     prompt = normal_prompt(prompt)
     if prompt not in facts.prompts:
         raise ConfigError(f"prompt {prompt!r}: {version.name} knows {', '.join(facts.prompts)}")
-    assert facts.grid is not None  # every published model was fine-tuned
-    grid = grid_for(num_evaluations or len(facts.grid) - 1, facts.grid)
+    own = facts.grid if isinstance(version, Rejection) else facts.grid or version.grid
+    assert own is not None  # a tuned model has its own; a base's version names the one of its figures
+    grid = grid_for(num_evaluations or len(own) - 1, own)
     samples = []
     for start in range(0, num, _PART):
         indices = range(start, min(start + _PART, num))
@@ -66,6 +75,22 @@ def save_samples(samples: Tensor, path: Path) -> None:
     shown = pictures(IMAGES)
     scale = shown.sheet_scale(samples.shape[1:], _SHEET_PX, num_columns)
     path.write_bytes(shown.contact_sheet(samples, num_columns, scale))
+
+
+def _copy(store: ObjectStore, version: Version | Rejection, folder: Path) -> None:
+    """A version's files, or those of a candidate that never became one, as its training left them."""
+    if isinstance(version, Version):
+        Registry(store, version.name).download(version, folder)
+        return
+    where = f"{artifact_prefix(version.candidate)}/{MANIFEST_NAME}"
+    try:
+        manifest = parse_manifest(store.get(where), where=where)
+    except KeyError:
+        raise UnknownModelError(
+            f"{version.name}: the candidate that was rejected is not in the store any more"
+        ) from None
+    files = tuple(manifest.entry(name) for name in (f"{AS_TUNED}.safetensors", MODEL))
+    fetch(store, manifest.model_copy(update={"files": files}), folder)
 
 
 def _noise(shape: tuple[int, ...], seed: int, index: int) -> Tensor:

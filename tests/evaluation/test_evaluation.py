@@ -1,35 +1,19 @@
-"""Distances that are known exactly, intervals that cover, a gate whose every criterion can turn it."""
+"""Distances that are known exactly, a judge that is calibrated, figures that parts do not change."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
-from flowmap.evaluation.distances import (
-    distance_intervals,
-    frechet_distance,
-    kernel_distance,
-    paired_interval,
-    precision_recall,
-)
-from flowmap.evaluation.gate import decide
-from flowmap.evaluation.measure import FIGURES, Measurer
+from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
+from flowmap.evaluation.judge import Panel, calibration_error, train_judge
+from flowmap.evaluation.measure import FIGURES
 from flowmap.evaluation.report import first_of_each
-from flowmap.modality.images.judging import make_judge
+from flowmap.modality.images.judging import make_judges
 from flowmap.modality.images.pictures import contact_sheet
-from flowmap.registry import Rejection
-from flowmap.registry.evaluation_result import Verdict
-from flowmap.rewards.preference import PreferenceNetwork
-from flowmap.settings import Evaluation
-
-GOOD = {"fd_judge": 10.0, "recall": 0.9, "diversity": 0.3}
-
-
-def normal(num: int, num_dims: int, seed: int, mean: float = 0.0, scale: float = 1.0) -> Any:
-    return np.random.default_rng(seed).normal(mean, scale, (num, num_dims))
+from tests.evaluation.samples import SHAPE, measurer, normal, split
 
 
 def test_the_frechet_distance_of_two_gaussians_is_the_closed_form() -> None:
@@ -44,80 +28,47 @@ def test_the_kernel_distance_is_zero_on_average_between_equal_distributions() ->
     assert kernel_distance(normal(500, 4, 0, mean=1.0), normal(500, 4, 1)) > 0.1
 
 
-def test_the_interval_of_a_change_holds_what_the_distances_say() -> None:
-    real, old = normal(200, 4, 0), normal(400, 4, 1, mean=0.3)
-    prompt = np.repeat(np.arange(4), 100)
-    new = old + 0.2
-    found = distance_intervals(old, new, real, prompt, 100, seed=3)
-    assert found["kid_judge"]["mean"] == pytest.approx(
-        kernel_distance(new, real) - kernel_distance(old, real)
-    )
-    ratio = frechet_distance(new, real) / frechet_distance(old, real)
-    assert found["fd_judge"]["mean"] == pytest.approx(ratio)
-    assert found["fd_judge"]["low"] > 1
-    for each in found.values():
-        assert each["low"] < each["mean"] < each["high"]
-    same = distance_intervals(old, old, real, prompt, 50, seed=3)
-    assert same["kid_judge"] == {"mean": 0, "low": 0, "high": 0}
-    assert same["fd_judge"] == {"mean": 1, "low": 1, "high": 1}
-
-
 def test_collapse_costs_recall_and_strangeness_costs_precision() -> None:
     real = normal(300, 4, 0)
-    collapsed = precision_recall(real, normal(300, 4, 1, scale=0.05))
+    collapsed = Reach.of(real, normal(300, 4, 1, scale=0.05)).figures()
     assert collapsed["precision"] > 0.95
     assert collapsed["recall"] < 0.1
-    strange = precision_recall(real, normal(300, 4, 2, scale=5.0))
+    strange = Reach.of(real, normal(300, 4, 2, scale=5.0)).figures()
     assert strange["precision"] < 0.3
 
 
-def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
-    prompt, covered = np.repeat(np.arange(20), 30), 0
-    random = np.random.default_rng(0)
-    for trial in range(100):
-        by_prompt = random.normal(0.2, 0.1, 20)
-        values = by_prompt[prompt] + random.normal(0, 0.5, len(prompt))
-        found = paired_interval(values, prompt, 300, seed=trial)
-        covered += found["low"] <= 0.2 <= found["high"]
-    assert 85 <= covered <= 100
+def test_a_panel_is_the_mean_of_its_members_and_calibration_only_sharpens_it() -> None:
+    torch.manual_seed(0)
+    panel = Panel(make_judges(SHAPE, 3)).eval().requires_grad_(False)
+    x = torch.randn(2000, *SHAPE)
+    mean = torch.stack([member(x).softmax(-1) for member in panel.members]).mean(0)
+    torch.testing.assert_close(panel(x).exp(), mean)
+    told = panel(x)
+    # Truth is as sharp as this panel would be at a quarter of its temperature.
+    prompt = torch.multinomial((4 * told).softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    panel.calibrate(x, prompt)
+    assert 0.15 < float(panel.temperature) < 0.4
+    assert calibration_error(panel(x), prompt) < 0.1
+    assert (panel(x).argmax(1) == told.argmax(1)).all()
 
 
-def verdict_of(low: float, kid: float = 0.0, fd: float = 1.0, **figures: float) -> Any:
-    difference = {
-        "judge_log_probability": {"mean": low + 0.1, "low": low, "high": low + 0.2},
-        "kid_judge": {"mean": kid - 0.01, "low": kid - 0.02, "high": kid},
-        "fd_judge": {"mean": fd - 0.1, "low": fd - 0.2, "high": fd},
-    }
-    return decide(
-        Evaluation(),
-        against="base",
-        num_evaluations=4,
-        against_evaluations=4,
-        difference=difference,
-        incumbent=GOOD,
-        candidate=GOOD | figures,
-    )
+def test_the_calibration_error_of_known_confidences() -> None:
+    log_probability = torch.tensor([[0.95, 0.05]] * 4 + [[0.35, 0.65]] * 4).log()
+    prompt = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0])
+    expected = 0.5 * abs(0.95 - 0.75) + 0.5 * abs(0.65 - 0.5)
+    assert calibration_error(log_probability, prompt) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("low", "kid", "fd", "figures", "failed"),
-    [
-        (0.01, 0.0, 1.0, {}, []),
-        (0.0, 0.0, 1.0, {}, ["judge_difference"]),
-        (0.01, 0.01, 1.25, {}, []),
-        (0.01, 0.011, 1.0, {}, ["kid_judge"]),
-        (0.01, 0.0, 1.26, {}, ["fd_judge"]),
-        (0.01, 0.0, 1.0, {"recall": 0.86}, ["recall"]),
-        (0.01, 0.0, 1.0, {"diversity": 0.26}, ["diversity"]),
-        (-1.0, math.nan, math.nan, {}, ["judge_difference", "kid_judge", "fd_judge"]),
-    ],
-)
-def test_the_gate_names_the_criterion_that_fails(
-    low: float, kid: float, fd: float, figures: dict[str, float], failed: list[str]
-) -> None:
-    verdict = verdict_of(low, kid, fd, **figures)
-    assert verdict.failed == failed
-    assert verdict.verdict == ("reject" if failed else "promote")
+def test_the_judge_learns_what_is_there_to_learn_and_its_networks_differ() -> None:
+    data = split(200, 0)
+    x = data.data + (2 * data.prompts - 1)[:, None, None, None]
+    torch.manual_seed(0)
+    members = make_judges(SHAPE, 2)
+    panel = train_judge(type(data)(x, data.prompts), members, 60, seed=0)
+    unseen = split(200, 1)
+    right = panel(unseen.data + (2 * unseen.prompts - 1)[:, None, None, None]).argmax(1) == unseen.prompts
+    assert right.float().mean() > 0.95
+    assert len({type(member) for member in members}) == 2
 
 
 def test_equal_data_draw_equal_charts() -> None:
@@ -145,39 +96,61 @@ def test_the_same_seeds_are_chosen_for_each_prompt() -> None:
     assert first_of_each(prompt, 2, 1).tolist() == [0, 1]
 
 
-def measurer(num_prompts: int = 2) -> Measurer:
-    torch.manual_seed(0)
-    judge, reward = (
-        make_judge((1, 4, 4), num_prompts).eval(),
-        PreferenceNetwork((1, 4, 4), num_prompts).eval(),
-    )
-    return Measurer(judge, reward, torch.randn(20, 64), num_prompts, torch.device("cpu"))
-
-
 def test_figures_do_not_depend_on_the_parts_that_samples_come_in() -> None:
-    x, prompt = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 2
+    x, prompt = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 2
     shown = torch.tensor([3, 17, 18, 59])
     whole = measurer().measure([(x, prompt)], shown)
     parts = measurer().measure(zip(x.split(7), prompt.split(7), strict=True), shown)
-    assert parts.figures == pytest.approx(whole.figures, rel=1e-5)
-    torch.testing.assert_close(parts.log_probability, whole.log_probability)
+    counted = {
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+    }  # at the very edge it may be either
+    for name, value in whole.figures.items():
+        assert parts.figures[name] == pytest.approx(value, rel=1e-5, abs=0.02 if name in counted else 0)
+    torch.testing.assert_close(parts.score, whole.score)
+    np.testing.assert_allclose(parts.moments, whole.moments)
     assert torch.equal(parts.shown, x[shown])
-    order = whole.log_probability.argsort(stable=True)
-    assert torch.equal(whole.worst, x[order[:32]])
+    told = measurer().judge(x).gather(1, prompt[:, None])[:, 0]
+    assert torch.equal(whole.worst, x[told.argsort(stable=True)[:32]])
     expected = torch.stack([x[prompt == p].std(0, correction=0).mean() for p in (0, 1)]).mean()
     assert whole.figures["diversity"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_samples_that_are_not_finite_are_rejected_and_the_verdict_can_be_read_again() -> None:
-    x, prompt = torch.randn(20, 1, 4, 4), torch.arange(20) % 2
+def test_distances_are_of_as_many_samples_as_there_are_real_data_to_compare() -> None:
+    """40 here, whatever the number of samples is: they depend on it."""
+    x, prompt = torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(1)), torch.arange(200) % 2
+    some = measurer(num_samples=200)
+    chosen = np.linspace(0, 199, 40).astype(int)
+    few = some.measure([(x[chosen], prompt[chosen])]).figures
+    many = some.measure([(x, prompt)]).figures
+    for name in ("fd_judge", "kid_judge", "recall", "coverage"):
+        assert many[name] == few[name]
+
+
+def test_copies_of_training_data_are_counted() -> None:
+    real, some = split(40, 2), measurer()
+    assert some.measure([(real.data, real.prompts)]).figures["copies"] == 1
+    near = real.data + 0.01 * torch.randn(real.data.shape)
+    assert some.measure([(near, real.prompts)]).figures["copies"] == 1
+    other = split(400, 9)
+    assert some.measure([(other.data, other.prompts)]).figures["copies"] < 0.1
+
+
+def test_a_score_counts_between_chance_and_what_real_data_get() -> None:
+    some = measurer()
+    x = 5 * torch.randn(300, *SHAPE)
+    measured = some.measure([(x, torch.arange(300) % 2)])
+    assert some.floor == pytest.approx(-math.log(2))
+    assert float(measured.score.max()) == pytest.approx(some.ceiling)
+    assert float(measured.score.min()) == pytest.approx(some.floor)
+
+
+def test_samples_that_are_not_finite_have_no_figures() -> None:
+    x, prompt = torch.randn(20, *SHAPE), torch.arange(20) % 2
     assert set(measurer().measure([(x, prompt)]).figures) == set(FIGURES)
     x[3, 0, 1, 1] = math.inf
-    figures = measurer().measure([(x, prompt)]).figures
-    assert all(math.isnan(value) for value in figures.values())
-    verdict = verdict_of(math.nan, math.nan, math.nan, **figures)
-    assert verdict.failed == ["judge_difference", "kid_judge", "fd_judge", "recall", "diversity"]
-    again = Verdict.model_validate_json(verdict.model_dump_json())
-    assert math.isnan(again.criteria[1].figure)
-    told: dict[str, Any] = {"evaluation": "e", "incumbent": None, "verdict": {}, "figures": figures}
-    rejection = Rejection(name="x", candidate="c", **told)
-    assert math.isnan(Rejection.model_validate_json(rejection.model_dump_json()).figures["recall"])
+    found = measurer().measure([(x, prompt)])
+    assert all(math.isnan(value) for value in found.figures.values())
+    assert found.reach is None

@@ -3,32 +3,35 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page
 
 from flowmap.data.dataset import Split
 from flowmap.data.facts import DataFacts
+from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
-from flowmap.evaluation.measure import Measured
+from flowmap.evaluation.measure import FIGURES, Measured
 from flowmap.evaluation.report import Report, write_report
 from flowmap.settings import Evaluation
 from tests.browser import stands_alone_and_fits
 
-FIGURES = {
-    "judge_accuracy": 0.9,
-    "judge_log_probability": -0.3,
-    "fd_judge": 12.0,
-    "kid_judge": 0.01,
-    "precision": 0.9,
-    "recall": 0.8,
-    "density": 1.0,
-    "coverage": 0.9,
-    "diversity": 0.3,
-    "reward": 1.0,
-}
+RATHER_GOOD = dict.fromkeys(FIGURES, 0.9) | {"fd_judge": 12.0, "kid_judge": 0.01, "judge_score": -0.3}
 SPLITS = {"base": 50, "reward": 20, "judge": 15, "holdout": 14}
-INTERVAL = {"mean": 0.1, "low": 0.05, "high": 0.2}
+INTERVAL = {"mean": 0.0, "low": -0.005, "high": 0.005}
+_DIFFERENCES = (
+    "judge_score",
+    "above_noise_scale",
+    "judge_accuracy",
+    "reward",
+    "kid_judge",
+    "fd_judge",
+    "recall",
+    "coverage",
+    "diversity",
+    "copies",
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +44,37 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def draw() -> torch.Tensor:
         return torch.rand(24, 3, 8, 8, generator=generator) * 2 - 1
 
-    counts, models = (1, 2, 4, 8), ("base", "incumbent", "tuned", "raw", "baseline")
+    counts, models = (1, 2, 4, 8), ("base", "anchor", "incumbent", "tuned", "raw", "baseline")
+    difference = dict.fromkeys(_DIFFERENCES, INTERVAL) | {
+        "recall": {"mean": -0.3, "low": -0.4, "high": -0.2}
+    }
     verdict = decide(
         Evaluation(),
         against="incumbent",
+        trial=3,
         num_evaluations=4,
         against_evaluations=4,
-        difference=dict.fromkeys(("judge_log_probability", "kid_judge", "fd_judge"), INTERVAL),
-        incumbent=FIGURES,
-        candidate=FIGURES | {"recall": 0.1},
+        difference=difference,
+        judge_on_real=0.95,
+        judge_on_anchor=0.9,
+        num_real=14,
     )
+    verdict = verdict.model_copy(
+        update={"advice": advice(verdict, difference, RATHER_GOOD, RATHER_GOOD, [{"kl": 1.0}])}
+    )
+    curve = [{"scale": scale, **RATHER_GOOD, "diversity": scale} for scale in (1.0, 0.9, 0.8)]
     metrics: dict[str, Any] = {
         "trained_grid": (1.0, 0.683, 0.367, 0.05, 0.0),
-        "models": {name: {str(count): FIGURES for count in counts} for name in models},
-        "difference": dict.fromkeys(("judge_log_probability", "reward", "kid_judge", "fd_judge"), INTERVAL),
-        "real": FIGURES,
-        "curve": [{"rollout": rollout, **FIGURES} for rollout in (10, 20)],
+        "anchor": "a" * 64,
+        "models": {name: {str(count): RATHER_GOOD for count in counts} for name in models},
+        "difference": difference,
+        "real": RATHER_GOOD | {"calibration_error": 0.02},
+        "accuracy_by_prompt": {prompt: dict.fromkeys(("base", "tuned", "real"), 0.9) for prompt in prompts},
+        "controls": {
+            "noise_scale": {"base": curve, "incumbent": curve},
+            "best_of": {"num": 4, "chosen_by": "preference", "evaluations": 16, **RATHER_GOOD},
+        },
+        "curve": [{"rollout": rollout, **RATHER_GOOD} for rollout in (10, 20)],
     }
     facts = DataFacts(
         modality="images",
@@ -76,13 +94,23 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     training = [{"rollout": r, "kl": 0.2, "clipped": 0.1, **told} for r in range(1, 30)]
     no_scores = torch.zeros(24)
-    measured = {
-        name: {
-            count: Measured(FIGURES, no_scores[:, None], no_scores, no_scores, draw(), no_scores > 0, draw())
-            for count in counts
-        }
-        for name in models
-    }
+
+    def measured_once() -> Measured:
+        return Measured(
+            figures=RATHER_GOOD,
+            features=no_scores[:, None],
+            right=no_scores > 0,
+            score=no_scores,
+            reward=no_scores,
+            copied=no_scores > 0,
+            reach=None,
+            moments=np.zeros((20, 3, 3, 2)),
+            shown=draw(),
+            shown_right=no_scores > 0,
+            worst=draw(),
+        )
+
+    measured = {name: {count: measured_once() for count in counts} for name in models}
     report = Report(
         facts=facts,
         metrics=metrics,

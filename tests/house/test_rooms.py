@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "asfmc": {"maps"},
     "data": {"settings", "artifacts"},
     "lineage": {"settings", "artifacts"},
-    "registry": {"artifacts"},
+    "registry": {"settings", "artifacts"},
     "reporting": {"settings", "artifacts", "lineage", "registry"},
     "training": {"settings", "artifacts"},
     "models": {"maps"},

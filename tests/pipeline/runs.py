@@ -14,15 +14,18 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.registry import Registry
 from tests.cli import flowmap
 
+# Two in five captions at random, so that there is something to buy, and in few rollouts.
 CONFIG = """
 name: tiny
-base_training: {width: 64, depth: 2, updates: 300, batch_size: 128, max_gap: 1.0, max_speed_ratio: 4.0}
-reward_training: {updates: 200}
-grpo_finetuning: {rollouts: 60, groups: 8, group_size: 8, learning_rate: 2.0e-4, snapshots: 2,
-  rewards: [{kind: preference}, {kind: mmd, weight: 1}],
-  kl_target: 0.3, kl_weight: 1, grid: [1, 0.5, 0.05, 0], checkpoint_every: 20}
-evaluation: {samples_per_prompt: 40, evaluations: [1, 3], baseline_evaluations: [3, 10], judge_updates: 300,
-  resamples: 500, kid_tolerance: 0.2, frechet_tolerance: 1.0, recall_tolerance: 0.2,
+data_prep: {caption_noise: 0.4}
+base_training: {width: 64, depth: 2, updates: 250, batch_size: 128, max_gap: 1.0, max_speed_ratio: 4.0}
+reward_training: {updates: 100, classifier_updates: 200}
+grpo_finetuning: {rollouts: 16, groups: 8, group_size: 16, learning_rate: 3.0e-4, snapshots: 2,
+  kernel: endpoint, composed: true, window: [0], shared_start: false, advantage_std: batch,
+  rewards: [{kind: classifier}, {kind: preference}, {kind: mmd, weight: 3}],
+  kl_target: 0.3, kl_weight: 0.3, grid: [1, 0.6, 0.3, 0], checkpoint_every: 8}
+evaluation: {samples_per_prompt: 40, evaluations: [1, 3], baseline_evaluations: [3], judge_updates: 200,
+  resamples: 50, kid_tolerance: 0.3, frechet_tolerance: 3.0, recall_tolerance: 0.2, coverage_tolerance: 0.2,
   diversity_tolerance: 0.3}
 """
 

@@ -12,8 +12,8 @@ from tests.pipeline.runs import TRAINING, Finished, registry, run
 
 @pytest.fixture(scope="module")
 def better(root: Path, first: Finished) -> Finished:
-    """A candidate that is held less close to the base, against the first as the incumbent."""
-    return run(root, "grpo_finetuning.kl_target=null", "grpo_finetuning.kl_weight=2")
+    """A candidate that trained three times as long and farther from the base, against the first."""
+    return run(root, "grpo_finetuning.rollouts=50", "grpo_finetuning.kl_target=1.5")
 
 
 def test_a_better_candidate_is_judged_against_the_incumbent(
@@ -21,11 +21,14 @@ def test_a_better_candidate_is_judged_against_the_incumbent(
 ) -> None:
     assert better.status == 0, better.told
     assert better.outcome["verdict"]["against"] == "incumbent"
-    assert better.outcome["version"] == 2
+    assert better.outcome["version"] == 3
     assert {"base", "incumbent", "tuned", "raw", "baseline"} == set(better.outcome["metrics"]["models"])
     versions = registry(root)
-    assert versions.resolve("production").version == 2
-    assert versions.resolve("2").incumbent == versions.resolve("1").manifest.digest
+    assert versions.resolve("production").version == 3
+    third, second = versions.resolve("3"), versions.resolve("2")
+    assert third.incumbent == second.manifest.digest
+    assert (second.trial, third.trial) == (1, 2)
+    assert better.outcome["metrics"]["anchor"] is None  # the same base, which is the anchor itself
 
 
 def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
@@ -37,10 +40,11 @@ def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
     assert verdict["against"] == "incumbent"
     assert (verdict["num_evaluations"], verdict["against_evaluations"]) == (2, 3)
     failed = [c["name"] for c in worse.outcome["verdict"]["criteria"] if not c["passed"]]
-    assert "judge_difference" in failed
+    assert "judge_score" in failed
+    assert "evaluation: The judge sees no gain over the incumbent" in worse.told
     versions = registry(root)
-    assert versions.resolve("production").version == 2
-    assert len(versions.versions()) == 2
+    assert versions.resolve("production").version == 3
+    assert len(versions.versions()) == 3
     assert versions.rejections()[-1].candidate == worse.digests()["grpo_finetuning"]
 
 
@@ -67,10 +71,10 @@ def test_a_candidate_that_hacks_its_reward_is_rejected_and_the_criterion_named(
 
 def test_models_lists_versions_and_aliases(root: Path, better: Finished) -> None:
     found = json.loads(flowmap("models", "--root", str(root), "--json").stdout)
-    assert [version["version"] for version in found["tiny"]["versions"]] == [1, 2]
-    assert found["tiny"]["aliases"] == {"production": 2}
+    assert [version["version"] for version in found["tiny"]["versions"]] == [1, 2, 3]
+    assert found["tiny"]["aliases"] == {"anchor": 1, "production": 3}
     text = flowmap("models", "tiny", "--root", str(root)).stdout
-    assert "tiny@2" in text
+    assert "tiny@3" in text
     assert "production" in text
 
 

@@ -115,6 +115,7 @@ def on_change(runs: Any, updates: int) -> tuple[str, bool]:
     return run.run_id, is_new
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_change_is_told_from_the_last_run_of_its_kind() -> None:
     """Going back to what was is a change too: another model has been promoted since."""
     runs = Runs()
@@ -128,6 +129,7 @@ def test_a_change_is_told_from_the_last_run_of_its_kind() -> None:
     assert not runs.did
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_failed_is_run_again_as_it_is_unless_the_code_has_changed() -> None:
     runs = Runs()
     on_change(runs, 10)

@@ -18,7 +18,7 @@ from tests.pipeline.runs import TRAINING, Finished, arguments, registry, run
 
 def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
     assert first.status == 0, first.told
-    assert (first.outcome["outcome"], first.outcome["version"]) == ("published", 1)
+    assert (first.outcome["outcome"], first.outcome["version"]) == ("published", 2)
     assert first.outcome["verdict"]["against"] == "base"
     assert set(first.outcome["steps"]) == TRAINING | {"evaluation", "registry_push"}
     assert first.reused() == set()
@@ -32,7 +32,12 @@ def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
     ):  # no part of what was evaluated
         assert what in shown
         assert what not in stored
-    assert registry(root).resolve("production").version == 1
+    versions = registry(root)
+    assert versions.resolve("production").version == 2
+    base = versions.resolve("anchor")
+    assert (base.version, base.role) == (1, "base")
+    assert base.candidate == first.digests()["base_training"]
+    assert versions.resolve("2").trial == 1
 
 
 def test_curves_are_shown_to_mlflow_and_tensorboard(
@@ -44,7 +49,7 @@ def test_curves_are_shown_to_mlflow_and_tensorboard(
     (told,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert told.data.tags["flowmap.evaluation"] == first.digests()["evaluation"]
     assert told.data.metrics["evaluation.judge_accuracy"] > 0.1
-    assert len(client.get_metric_history(told.info.run_id, "grpo.reward_preference")) == 60
+    assert len(client.get_metric_history(told.info.run_id, "grpo.reward_preference")) == 16
     for training in ("base_training/*/map", "base_training/*/velocity", "grpo_finetuning/*"):
         (file,) = (root / "store" / "tensorboard").glob(f"{training}/events.out.*")
         assert file.stat().st_size > 500
@@ -58,10 +63,10 @@ def test_the_same_run_again_is_reused_whole_and_already_promoted(
     again = run(root, "--github-summary", environment={"GITHUB_STEP_SUMMARY": str(page)})
     assert again.status == 0, again.told
     assert page.read_text().startswith(
-        "### already promoted as tiny@1, which `production` points to\n\n| criterion |"
+        "### already promoted as tiny@2, which `production` points to\n\n| criterion |"
     )
     assert "| tuned | 3 |" in page.read_text()
-    assert (again.outcome["outcome"], again.outcome["version"]) == ("already promoted", 1)
+    assert (again.outcome["outcome"], again.outcome["version"]) == ("already promoted", 2)
     assert again.reused() == TRAINING | {"evaluation"}
     assert {name: again.digests()[name] for name in TRAINING} == {
         name: first.digests()[name] for name in TRAINING
@@ -74,14 +79,14 @@ def test_what_is_only_to_be_judged_is_not_published(root: Path, first: Finished)
     assert (judged.status, judged.outcome["outcome"], judged.outcome["version"]) == (0, "passed", None)
     assert judged.reused() == TRAINING | {"evaluation"}
     assert "tiny passed the gate; not published" in judged.told
-    assert registry(root).aliases() == {"production": 1}
+    assert registry(root).aliases() == {"anchor": 1, "production": 2}
 
 
 @pytest.mark.parametrize(
     ("change", "runs"),
     [
         ("name=tiny", {"registry_push"}),
-        ("evaluation.seed=9", {"evaluation", "registry_push"}),
+        ("evaluation.resamples=90", {"evaluation", "registry_push"}),
         ("reward_training.seed=9", {"reward_training", "grpo_finetuning", "evaluation", "registry_push"}),
     ],
 )
@@ -100,7 +105,7 @@ def test_a_plan_holds_a_run_against_a_profile(root: Path, first: Finished, tmp_p
     raw = yaml.safe_load(shipped_profiles()["cluster-gpu"].read_text())
     raw["defaults"]["price_per_hour"] = 3600
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(raw))
-    words = arguments(root, "evaluation.seed=9")[1:]
+    words = arguments(root, "evaluation.resamples=90")[1:]
     found = json.loads(cli("plan", *words, "--profile", str(tmp_path / "profile.yaml")).stdout)
     last = {step["step"]: step["last"]["wall_s"] for step in found["steps"] if not step["reused"]}
     assert found["price"] == pytest.approx(sum(last.values()))
@@ -145,25 +150,29 @@ def test_of_two_runs_below_one_root_the_second_waits(root: Path, first: Finished
 
 
 def test_samples_come_from_the_registry(root: Path, first: Finished, tmp_path: Path) -> None:
-    common = ["sample", "tiny@1", "--root", str(root), "--prompt", "3", "-n", "5", "--steps", "2"]
+    common = ["sample", "tiny@2", "--root", str(root), "--prompt", "3", "-n", "5", "--steps", "2"]
     for name in ("a.npz", "b.npz", "c.png"):
         assert cli(*common, "-o", str(tmp_path / name)).returncode == 0
     first_draw, second_draw = (np.load(tmp_path / name)["samples"] for name in ("a.npz", "b.npz"))
     assert first_draw.shape == (5, 1, 8, 8)
     assert (first_draw == second_draw).all()
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    base = cli(*common[:1], "tiny@anchor", *common[2:], "-o", str(tmp_path / "base.npz"))
+    assert base.returncode == 0, base.stderr
+    assert base.stdout.startswith("wrote 5 samples of tiny@1 to ")
+    assert not (np.load(tmp_path / "base.npz")["samples"] == first_draw).all()
 
 
 def test_the_report_of_a_version_is_written_out_and_a_missing_one_is_named(
     root: Path, first: Finished, tmp_path: Path
 ) -> None:
-    done = cli("report", "tiny@1", "--root", str(root), "-o", str(tmp_path / "report.html"))
+    done = cli("report", "tiny@2", "--root", str(root), "-o", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stderr
     assert first.outcome["run_id"] in (tmp_path / "report.html").read_text()
     evaluation = first.digests()["evaluation"]
     shutil.copytree(root / "store", tmp_path / "root" / "store")
     (tmp_path / "root" / "store" / "artifacts" / evaluation / "report.html").unlink()
-    done = cli("report", "tiny@1", "--root", str(tmp_path / "root"), "-o", str(tmp_path / "again.html"))
+    done = cli("report", "tiny@2", "--root", str(tmp_path / "root"), "-o", str(tmp_path / "again.html"))
     assert done.returncode == 1
     assert f"{evaluation}/report.html is missing" in done.stderr
     assert "Traceback" not in done.stderr
@@ -173,7 +182,8 @@ def test_the_report_of_a_version_is_written_out_and_a_missing_one_is_named(
     ("model", "prompt", "told"),
     [
         ("other", "3", "'other': no such model"),
-        ("tiny@77", "3", "tiny@77: unknown; there is 1"),
+        ("tiny@77", "3", "tiny@77: unknown; there is 1, 2, "),
+        ("tiny@rejected", "3", "tiny: no candidate of that model was rejected"),
         ("tiny@1", "seven", "prompt 'seven': tiny knows 0, 1, 2"),
     ],
 )

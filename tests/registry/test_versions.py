@@ -132,8 +132,14 @@ def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: V
     verdict = {"verdict": "promote", "against": "base", "num_evaluations": 4, "criteria": []}
     metrics: dict[str, Any] = {
         "incumbent": incumbent.manifest.digest if incumbent else None,
-        "models": {"tuned": {"4": {}}},
+        "models": {"base": {"4": {}}, "tuned": {"4": {}}},
+        "trained_grid": [1, 0],
+        "terms": "these",
     }
+    base = tmp_path / "base"
+    base.mkdir(exist_ok=True)
+    for name in ("map.safetensors", "model.json"):
+        (base / name).write_text("base")
     for name, told in (("verdict.json", verdict), ("metrics.json", metrics)):
         store.put(f"{artifact_prefix(evaluation)}/{name}", json.dumps(told).encode())
     for name in ("report.html", "samples.png"):
@@ -144,8 +150,12 @@ def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: V
     promote(
         SimpleNamespace(  # type: ignore[arg-type]
             section=Publication(name="digits"),
-            manifests={"tuned": manifest, "evaluated": SimpleNamespace(digest=evaluation)},
-            inputs={"tuned": folder},
+            manifests={
+                "base": build_manifest(base, step="base_training", step_digest="base"),
+                "tuned": manifest,
+                "evaluated": SimpleNamespace(digest=evaluation),
+            },
+            inputs={"base": base, "tuned": folder},
             store=store,
             out=out,
         )
@@ -153,7 +163,7 @@ def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: V
     return json.loads((out / "outcome.json").read_text())
 
 
-@pytest.mark.parametrize("moment", ["models/digits/2/version.json", "models/digits/moves"])
+@pytest.mark.parametrize("moment", ["models/digits/3/version.json", "models/digits/moves/production"])
 def test_a_version_promoted_between_is_not_undone_and_the_late_one_is_not_left(
     registry: Registry, tmp_path: Path, moment: str
 ) -> None:
@@ -182,10 +192,10 @@ def test_a_run_that_was_killed_before_the_alias_moved_goes_on_with_its_version(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        push(Racing(registry.store, "models/digits/moves", die), tmp_path, "one", "e1", None)
-    assert registry.aliases() == {}
-    assert push(registry.store, tmp_path, "one", "e1", None)["version"] == 1
-    assert registry.aliases() == {"production": 1}
+        push(Racing(registry.store, "models/digits/moves/production", die), tmp_path, "one", "e1", None)
+    assert registry.aliases() == {"anchor": 1}
+    assert push(registry.store, tmp_path, "one", "e1", None)["version"] == 2
+    assert registry.aliases() == {"anchor": 1, "production": 2}
     assert push(registry.store, tmp_path, "one", "e9", None)["outcome"] == "already promoted"
 
 

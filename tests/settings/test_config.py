@@ -65,8 +65,10 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, text: str, expected
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(write(tmp_path, "name: a\nbase_training: {updates: 0, with: 3}\nevaluation: {seed: -1}"))
-    for key in ("base_training.updates", "base_training.with", "evaluation.seed"):
+        load_config(
+            write(tmp_path, "name: a\nbase_training: {updates: 0, with: 3}\nevaluation: {resamples: 9}")
+        )
+    for key in ("base_training.updates", "base_training.with", "evaluation.resamples"):
         assert key in str(caught.value)
 
 

@@ -78,6 +78,6 @@ def test_a_path_after_set_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_a_section_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("name: a\nevaluation: {seed: 1}\nevaluation: {resamples: 9}\n")
+    path.write_text("name: a\nevaluation: {judge_updates: 1}\nevaluation: {resamples: 90}\n")
     with pytest.raises(ConfigError, match=r"a\.yaml: `evaluation` is given twice, in line 2 and in line 3"):
         load_config(path)

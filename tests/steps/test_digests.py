@@ -71,7 +71,7 @@ def test_a_none_that_is_not_the_default_is_a_value() -> None:
         ({"base_training": {"updates": 7}}, {"base_training"}),
         ({"reward_training": {"seed": 7}}, {"reward_training"}),
         ({"grpo_finetuning": {"rewards": [{"kind": "mmd"}]}}, {"grpo_finetuning"}),
-        ({"evaluation": {"seed": 7}}, {"evaluation"}),
+        ({"evaluation": {"resamples": 70}}, {"evaluation"}),
     ],
 )
 def test_a_setting_changes_the_digest_of_its_own_step(changed: dict[str, Any], steps: set[str]) -> None:
@@ -98,21 +98,25 @@ def test_another_version_of_what_computes_runs_again_unless_that_is_said_to_be_t
     assert all(digest(step, same, torch="2.0") == digest(step, same) for step in REUSED)
 
 
-def test_the_incumbent_is_an_input_of_evaluation(tmp_path: Path) -> None:
+def test_the_incumbent_and_the_trials_number_are_inputs_of_evaluation(tmp_path: Path) -> None:
     store, step = LocalStore(tmp_path / "store"), step_of("evaluation")
-    assert step.extra_inputs(config(), store, {"tuned": Input("t")}) == {}
+    inputs = {"base": Input("b"), "tuned": Input("t")}
+    assert step.extra_inputs(config(), store, inputs) == {"trial": Input("1")}
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "ema.safetensors").write_bytes(b"x")
     from flowmap.artifacts.manifest import build_manifest
 
     made: Manifest = build_manifest(tmp_path / "weights", step="grpo_finetuning", step_digest="s")
     registry = Registry(store, "x")
-    judged = Judged(name="x", candidate="c", evaluation="e", incumbent=None, verdict={}, figures={})
+    judged = Judged(
+        name="x", candidate="c", evaluation="e", incumbent=None, verdict={}, figures={}, trial=1, terms="t"
+    )
     published = registry.upload(tmp_path / "weights", ["ema.safetensors"], made)
     version = registry.write_version(published, judged)
     registry.promote("production", version, judged)
-    found = step.extra_inputs(config(), store, {"tuned": Input("t")})
+    found = step.extra_inputs(config(), store, inputs)
     assert found["incumbent"].digest == version.manifest.digest
+    assert found["trial"].digest == "2"
 
 
 _LOADED = """

@@ -16,6 +16,7 @@ COLOURS = {
     "tuned": "#d55e00",
     "baseline": "#009e73",
     "incumbent": "#cc79a7",
+    "anchor": "#56b4e9",
     "real": "#888888",
 }
 _INK = "#010203"

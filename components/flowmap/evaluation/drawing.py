@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from flowmap.maps import Condition, FlowMap, compose, euler
 from flowmap.maps.condition import rows
 from flowmap.models.model import Model
+from flowmap.seeding import generator_for
 
 _PART = 256
 Draw = Callable[[FlowMap, Tensor, Condition], Tensor]
@@ -29,6 +30,14 @@ class Drawing:
     prompts: tuple[str, ...]
     prompt: Tensor
     noise: Tensor
+
+    def scaled(self, scale: float) -> Drawing:
+        """The same from smaller noise."""
+        return replace(self, noise=self.noise * scale)
+
+    def anew(self, *purpose: int | str) -> Drawing:
+        """The same prompts from other noise."""
+        return replace(self, noise=torch.randn(self.noise.shape, generator=generator_for(*purpose)))
 
     def composed(self, model: Model, grid: tuple[float, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         """Data and prompts in parts: a map applied along a grid."""

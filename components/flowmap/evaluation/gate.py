@@ -1,72 +1,199 @@
-"""The gate: every criterion with its figure and its threshold, and the verdict that follows from them."""
+"""The gate: every criterion with its figure and its threshold, and the verdict that follows from them.
+
+A gain is one over the incumbent, and each candidate of a name has less of a chance to seem to have one:
+the levels add up to `evaluation.false_promotions`. What may be lost is counted from the anchor, which stays
+where it is, so that small losses do not add up.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
 
-from flowmap.registry.evaluation_result import Criterion, Verdict
+from torch import Tensor
+
+from flowmap.evaluation.controls import NoiseCurve
+from flowmap.evaluation.distances import Array
+from flowmap.evaluation.intervals import (
+    LEVEL,
+    UNKNOWN,
+    Interval,
+    distance_intervals,
+    ratio_interval,
+    share_interval,
+    stratified_interval,
+)
+from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.registry.evaluation_result import Against, Criterion, Relation, Verdict
+from flowmap.seeding import derived_seed
 from flowmap.settings import Evaluation
+
+_SPREAD_RESAMPLES = 500
+_JUDGE_ERRORS = 3.0  # standard errors that the judge may read real data worse than samples by chance
+
+
+def level_of(trial: int, false_promotions: float) -> float:
+    """The chance of a false gain that the trial of that number, from 1, may take.
+
+    Over all trials they add up to `false_promotions`: 1/2, 1/6, 1/12, ... of it.
+    """
+    return false_promotions / (trial * (trial + 1))
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the gate looks at: samples of three models from the same noise.
+
+    Attributes:
+        candidate, incumbent, anchor: as they were measured, each on the grid that it ships; the incumbent is
+            the anchor where no candidate was ever promoted.
+        curve: the incumbent with its noise scaled down.
+        prompt: of each pair, (N,).
+    """
+
+    candidate: Measured
+    incumbent: Measured
+    anchor: Measured
+    curve: NoiseCurve
+    prompt: Tensor
+
+
+def compare(
+    contest: Contest, measurer: Measurer, section: Evaluation, level: float, seed: str
+) -> dict[str, Interval]:
+    """Every difference with its interval, candidate less the other one.
+
+    Gains are over the incumbent, with the interval of the trial's own `level`: `judge_score`,
+    `above_noise_scale` (over the incumbent with its noise so small that it has the candidate's diversity),
+    `judge_accuracy` and `reward`. Losses are against the anchor, with 95 % intervals: `kid_judge`,
+    `recall`, `coverage`, `copies`, and the ratios `fd_judge` and `diversity`.
+    """
+    new, old, anchor = contest.candidate, contest.incumbent, contest.anchor
+    prompt = contest.prompt.numpy()
+
+    def gain(value: Tensor, over: Tensor) -> Interval:
+        return stratified_interval(_array(value) - _array(over), prompt, level)
+
+    typical = contest.curve.score_at(new.figures["diversity"])
+    gains = {
+        "judge_score": gain(new.score, old.score),
+        "above_noise_scale": gain(new.score, typical),
+        "judge_accuracy": gain(new.right, old.right),
+        "reward": gain(new.reward, old.reward),
+    }
+    losses = dict.fromkeys(("recall", "coverage", "diversity", "copies"), UNKNOWN)
+    if new.reach is not None and anchor.reach is not None:
+        ratio_seed = derived_seed(seed, "spread") % 2**32
+        losses = {
+            "recall": share_interval(anchor.reach.recalled, new.reach.recalled),
+            "coverage": share_interval(anchor.reach.covered, new.reach.covered),
+            "diversity": ratio_interval(anchor.moments, new.moments, _SPREAD_RESAMPLES, ratio_seed),
+            "copies": stratified_interval(_array(new.copied) - _array(anchor.copied), prompt),
+        }
+    distances = distance_intervals(
+        _array(anchor.features),
+        _array(new.features),
+        _array(measurer.held_out),
+        prompt,
+        section.resamples,
+        derived_seed(seed, "distances") % 2**32,
+    )
+    return {**gains, **losses, **distances}
 
 
 def decide(
     section: Evaluation,
     *,
-    against: Literal["base", "incumbent"],
+    against: Against,
+    trial: int,
     num_evaluations: int,
     against_evaluations: int,
     difference: Mapping[str, Mapping[str, float]],
-    incumbent: Mapping[str, float],
-    candidate: Mapping[str, float],
+    judge_on_real: float,
+    judge_on_anchor: float,
+    num_real: int,
 ) -> Verdict:
     """Apply the gate.
 
     Args:
-        difference: of paired samples, candidate against incumbent, each with its interval: the gain of the
-            judge's log-probability, the difference of KID, the ratio of the Frechet distances.
+        against: what a gain is counted from.
+        trial: the number of this candidate among all of its name.
         num_evaluations, against_evaluations: of the grid that the candidate was trained on and ships, and
             of the incumbent's own.
-        incumbent, candidate: figures on those grids; `incumbent` is the base, on the candidate's, where
-            there is no incumbent.
+        difference: what `compare` found.
+        judge_on_real, judge_on_anchor: the judge's accuracy on held-out real data, `num_real` of them, and
+            on the anchor's samples.
     """
+    error = (max(judge_on_real * (1 - judge_on_real), LEVEL) / num_real) ** 0.5
     criteria = (
         _criterion(
-            "judge_difference",
+            "judge",
+            "the judge's accuracy on held-out real data, against the anchor's samples less three standard "
+            "errors: one that reads real data worse has seen too few of them to decide",
+            judge_on_real,
+            ">=",
+            judge_on_anchor - _JUDGE_ERRORS * error,
+        ),
+        _criterion(
+            "judge_score",
             f"lower end of the interval of the judge's log-probability, candidate less {against}, counted "
-            "up to what real data get",
-            difference["judge_log_probability"]["low"],
+            "between chance and what real data get",
+            difference["judge_score"]["low"],
+            ">",
+            0.0,
+        ),
+        _criterion(
+            "above_noise_scale",
+            f"the same, less the {against} with its start noise so small that its samples vary as little as "
+            "the candidate's",
+            difference["above_noise_scale"]["low"],
             ">",
             0.0,
         ),
         _criterion(
             "kid_judge",
-            f"upper end of the interval of the kernel distance to real images, candidate less {against}",
+            "upper end of the interval of the kernel distance to real data, candidate less anchor",
             difference["kid_judge"]["high"],
             "<=",
             section.kid_tolerance,
         ),
         _criterion(
             "fd_judge",
-            f"upper end of the interval of the Frechet distance to real images, over the {against}'s",
+            "upper end of the interval of the Frechet distance to real data, over the anchor's",
             difference["fd_judge"]["high"],
             "<=",
             1 + section.frechet_tolerance,
         ),
         _criterion(
             "recall",
-            f"share of real images within reach of the samples, at most {section.recall_tolerance:g} below "
-            f"the {against}'s",
-            candidate["recall"],
+            "lower end of the interval of the share of real data within reach of the samples, candidate "
+            "less anchor",
+            difference["recall"]["low"],
             ">=",
-            incumbent["recall"] - section.recall_tolerance,
+            -section.recall_tolerance,
+        ),
+        _criterion(
+            "coverage",
+            "lower end of the interval of the share of real data that have a sample within reach, candidate "
+            "less anchor",
+            difference["coverage"]["low"],
+            ">=",
+            -section.coverage_tolerance,
         ),
         _criterion(
             "diversity",
-            f"spread of samples within a prompt, at most {section.diversity_tolerance:.0%} below the "
-            f"{against}'s",
-            candidate["diversity"],
+            "lower end of the interval of the spread of samples within a prompt, over the anchor's",
+            difference["diversity"]["low"],
             ">=",
-            incumbent["diversity"] * (1 - section.diversity_tolerance),
+            1 - section.diversity_tolerance,
+        ),
+        _criterion(
+            "copies",
+            "upper end of the interval of the share of samples as near to training data as a copy, "
+            "candidate less anchor",
+            difference["copies"]["high"],
+            "<=",
+            section.copies_tolerance,
         ),
     )
     return Verdict(
@@ -75,12 +202,17 @@ def decide(
         num_evaluations=num_evaluations,
         against_evaluations=against_evaluations,
         criteria=criteria,
+        trial=trial,
+        level=level_of(trial, section.false_promotions),
     )
 
 
-def _criterion(
-    name: str, meaning: str, figure: float, relation: Literal[">", ">=", "<="], threshold: float
-) -> Criterion:
+def _array(value: Tensor) -> Array:
+    found: Array = value.double().cpu().numpy()
+    return found
+
+
+def _criterion(name: str, meaning: str, figure: float, relation: Relation, threshold: float) -> Criterion:
     passed = {">": figure > threshold, ">=": figure >= threshold, "<=": figure <= threshold}[relation]
     return Criterion(
         name=name,

@@ -1,41 +1,110 @@
-"""The judge: a classifier of its own architecture, trained on a split that nothing else saw; it stays in
-evaluation.
+"""The judge: a panel of classifiers, trained on a split that nothing else saw; it stays in evaluation.
 
-What the reward model, a modulated MLP, can be fooled by need not fool another network with other data.
+What the reward model can be fooled by need not fool other networks with other data, and what fools one of
+the panel need not fool the others, of which one is of another architecture.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowmap.data.dataset import Split
-from flowmap.modality.protocols import JudgeNetwork, Judging
+from flowmap.modality.protocols import JudgeNetwork
 from flowmap.progress import Progress
-from flowmap.seeding import derived_seed, generator_for
+from flowmap.seeding import generator_for
 
 _BATCH = 128
 _JITTER = 0.15
+_WEIGHT_DECAY = 5e-2
+_LEARNING_RATE = 1e-3
+_TEMPERATURES = torch.logspace(-1, 1, 201)
+_NUM_BINS = 10
 
 
-def train_judge(
-    data: Split, judging: Judging, shape: tuple[int, ...], num_prompts: int, num_updates: int, seed: int
-) -> JudgeNetwork:
-    """Train on the judge split, with noise on the data so that its features are smooth near them."""
-    torch.manual_seed(derived_seed(seed, "judge", "weights"))
-    judge = judging.make_judge(shape, num_prompts)
-    optimizer = torch.optim.AdamW(judge.parameters(), 1e-3, weight_decay=1e-2)
+class Panel(nn.Module):
+    """Several networks as one judge: the mean of their probabilities, sharpened by one temperature.
+
+    Args:
+        members: each a `JudgeNetwork`; distances are measured in the first one's features.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer("temperature", torch.ones(()))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What distances are measured in, (batch, features)."""
+        return cast(JudgeNetwork, self.members[0]).features(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-probability of each prompt, (batch, prompts)."""
+        each = torch.stack([member(x) for member in self.members]).log_softmax(-1)
+        mean = each.logsumexp(0) - math.log(len(self.members))
+        return (mean / self.temperature).log_softmax(-1)
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, prompt: Tensor) -> None:
+        """Take the temperature at which real data that nobody was trained on are the most probable.
+
+        Args:
+            x: (N, *data); prompt: of each, (N,).
+
+        Source: Guo et al. (arXiv 1706.04599).
+        """
+        told = self(x) * self.temperature
+        losses = [F.nll_loss((told / each).log_softmax(-1), prompt) for each in _TEMPERATURES]
+        self.temperature.copy_(_TEMPERATURES[torch.stack(losses).argmin()])
+
+
+def train_judge(data: Split, members: Sequence[nn.Module], num_updates: int, seed: int) -> Panel:
+    """Train a panel on the judge split, each member for itself, with noise on the data so that it is smooth
+    near them.
+
+    Labels are not smoothed: that would draw the features of a prompt together and leave little of what
+    distances are for (arXiv 1906.02629). What it does for calibration, the temperature does.
+    """
+    panel = Panel(members)
+    optimizer = torch.optim.AdamW(panel.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     generator = generator_for(seed, "judge", "batches")
     with Progress("evaluation: judge", num_updates) as progress:
         for _ in range(num_updates):
             chosen = torch.randint(len(data), (_BATCH,), generator=generator)
-            x = data.data[chosen]
+            x, prompts = data.data[chosen], data.prompts[chosen]
             noisy = x + _JITTER * torch.randn(x.shape, generator=generator)
-            loss = F.cross_entropy(judge(noisy), data.prompts[chosen])
+            loss = torch.stack([F.cross_entropy(member(noisy), prompts) for member in panel.members]).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            progress.update(loss=float(loss.detach()))
-    return cast(JudgeNetwork, judge.eval().requires_grad_(False))
+            schedule.step()
+            progress.update(loss=float(loss.detach()) / len(members))
+    return panel.eval().requires_grad_(False)
+
+
+def calibration_error(log_probability: Tensor, prompt: Tensor) -> float:
+    """Expected calibration error: how far a prediction's confidence is from how often it is right.
+
+    Args:
+        log_probability: of each prompt, (N, prompts).
+        prompt: the right one, (N,).
+
+    Returns:
+        The mean over ten bins of equal width, each weighed by its share of the data (arXiv 1706.04599).
+    """
+    confidence, told = log_probability.exp().max(1)
+    right = (told == prompt).float()
+    bins = (confidence * _NUM_BINS).long().clamp(max=_NUM_BINS - 1)
+    error = torch.zeros(())
+    for each in bins.unique():
+        inside = bins == each
+        error += inside.float().mean() * (confidence[inside].mean() - right[inside].mean()).abs()
+    return float(error)

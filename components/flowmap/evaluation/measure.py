@@ -1,7 +1,7 @@
 """Figures of a set of samples in the eyes of the judge, taken while the samples are drawn, part by part.
 
     measured = measurer.measure(parts)       # parts: (data, prompts), a few hundred at a time
-    measured.figures["fd_judge"], measured.log_probability
+    measured.figures["fd_judge"], measured.score
 
 Kept of each part are its features, scores and moments, and the few samples that are shown to people.
 """
@@ -12,15 +12,20 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from flowmap.evaluation.distances import frechet_distance, kernel_distance, precision_recall
-from flowmap.modality.protocols import JudgeNetwork
+from flowmap.data.dataset import Split
+from flowmap.evaluation.distances import Array, Reach, frechet_distance, kernel_distance
+from flowmap.evaluation.drawing import in_parts
+from flowmap.evaluation.intervals import spread
+from flowmap.evaluation.judge import Panel
 from flowmap.rewards.preference import PreferenceNetwork
 
 FIGURES = (
     "judge_accuracy",
+    "judge_score",
     "judge_log_probability",
     "reward",
     "fd_judge",
@@ -30,8 +35,11 @@ FIGURES = (
     "density",
     "coverage",
     "diversity",
+    "copies",
 )
 _NUM_WORST = 32
+_NUM_FOLDS = 20
+_NEAR = 0.01  # the share of held-out real data that lie as near to training data as a copy does
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,13 @@ class Measured:
         figures: every one of FIGURES; all NaN when a sample is not finite. NaN passes no criterion of
             the gate, so a model that has diverged is rejected and not a crash.
         features: the judge's, (N, features).
-        log_probability, reward: the judge's and the preference model's, of each sample, (N,).
+        right: whether the judge recognises each one's prompt, (N,).
+        score: the judge's log-probability of it, counted from chance up to what real data get, (N,).
+        reward: the preference model's, of each sample, (N,).
+        copied: whether it lies as near to training data as a copy, (N,).
+        reach: who is within reach of whom, among as many samples as there are real ones to compare; None
+            when a sample is not finite.
+        moments: number, sum and sum of squares of every dimension, (folds, prompts, 3, dims).
         shown: those samples that were asked for, (shown, *data).
         shown_right: whether the judge recognises the prompt in each of them, (shown,).
         worst: those that the judge gives the least probability, the worst first, (up to 32, *data).
@@ -50,8 +64,12 @@ class Measured:
 
     figures: dict[str, float]
     features: Tensor
-    log_probability: Tensor
+    right: Tensor
+    score: Tensor
     reward: Tensor
+    copied: Tensor
+    reach: Reach | None
+    moments: Array
     shown: Tensor
     shown_right: Tensor
     worst: Tensor
@@ -62,18 +80,63 @@ class Measurer:
     """Everything that samples are measured with, on one device.
 
     Attributes:
-        judge: trained on the judge split.
+        judge: trained on the judge split, calibrated on held-out data.
         reward: the preference model that reward_training made.
-        held_out: the judge's features of the real data that distances go to, (N, features).
+        held_out: the judge's features of the real data that distances go to, (M, features).
+        training: data that the models were trained on, flat, (T, dims).
+        near: the distance to the nearest of them below which a sample counts as a copy.
+        floor, ceiling: between which a log-probability counts: chance, and what real data get on average. A
+            sample that reads better than real ones has left them, and has gained nothing.
+        num_compared: how many samples distances, recall and the like are taken of: they depend on the
+            number, so that it is the same for every model and for real data.
         num_prompts: prompts are integers below it.
         device: of both networks.
     """
 
-    judge: JudgeNetwork
+    judge: Panel
     reward: PreferenceNetwork
     held_out: Tensor
+    training: Tensor
+    near: float
+    floor: float
+    ceiling: float
+    num_compared: int
     num_prompts: int
     device: torch.device
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        judge: Panel,
+        reward: PreferenceNetwork,
+        training: Split,
+        held_out: Split,
+        num_samples: int,
+        num_prompts: int,
+        device: torch.device,
+    ) -> Measurer:
+        """With what real data say: the judge's features of them, and what it thinks of them."""
+        judge.to(device), reward.to(device)
+        parts = [
+            (x.to(device), prompt.to(device)) for x, prompt in in_parts(held_out.data, held_out.prompts)
+        ]
+        told = torch.cat([judge(x).gather(1, prompt[:, None]) for x, prompt in parts])
+        flat = training.data.flatten(1).to(device)
+        nearest = torch.cat([_nearest(x.flatten(1), flat) for x, _ in parts])
+        chance, real = -math.log(num_prompts), float(told.mean())
+        return cls(
+            judge,
+            reward,
+            held_out=torch.cat([judge.features(x) for x, _ in parts]).cpu(),
+            training=flat,
+            near=float(torch.quantile(nearest, _NEAR)),
+            floor=min(chance, real),
+            ceiling=real,
+            num_compared=min(num_samples, len(training)),
+            num_prompts=num_prompts,
+            device=device,
+        )
 
     def measure(self, parts: Iterable[tuple[Tensor, Tensor]], shown: Tensor | None = None) -> Measured:
         """Measure samples that come in parts, each of data (batch, *data) and the prompts' indices (batch,).
@@ -83,22 +146,42 @@ class Measurer:
         """
         seen = _Seen(self.num_prompts, shown if shown is not None else torch.empty(0, dtype=torch.long))
         for data, prompt in parts:
-            seen.add(data.cpu(), prompt, *self._look(data.to(self.device), prompt.to(self.device)))
-        return seen.measured(self.held_out)
+            seen.add(data.cpu(), prompt, self._look(data.to(self.device), prompt.to(self.device)))
+        return seen.measured(self)
 
     @torch.no_grad()
-    def _look(self, data: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Features, whether the judge is right, its log-probability, and the reward, on the CPU."""
+    def _look(self, data: Tensor, prompt: Tensor) -> _Look:
         told = self.judge(data)
-        log_probability = told.log_softmax(1).gather(1, prompt[:, None])[:, 0]
-        found = (
-            self.judge.features(data),
-            told.argmax(1) == prompt,
-            log_probability,
-            self.reward(data, prompt),
+        log_probability = told.gather(1, prompt[:, None])[:, 0]
+        return _Look(
+            features=self.judge.features(data).cpu(),
+            right=(told.argmax(1) == prompt).cpu(),
+            log_probability=log_probability.cpu(),
+            score=log_probability.clamp(self.floor, self.ceiling).cpu(),
+            reward=self.reward(data, prompt).cpu(),
+            copied=(_nearest(data.flatten(1), self.training) < self.near).cpu(),
         )
-        features, right, log_probability, reward = (each.cpu() for each in found)
-        return features, right, log_probability, reward
+
+
+def _nearest(x: Tensor, training: Tensor) -> Tensor:
+    """Distance of each x (batch, dims) to the nearest of the training data (T, dims)."""
+    return torch.cdist(x, training).amin(1)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is seen of each sample."""
+
+    features: Tensor
+    right: Tensor
+    log_probability: Tensor
+    score: Tensor
+    reward: Tensor
+    copied: Tensor
+
+    @classmethod
+    def joined(cls, parts: list[_Look]) -> _Look:
+        return cls(**{name: torch.cat([getattr(each, name) for each in parts]) for name in vars(parts[0])})
 
 
 @dataclass
@@ -107,7 +190,7 @@ class _Seen:
 
     num_prompts: int
     wanted: Tensor
-    rows: list[tuple[Tensor, ...]] = field(default_factory=list)
+    looks: list[_Look] = field(default_factory=list)
     shown: list[Tensor] = field(default_factory=list)
     shown_right: list[Tensor] = field(default_factory=list)
     num: int = 0
@@ -115,30 +198,24 @@ class _Seen:
     moments: Tensor | None = None
     worst: tuple[Tensor, Tensor] | None = None
 
-    def add(
-        self,
-        data: Tensor,
-        prompt: Tensor,
-        features: Tensor,
-        right: Tensor,
-        log_probability: Tensor,
-        reward: Tensor,
-    ) -> None:
+    def add(self, data: Tensor, prompt: Tensor, look: _Look) -> None:
         here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
         self.shown.append(data[here])
-        self.shown_right.append(right[here])
+        self.shown_right.append(look.right[here])
+        self._add_moments(data.flatten(1).double(), prompt.cpu())
         self.num += len(data)
         self.is_finite &= bool(data.isfinite().all())
-        self.rows.append((features, right, log_probability, reward))
-        self._add_moments(data.flatten(1).double(), prompt.cpu())
-        self._keep_worst(data, log_probability)
+        self.looks.append(look)
+        self._keep_worst(data, look.log_probability)
 
     def _add_moments(self, x: Tensor, prompt: Tensor) -> None:
-        """Number, sum and sum of squares of each prompt's samples, in every dimension."""
+        """Number, sum and sum of squares of each prompt's samples, in every dimension and fold."""
         each = torch.stack([torch.ones_like(x), x, x.square()], 1)
         if self.moments is None:
-            self.moments = torch.zeros(self.num_prompts, *each.shape[1:], dtype=torch.double)
-        self.moments.index_add_(0, prompt, each)
+            shape = (_NUM_FOLDS * self.num_prompts, *each.shape[1:])
+            self.moments = torch.zeros(shape, dtype=torch.double)
+        fold = (self.num + torch.arange(len(x))) % _NUM_FOLDS
+        self.moments.index_add_(0, fold * self.num_prompts + prompt, each)
 
     def _keep_worst(self, data: Tensor, log_probability: Tensor) -> None:
         if self.worst is not None:
@@ -149,34 +226,37 @@ class _Seen:
         order = log_probability.argsort(stable=True)[:_NUM_WORST]
         self.worst = data[order], log_probability[order]
 
-    def measured(self, held_out: Tensor) -> Measured:
+    def measured(self, measurer: Measurer) -> Measured:
         assert self.worst is not None
-        features, right, log_probability, reward = (torch.cat(each) for each in zip(*self.rows, strict=True))
-        figures = dict.fromkeys(FIGURES, math.nan)
+        assert self.moments is not None
+        look = _Look.joined(self.looks)
+        moments = self.moments.unflatten(0, (_NUM_FOLDS, self.num_prompts)).numpy()
+        figures, reach = dict.fromkeys(FIGURES, math.nan), None
         if self.is_finite:
-            fake, real = features.double().numpy(), held_out.double().numpy()
+            compared = np.linspace(0, self.num - 1, min(measurer.num_compared, self.num)).astype(int)
+            fake, real = look.features.double().numpy()[compared], measurer.held_out.double().numpy()
+            reach = Reach.of(real, fake)
             figures = {
-                "judge_accuracy": float(right.float().mean()),
-                "judge_log_probability": float(log_probability.mean()),
-                "reward": float(reward.mean()),
+                "judge_accuracy": float(look.right.float().mean()),
+                "judge_score": float(look.score.mean()),
+                "judge_log_probability": float(look.log_probability.mean()),
+                "reward": float(look.reward.mean()),
                 "fd_judge": frechet_distance(fake, real),
                 "kid_judge": kernel_distance(fake, real),
-                **precision_recall(real, fake),
-                "diversity": self._diversity(),
+                **reach.figures(),
+                "diversity": spread(moments.sum(0)),
+                "copies": float(look.copied.float().mean()),
             }
         return Measured(
-            figures,
-            features,
-            log_probability,
-            reward,
-            torch.cat(self.shown),
-            torch.cat(self.shown_right),
-            self.worst[0],
+            figures=figures,
+            features=look.features,
+            right=look.right,
+            score=look.score,
+            reward=look.reward,
+            copied=look.copied,
+            reach=reach,
+            moments=moments,
+            shown=torch.cat(self.shown),
+            shown_right=torch.cat(self.shown_right),
+            worst=self.worst[0],
         )
-
-    def _diversity(self) -> float:
-        """Mean standard deviation of a dimension within a prompt, over the prompts that have samples."""
-        assert self.moments is not None
-        num, total, squares = self.moments[self.moments[:, 0, 0] > 0].unbind(1)
-        variance = squares / num - (total / num).square()
-        return float(variance.clamp(min=0).sqrt().mean(1).mean())

@@ -29,6 +29,7 @@ from flowmap.registry.evaluation_result import REPORT, SAMPLES, Verdict
 _TEMPLATE = Path(__file__).with_name(REPORT)
 _COLUMNS = {
     "judge_accuracy": "judge accuracy",
+    "judge_score": "score",
     "judge_log_probability": "log-probability",
     "fd_judge": "fd_judge",
     "kid_judge": "kid_judge",
@@ -37,10 +38,24 @@ _COLUMNS = {
     "density": "density",
     "coverage": "coverage",
     "diversity": "diversity",
+    "copies": "copies",
     "reward": "reward",
 }
-_SHOWN = ("base", "incumbent", "tuned", "baseline")
+_SHOWN = ("base", "anchor", "incumbent", "tuned", "baseline")
 _REWARD_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_RELATIVE = {  # the differences that the gate turns on, in words, and whether they are ratios
+    "judge_score": ("judge's score", False),
+    "above_noise_scale": ("judge's score, less that with as little noise", False),
+    "judge_accuracy": ("judge accuracy", False),
+    "reward": ("reward of the preference model", False),
+    "kid_judge": ("kernel distance to real data", False),
+    "fd_judge": ("Frechet distance to real data", True),
+    "recall": ("recall", False),
+    "coverage": ("coverage", False),
+    "diversity": ("diversity", True),
+    "copies": ("copies of training data", False),
+}
+_GAINS = 4  # of them are over the incumbent, the others against the anchor
 _MAX_PROMPTS = 20
 _MAX_PICTURED = 10
 _NUM_SEEDS = 8
@@ -95,11 +110,12 @@ def write_report(directory: Path, report: Report) -> None:
         metrics=report.metrics,
         verdict=report.verdict,
         sentence=sentence(report),
-        interval=_interval,
         pictures=_pictures(report),
         extra=_extra_pictures(report),
         quality=_quality_charts(report),
         training=_training_charts(report),
+        controls=_control_chart(report),
+        relative=_differences(report),
         columns=_COLUMNS,
         top_of_report=TOP_OF_REPORT,
         end_of_report=END_OF_REPORT,
@@ -139,11 +155,12 @@ def sentence(report: Report) -> str:
     if verdict.verdict == "promote":
         better = f"The candidate is better than the {verdict.against}"
         return f"{better} and gives up nothing the gate watches. {figures}"
-    return f"The candidate does not pass: {', '.join(verdict.failed)}. {figures}"
+    return f"The candidate does not pass: {', '.join(verdict.failed)}. {figures} {' '.join(verdict.advice)}"
 
 
-def _interval(values: Mapping[str, float]) -> str:
-    return f"{values['mean']:+.4f} [{values['low']:+.4f}, {values['high']:+.4f}]"
+def _interval(values: Mapping[str, float], sign: str = "+") -> str:
+    mean, low, high = (f"{values[key]:{sign}.4f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _pictures(report: Report) -> dict[int, dict[str, dict[str, Any]]]:
@@ -206,6 +223,42 @@ def _quality_charts(report: Report) -> list[str]:
             line_chart(title, "map evaluations a sample", lines, levels={"real": real[key]}, log_x=True)
         )
     return charts
+
+
+def _differences(report: Report) -> list[tuple[str, str, str]]:
+    """What the gate compared, against what, and the difference or ratio with its interval."""
+    anchor = "anchor" if "anchor" in report.models else "base"
+    return [
+        (
+            words + (", ratio" if is_ratio else ""),
+            report.verdict.against if index < _GAINS else anchor,
+            _interval(report.metrics["difference"][name], "" if is_ratio else "+"),
+        )
+        for index, (name, (words, is_ratio)) in enumerate(_RELATIVE.items())
+    ]
+
+
+def _control_chart(report: Report) -> str:
+    """The judge's score against the spread of samples: what less start noise buys, what training did."""
+    controls, count = report.metrics["controls"], str(report.verdict.num_evaluations)
+    lines = [
+        Line(
+            f"{name}, less noise",
+            [row["diversity"] for row in rows],
+            [row["judge_score"] for row in rows],
+            COLOURS[name],
+        )
+        for name, rows in controls["noise_scale"].items()
+    ]
+    tuned, best = report.metrics["models"]["tuned"][count], controls["best_of"]
+    points = ("tuned", tuned, COLOURS["tuned"]), (f"base, best of {best['num']}", best, COLOURS["baseline"])
+    lines += [Line(name, [row["diversity"]], [row["judge_score"]], colour) for name, row, colour in points]
+    return line_chart(
+        "Judge's score against diversity",
+        "spread of samples within a prompt",
+        lines,
+        levels={"real": report.metrics["real"]["judge_score"]},
+    )
 
 
 def _training_charts(report: Report) -> list[str]:

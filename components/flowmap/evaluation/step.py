@@ -1,36 +1,37 @@
-"""Evaluation: every model on the same prompts and seeds, the gate, the report.
+"""Evaluation: the gate, every model on the same prompts and seeds, the report.
 
-Base, incumbent (the version that the alias points to, when there is one), candidate (raw weights and their
-average) and the many-step baseline. The judge is trained here, on the judge split, and stays here. The gate
-looks at the average (EMA), which is what would be published, on the grid it was trained on.
+The judge is trained here, on the judge split, and stays here. The gate looks at the average (EMA), which is
+what would be published, on the grid it was trained on, from noise that follows from the candidate itself.
+Then all models are drawn anew, from other noise: base, anchor, incumbent, candidate (raw weights and their
+average) and the many-step baseline. Those figures are the ones that are told, for no verdict chose them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
+from flowmap.artifacts.manifest import Manifest
 from flowmap.data.dataset import read_facts, read_split
 from flowmap.data.facts import DataFacts
-from flowmap.errors import DataError
-from flowmap.evaluation.distances import distance_intervals, paired_interval
+from flowmap.evaluation.advice import advice
+from flowmap.evaluation.controls import BEST_OF, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
-from flowmap.evaluation.gate import decide
-from flowmap.evaluation.judge import train_judge
+from flowmap.evaluation.entrants import Entrant, entrants
+from flowmap.evaluation.gate import Contest, compare, decide, level_of
+from flowmap.evaluation.judge import calibration_error, train_judge
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.report import Report, shown_indices, write_report
 from flowmap.maps import grid_for
 from flowmap.modality import judging
 from flowmap.models.storing import load_model, load_weights, read_model_facts
 from flowmap.progress import Progress, say
-from flowmap.registry.evaluation_result import METRICS, VERDICT
+from flowmap.registry import terms_of
+from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
 from flowmap.rewards.preference import read_preference
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import Evaluation
@@ -39,44 +40,40 @@ from flowmap.training.devices import device
 
 Models = dict[str, dict[int, Measured]]
 _SAMPLES, _FEWEST = 1000, 20
-_MOST_DISTANCES = 200  # resamples of a distance, each of which is an eigenvalue problem
 
 
 def run(context: Context[Evaluation]) -> None:
     section, inputs = context.section, context.inputs
-    facts, grid = read_facts(inputs["data"]), read_model_facts(inputs["tuned"]).grid
-    assert grid is not None
-    num_trained = len(grid) - 1
-    measurer = _measurer(section, inputs, facts)
-    drawing = _drawing(section, facts, inputs)
-    models = _measure(section, inputs, measurer, drawing, grid)
-
-    against: Literal["base", "incumbent"] = "incumbent" if "incumbent" in models else "base"
-    num_against = _own_count(inputs["incumbent"]) if against == "incumbent" else num_trained
-    pair = models[against][num_against], models["tuned"][num_trained]
+    facts, entered = read_facts(inputs["data"]), entrants(inputs)
+    prompt = _prompts(section, facts)
+    judge_seed = derived_seed(context.manifests["data"].digest, "judge")
+    measurer = _measurer(section, inputs, facts, len(prompt), judge_seed)
     real = _real(measurer, inputs["data"])
-    difference = _differences(section, *pair, drawing, measurer, real["judge_log_probability"])
-    verdict = decide(
-        section,
-        against=against,
-        num_evaluations=num_trained,
-        against_evaluations=num_against,
-        difference=difference,
-        incumbent=pair[0].figures,
-        candidate=pair[1].figures,
-    )
+
+    candidate = context.manifests["tuned"].digest
+    contest = _contest(entered, measurer, _drawing(candidate, "gate", facts, prompt, inputs))
+    verdict, difference = _judged(section, contest, measurer, entered, real, context)
+    trained = entered["tuned"].num_evaluations
+
+    drawing = _drawing(candidate, "published", facts, prompt, inputs)
+    models = _measure(section, inputs, entered, measurer, drawing)
     metrics = {
-        "trained_grid": grid,
-        "trained_evaluations": num_trained,
-        "against": against,
-        "incumbent": context.manifests["incumbent"].digest if "incumbent" in inputs else None,
+        "trained_grid": entered["tuned"].grid,
+        "trained_evaluations": trained,
+        "trial": verdict.trial,
+        "terms": terms_of(section),
+        "against": verdict.against,
+        **{name: _digest(context.manifests, name) for name in ("incumbent", "anchor")},
         "models": {
             name: {str(count): measured.figures for count, measured in by_count.items()}
             for name, by_count in models.items()
         },
+        "gate": {name: getattr(contest, name).figures for name in ("candidate", "incumbent", "anchor")},
         "difference": difference,
         "real": real,
-        "curve": _judge_curve(inputs["tuned"], measurer, drawing, grid),
+        "accuracy_by_prompt": _by_prompt(models, trained, drawing, measurer, inputs["data"], facts),
+        "controls": _controls(entered, measurer, drawing, models, inputs["reward"]),
+        "curve": _judge_curve(inputs["tuned"], measurer, drawing, entered["tuned"]),
     }
     (context.out / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True))
     (context.out / VERDICT).write_text(verdict.model_dump_json(indent=1))
@@ -92,71 +89,120 @@ def run(context: Context[Evaluation]) -> None:
     )
     write_report(context.out, report)
     say(f"evaluation: {verdict.verdict}" + (f" ({', '.join(verdict.failed)})" if verdict.failed else ""))
+    for sentence in verdict.advice:
+        say(f"evaluation: {sentence}")
 
 
-def _own_count(model: Path) -> int:
-    """The map evaluations of the grid that a model was trained on."""
-    grid = read_model_facts(model).grid
-    assert grid is not None  # every published model was fine-tuned
-    return len(grid) - 1
+def _digest(manifests: Mapping[str, Manifest], name: str) -> str | None:
+    return manifests[name].digest if name in manifests else None
 
 
-def _measurer(section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts) -> Measurer:
+def _measurer(
+    section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts, num_samples: int, seed: int
+) -> Measurer:
     """The judge, trained now, and the preference model, where there is a GPU on it."""
-    judge_split, held_out = read_split(inputs["data"], "judge"), read_split(inputs["data"], "holdout")
-    network = judging(facts.modality)
-    judge = train_judge(
-        judge_split, network, facts.shape, len(facts.prompts), section.judge_updates, section.seed
+    torch.manual_seed(derived_seed(seed, "weights"))
+    members = judging(facts.modality).make_judges(facts.shape, len(facts.prompts))
+    judge = train_judge(read_split(inputs["data"], "judge"), members, section.judge_updates, seed)
+    held_out = read_split(inputs["data"], "holdout")
+    judge.calibrate(held_out.data, held_out.prompts)
+    return Measurer.of(
+        judge,
+        read_preference(inputs["reward"])[0],
+        training=read_split(inputs["data"], "base"),
+        held_out=held_out,
+        num_samples=num_samples,
+        num_prompts=len(facts.prompts),
+        device=device(),
     )
-    with torch.no_grad():
-        features = torch.cat([judge.features(part) for part, _ in in_parts(held_out.data, held_out.prompts)])
-    where, reward = device(), read_preference(inputs["reward"])[0]
-    assert isinstance(judge, nn.Module)
-    judge.to(where)
-    return Measurer(judge, reward.to(where), features, len(facts.prompts), where)
 
 
-def _drawing(section: Evaluation, facts: DataFacts, inputs: Mapping[str, Path]) -> Drawing:
+def _prompts(section: Evaluation, facts: DataFacts) -> torch.Tensor:
+    """The prompt of each sample, (N,): as many of each."""
     num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(facts.prompts))
-    prompt = torch.arange(len(facts.prompts)).repeat_interleave(num_each)
+    return torch.arange(len(facts.prompts)).repeat_interleave(num_each)
+
+
+def _drawing(
+    candidate: str, purpose: str, facts: DataFacts, prompt: torch.Tensor, inputs: Mapping[str, Path]
+) -> Drawing:
+    """Noise that follows from the candidate's digest, so that a candidate can't draw again."""
     state_shape = read_model_facts(inputs["base"]).build().codec.state_shape
-    noise = torch.randn(len(prompt), *state_shape, generator=generator_for(section.seed, "noise"))
+    noise = torch.randn(len(prompt), *state_shape, generator=generator_for(candidate, purpose))
     return Drawing(facts.prompts, prompt, noise)
+
+
+def _contest(entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawing) -> Contest:
+    """The candidate, what it is held against, and that with less noise, each on the grid that it ships."""
+    names = ("tuned", "anchor" if "anchor" in entered else "base", _against(entered))
+    measured: dict[str, Measured] = {}
+    for name in dict.fromkeys(names):
+        each = entered[name]
+        measured[name] = measurer.measure(drawing.composed(each.model(measurer.device), each.grid))
+    candidate, anchor, incumbent = (measured[name] for name in names)
+    against = entered[names[2]]
+    curve = NoiseCurve.of(against.model(measurer.device), against.grid, drawing, measurer, incumbent)
+    return Contest(candidate, incumbent, anchor, curve, drawing.prompt)
+
+
+def _against(entered: Mapping[str, Entrant]) -> Against:
+    """What a gain is counted from."""
+    if "incumbent" in entered:
+        return "incumbent"
+    return "anchor" if "anchor" in entered else "base"
+
+
+def _judged(
+    section: Evaluation,
+    contest: Contest,
+    measurer: Measurer,
+    entered: Mapping[str, Entrant],
+    real: Mapping[str, float],
+    context: Context[Evaluation],
+) -> tuple[Verdict, dict[str, dict[str, float]]]:
+    """The verdict, with its advice, and the differences that it rests on."""
+    trial, against = int(context.told["trial"]), _against(entered)
+    difference = compare(
+        contest,
+        measurer,
+        section,
+        level_of(trial, section.false_promotions),
+        context.manifests["tuned"].digest,
+    )
+    verdict = decide(
+        section,
+        against=against,
+        trial=trial,
+        num_evaluations=entered["tuned"].num_evaluations,
+        against_evaluations=entered[against].num_evaluations,
+        difference=difference,
+        judge_on_real=real["judge_accuracy"],
+        judge_on_anchor=contest.anchor.figures["judge_accuracy"],
+        num_real=len(measurer.held_out),
+    )
+    training = json.loads((context.inputs["tuned"] / "curve.json").read_text())
+    told = advice(verdict, difference, contest.incumbent.figures, real, training)
+    return verdict.model_copy(update={"advice": told}), difference
 
 
 def _measure(
     section: Evaluation,
     inputs: Mapping[str, Path],
+    entered: Mapping[str, Entrant],
     measurer: Measurer,
     drawing: Drawing,
-    trained_grid: tuple[float, ...],
 ) -> Models:
     """Every model at every number of map evaluations, from the same noise."""
-    trained = read_model_facts(inputs["tuned"])
-    counts = sorted({*section.evaluations, len(trained_grid) - 1})
+    counts = sorted({*section.evaluations, entered["tuned"].num_evaluations})
     baseline_counts = sorted({*section.baseline_evaluations, *counts})
     shown = shown_indices(drawing.prompt)
-    sources = {
-        "base": (inputs["base"], "map"),
-        "raw": (inputs["tuned"], "raw"),
-        "tuned": (inputs["tuned"], "ema"),
-    }
-    if "incumbent" in inputs:
-        sources["incumbent"] = (inputs["incumbent"], "ema")
     models: Models = {}
-    with Progress("evaluation: samples", len(sources) * len(counts) + len(baseline_counts)) as progress:
-        for name, (folder, weights) in sources.items():
-            facts = read_model_facts(folder)
-            if (facts.shape, facts.prompts) != (trained.shape, trained.prompts):
-                raise DataError(
-                    f"the incumbent makes data of {facts.shape} for prompts {', '.join(facts.prompts)}, the "
-                    f"candidate {trained.shape} for {', '.join(trained.prompts)}: they can't be compared; "
-                    "give the run another `name`"
-                )
-            model, grid = load_model(folder, weights, measurer.device), facts.grid or trained_grid
+    with Progress("evaluation: samples", len(entered) * len(counts) + len(baseline_counts)) as progress:
+        for name, entrant in entered.items():
+            model = entrant.model(measurer.device)
             models[name] = {}
-            for count in sorted({*counts, len(grid) - 1}):  # each on the grid it ships, too
-                parts = drawing.composed(model, grid_for(count, grid))
+            for count in sorted({*counts, entrant.num_evaluations}):  # each on the grid it ships, too
+                parts = drawing.composed(model, grid_for(count, entrant.grid))
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
         baseline = load_model(inputs["base"], "velocity", measurer.device)
@@ -167,61 +213,86 @@ def _measure(
     return models
 
 
-def _differences(
-    section: Evaluation,
-    incumbent: Measured,
-    candidate: Measured,
-    drawing: Drawing,
-    measurer: Measurer,
-    ceiling: float,
-) -> dict[str, dict[str, float]]:
-    """Candidate against incumbent over the same prompts and seeds.
-
-    The judge's log-probability counts up to `ceiling`, what held-out real data get: a sample that reads
-    better than real ones has left them, and has gained nothing.
-    """
-    gains = {
-        "judge_log_probability": candidate.log_probability.clamp(max=ceiling)
-        - incumbent.log_probability.clamp(max=ceiling),
-        "reward": candidate.reward - incumbent.reward,
-    }
-    prompt = drawing.prompt.numpy()
-    found = {
-        name: paired_interval(
-            value.double().numpy(), prompt, section.resamples, derived_seed(section.seed, "resamples", name)
-        )
-        for name, value in gains.items()
-    }
-    old, new = (each.features.double().numpy() for each in (incumbent, candidate))
-    if not (np.isfinite(old).all() and np.isfinite(new).all()):  # NaN passes no criterion
-        nothing = dict.fromkeys(("mean", "low", "high"), math.nan)
-        return {**found, "kid_judge": nothing, "fd_judge": nothing}
-    seed = derived_seed(section.seed, "resamples", "distances") % 2**32
-    real = measurer.held_out.double().numpy()
-    num = min(section.resamples, _MOST_DISTANCES)
-    return {**found, **distance_intervals(old, new, real, prompt, num, seed)}
-
-
 def _real(measurer: Measurer, data: Path) -> dict[str, float]:
     """Real against real: what perfect samples would get. The Frechet distance is the floor of all others.
 
-    Distances and recall are those of the base split; accuracy and log-probability those of the held-out
-    data.
+    Distances, recall and the like are those of the base split, of as many as there are samples; what the
+    judge says is of the held-out data, and how far its confidence is from how often it is right.
     """
     base, held_out = read_split(data, "base"), read_split(data, "holdout")
     measured = measurer.measure(in_parts(base.data, base.prompts))
     unseen = measurer.measure(in_parts(held_out.data, held_out.prompts))
-    own = ("judge_accuracy", "judge_log_probability")
-    return {**measured.figures, **{name: unseen.figures[name] for name in own}}
+    with torch.no_grad():
+        told = torch.cat([measurer.judge(x.to(measurer.device)).cpu() for x in held_out.data.split(256)])
+    own = ("judge_accuracy", "judge_score", "judge_log_probability", "copies")
+    return {
+        **measured.figures,
+        **{name: unseen.figures[name] for name in own},
+        "calibration_error": calibration_error(told, held_out.prompts),
+    }
+
+
+def _by_prompt(
+    models: Models,
+    trained: int,
+    drawing: Drawing,
+    measurer: Measurer,
+    data: Path,
+    facts: DataFacts,
+) -> dict[str, dict[str, float]]:
+    """How often the judge recognises each prompt: in what every model draws on the trained grid, and in
+    held-out real data, of which some prompts may have none."""
+    held_out = read_split(data, "holdout")
+    real = measurer.measure(in_parts(held_out.data, held_out.prompts)).right
+
+    def shares(right: torch.Tensor, prompt: torch.Tensor) -> list[float]:
+        return [
+            float(right[prompt == each].float().mean()) if bool((prompt == each).any()) else 0.0
+            for each in range(len(facts.prompts))
+        ]
+
+    columns = {
+        name: shares(by_count[trained].right, drawing.prompt)
+        for name, by_count in models.items()
+        if name != "raw" and trained in by_count
+    }
+    columns["real"] = shares(real, held_out.prompts)
+    return {
+        prompt: {name: column[index] for name, column in columns.items()}
+        for index, prompt in enumerate(facts.prompts)
+    }
+
+
+def _controls(
+    entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawing, models: Models, trained: Path
+) -> dict[str, Any]:
+    """What could be had without training: less noise, and the best of several samples of the base."""
+    curves = {}
+    for name in dict.fromkeys(("base", _against(entered))):
+        each = entered[name]
+        whole = models[name][each.num_evaluations]
+        curves[name] = NoiseCurve.of(each.model(measurer.device), each.grid, drawing, measurer, whole).rows()
+    base, (by, choose) = entered["base"], chooser(trained, measurer)
+    drawings = [drawing, *(drawing.anew("best of", index) for index in range(1, BEST_OF))]
+    best = measurer.measure(best_of(base.model(measurer.device), base.grid, drawings, choose))
+    return {
+        "noise_scale": curves,
+        "best_of": {
+            "num": BEST_OF,
+            "chosen_by": by,
+            "evaluations": BEST_OF * base.num_evaluations,
+            **best.figures,
+        },
+    }
 
 
 def _judge_curve(
-    tuned: Path, measurer: Measurer, drawing: Drawing, grid: tuple[float, ...]
+    tuned: Path, measurer: Measurer, drawing: Drawing, entrant: Entrant
 ) -> list[dict[str, Any]]:
     """The judge's figures of the snapshots that GRPO left, by the number of rollouts."""
     model, rows = load_model(tuned, "raw", measurer.device), []
     for path in sorted((tuned / "snapshots").glob("*.safetensors")):
         load_weights(model.network, path)
-        measured = measurer.measure(drawing.composed(model, grid))
+        measured = measurer.measure(drawing.composed(model, entrant.grid))
         rows.append({"rollout": int(path.stem), **measured.figures})
     return rows

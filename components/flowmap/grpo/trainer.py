@@ -104,14 +104,14 @@ class Grpo:
             InvariantError: a law of the method is broken; the message says which and what to do.
             RewardError: more samples than `max_unscored` allows are without a verdict.
         """
-        groups = self._prompts(index)
-        members = repeat(self.model.condition([prompt.text for prompt in groups]), self.settings.group_size)
-        drawn = self._draw(index, members)
-        scores = self._score(drawn.x_0, groups)
+        groups = self.draw_prompts(index)
+        members = self.members(groups)
+        drawn = self.draw(index, members)
+        scores = self.score(drawn.x_0, groups)
         weights = [each.weight for each in self.rewards]
         found = advantages(scores.values, weights, self.settings.advantage_std, self.engine.sum)
         told = score_figures(index, scores, found, self.settings.max_unscored, self.engine)
-        share = self._shares(found)
+        share = self.shares(found)
         figures: Figures = {}
         for update in range(self.settings.updates_per_rollout):
             figures = self._update(index, update, drawn, members, found, share)
@@ -135,13 +135,18 @@ class Grpo:
         for each, weight in state["kl_weights"].items():
             self.controllers[each].weight = weight
 
-    def _prompts(self, index: int) -> list[Prompt]:
+    def draw_prompts(self, index: int) -> list[Prompt]:
         """The prompt of each of this process's groups."""
         generator = generator_for(self.settings.seed, "prompts", index)
         drawn = torch.randint(len(self.prompts), (self.settings.groups,), generator=generator).tolist()
         return [self.prompts[chosen] for chosen in drawn[self.groups.start : self.groups.stop]]
 
-    def _draw(self, index: int, members: Condition) -> Rollout:
+    def members(self, groups: Sequence[Prompt]) -> Condition:
+        """The condition of each member of groups with these prompts."""
+        return repeat(self.model.condition([prompt.text for prompt in groups]), self.settings.group_size)
+
+    def draw(self, index: int, members: Condition) -> Rollout:
+        """Samples of this process's groups, with the transitions that led to them."""
         noise = torch.cat([self._noise(index, group) for group in self.groups], 1).to(self.engine.device)
         flow_map, grid = self.model.flow_map, self.settings.grid
         parts = [
@@ -164,7 +169,8 @@ class Grpo:
         return torch.cat([start.expand(1, *shape[1:]), torch.randn(shape, generator=generator)])
 
     @torch.no_grad()
-    def _score(self, x_0: Tensor, groups: Sequence[Prompt]) -> Scores:
+    def score(self, x_0: Tensor, groups: Sequence[Prompt]) -> Scores:
+        """Every reward of states x_0 (groups x members, *state)."""
         decoded = [self.model.codec.decode(x_0[part]) for part in self._parts]
         data = (decoded[0] if len(decoded) == 1 else torch.cat(decoded)).unflatten(
             0, (len(self.groups), self.settings.group_size)
@@ -225,7 +231,7 @@ class Grpo:
         self.engine.step()
         return {**metrics, "loss": loss.detach()}
 
-    def _shares(self, found: Advantages) -> Tensor:
+    def shares(self, found: Advantages) -> Tensor:
         """Each sample's weight: the mean over what counts on all processes, times their number.
 
         The engine averages gradients over processes, hence the factor.

@@ -39,7 +39,7 @@ def corruption(modality: str) -> Corruption:
 
 
 def judging(modality: str) -> Judging:
-    """The network that judges."""
+    """The networks that judge."""
     return cast(Judging, _facet(modality, "judging"))
 
 

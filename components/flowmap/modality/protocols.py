@@ -93,10 +93,10 @@ class JudgeNetwork(Protocol):
 
 
 class Judging(Protocol):
-    """What a judge is made of."""
+    """What a panel of judges is made of."""
 
-    def make_judge(self, shape: Sequence[int], num_prompts: int) -> nn.Module:
-        """A fresh `JudgeNetwork` for data of that shape."""
+    def make_judges(self, shape: Sequence[int], num_prompts: int) -> Sequence[nn.Module]:
+        """Fresh networks for data of that shape, logits of the prompts each, the first a `JudgeNetwork`."""
 
 
 class Pictures(Protocol):

@@ -19,6 +19,10 @@ from flowmap.models.facts import ModelFacts
 from flowmap.models.model import Model
 
 MODEL = "model.json"
+AS_TUNED, AS_BASE = (
+    "ema",
+    "map",
+)  # the weights that a model ships: after GRPO their average, before it the map
 _CPU = torch.device("cpu")
 
 
@@ -51,6 +55,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
         network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise IntegrityError(f"{path.name} does not fit {MODEL}: {str(error).splitlines()[0]}") from None
+
+
+def shipped_weights(directory: Path) -> str:
+    """Which weights a published version holds: a tuned model's average, or a base's map."""
+    return AS_TUNED if (directory / f"{AS_TUNED}.safetensors").is_file() else AS_BASE
 
 
 def load_model(directory: Path, weights: str, device: torch.device = _CPU) -> Model:

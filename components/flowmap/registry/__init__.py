@@ -1,16 +1,9 @@
 """The registry of models: versions, aliases, verdicts, and what an evaluation leaves for those who read
 it."""
 
-from flowmap.registry.versions import (
-    Judged,
-    Move,
-    Registry,
-    Rejection,
-    StaleVerdictError,
-    UnknownModelError,
-    Version,
-    model_names,
-)
+from flowmap.registry.anchor import anchor_of, publish_anchor, terms_of, trial_of
+from flowmap.registry.records import Judged, Move, Rejection, Version
+from flowmap.registry.versions import Registry, StaleVerdictError, UnknownModelError, model_names
 
 __all__ = [
     "Judged",
@@ -20,5 +13,9 @@ __all__ = [
     "StaleVerdictError",
     "UnknownModelError",
     "Version",
+    "anchor_of",
     "model_names",
+    "publish_anchor",
+    "terms_of",
+    "trial_of",
 ]

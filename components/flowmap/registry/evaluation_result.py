@@ -17,6 +17,8 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.errors import IntegrityError
 
+Against = Literal["base", "anchor", "incumbent"]
+Relation = Literal[">", ">=", "<="]
 METRICS, VERDICT, REPORT, SAMPLES = "metrics.json", "verdict.json", "report.html", "samples.png"
 
 
@@ -27,7 +29,7 @@ class Criterion(BaseModel):
     name: str
     meaning: str
     figure: float
-    relation: Literal[">", ">=", "<="]
+    relation: Relation
     threshold: float
     passed: bool
 
@@ -37,18 +39,25 @@ class Verdict(BaseModel):
 
     Attributes:
         verdict: `promote` when every criterion is passed.
-        against: what the candidate was measured against, `base` or `incumbent`.
+        against: what a gain was counted from: the incumbent, or where there is none the anchor, which in a
+            model's first run is its own base.
         num_evaluations: map evaluations of a sample, those of the trained grid.
         against_evaluations: those of what it was measured against, an incumbent's own; None in verdicts
             from before that was told apart.
+        trial, level: the number of this candidate among all of its name, and the chance of a false gain that
+            it could take.
+        advice: after a rejection, why in words, and what to try.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     verdict: Literal["promote", "reject"]
-    against: Literal["base", "incumbent"]
+    against: Against
     num_evaluations: int
     against_evaluations: int | None = None
     criteria: tuple[Criterion, ...]
+    trial: int = 1
+    level: float | None = None
+    advice: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -65,9 +74,9 @@ class Evaluated:
     report: bytes
     samples: bytes
 
-    def figures(self) -> dict[str, float]:
-        """The candidate's figures on the grid it was trained on."""
-        found: dict[str, float] = self.metrics["models"]["tuned"][str(self.verdict.num_evaluations)]
+    def figures(self, model: str = "tuned") -> dict[str, float]:
+        """The candidate's figures, or another model's, on the grid that the candidate was trained on."""
+        found: dict[str, float] = self.metrics["models"][model][str(self.verdict.num_evaluations)]
         return found
 
 

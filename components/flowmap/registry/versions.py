@@ -20,14 +20,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import fetch, publish, verify
 from flowmap.errors import ConfigError, FlowmapError
+from flowmap.registry.records import Judged, Move, Rejection, Role, Version
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
 _WITHDRAWN_FILE = re.compile(r"/([1-9]\d*)/withdrawn\.json$")
@@ -40,57 +38,6 @@ class UnknownModelError(ConfigError):
 
 class StaleVerdictError(FlowmapError):
     """The gate judged a candidate against a version that the alias no longer points to."""
-
-
-class Judged(BaseModel):
-    """A candidate and what the gate said of it.
-
-    Attributes:
-        candidate: digest of the artifact that the gate judged.
-        evaluation: digest of the evaluation's artifact, with the figures and the report.
-        incumbent: digest of the model it was judged against; None where that was its own base.
-        verdict: the gate's criteria, figures and thresholds.
-        figures: the figures at the trained grid, for listings.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-    schema_version: int = 1
-    name: str
-    candidate: str
-    evaluation: str
-    incumbent: str | None
-    verdict: dict[str, Any]
-    figures: dict[str, float]
-
-
-class Version(Judged):
-    """One published version; the manifest is that of the published files, and its digest the model's."""
-
-    version: int
-    manifest: Manifest
-
-
-class Rejection(Judged):
-    """A candidate that the gate turned down."""
-
-
-class Move(BaseModel):
-    """Where an alias went, and why.
-
-    Attributes:
-        version: what it points to since.
-        before: what it pointed to; None for its first move.
-        evaluation: digest of the evaluation that the move rests on; None for a person's decision.
-        reason: what a person gave as such.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: int = 1
-    version: int
-    before: int | None
-    evaluation: str | None
-    reason: str | None = None
-    moved_at: datetime
 
 
 @dataclass(frozen=True)
@@ -201,11 +148,19 @@ class Registry:
         older = [int(self.store.get(name)) for name in self.store.names(f"{self._folder}/aliases")]
         return version.version in numbers or version.version <= max(older, default=0)
 
-    def write_version(self, manifest: Manifest, judged: Judged) -> Version:
+    def write_version(
+        self,
+        manifest: Manifest,
+        judged: Judged,
+        *,
+        role: Role = "tuned",
+        grid: tuple[float, ...] | None = None,
+    ) -> Version:
         """Write the next version, once; its files must lie there already."""
         while True:
             number = 1 + max(map(int, self._numbers()), default=0)
-            version = Version(**judged.model_dump(), version=number, manifest=manifest)
+            told = judged.model_dump()
+            version = Version(**told, version=number, manifest=manifest, role=role, grid=grid)
             data = version.model_dump_json(indent=1).encode()
             if self.store.create(f"{self._folder}/{number}/version.json", data):
                 return version
@@ -230,6 +185,10 @@ class Registry:
                 return
             if self._write_move(alias, number + 1, version, before, judged.evaluation, None):
                 return
+
+    def start_alias(self, alias: str, version: Version) -> bool:
+        """Let an alias that has never pointed to anything point to a version; False where it has by now."""
+        return self._write_move(alias, 1, version, None, version.evaluation, None)
 
     def move_alias(self, alias: str, version: Version, reason: str) -> Move:
         """Let an alias point to a version because a person says so."""

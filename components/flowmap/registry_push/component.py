@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
 def registry_push(
     settings: str,
+    base: dsl.Input[dsl.Model],
     tuned: dsl.Input[dsl.Model],
     evaluated: dsl.Input[dsl.Artifact],
     published: dsl.Output[dsl.Artifact],
@@ -14,7 +15,7 @@ def registry_push(
     from flowmap.reporting.summary import end_again
     from flowmap.steps.frame import execute
 
-    inputs = {"tuned": tuned, "evaluated": evaluated}
+    inputs = {"base": base, "tuned": tuned, "evaluated": evaluated}
     execute("registry_push", settings, inputs, published, function="promote")
     end_again(settings)
 
@@ -22,6 +23,7 @@ def registry_push(
 @dsl.component(base_image="flowmap:cpu", install_kfp_package=False)
 def record_rejection(
     settings: str,
+    base: dsl.Input[dsl.Model],
     tuned: dsl.Input[dsl.Model],
     evaluated: dsl.Input[dsl.Artifact],
     rejected: dsl.Output[dsl.Artifact],
@@ -30,6 +32,6 @@ def record_rejection(
     from flowmap.reporting.summary import end_again
     from flowmap.steps.frame import execute
 
-    inputs = {"tuned": tuned, "evaluated": evaluated}
+    inputs = {"base": base, "tuned": tuned, "evaluated": evaluated}
     execute("registry_push", settings, inputs, rejected, function="reject")
     end_again(settings)

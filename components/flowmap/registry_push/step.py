@@ -12,12 +12,13 @@ from typing import Any
 from flowmap.artifacts.manifest import Manifest
 from flowmap.errors import InvariantError
 from flowmap.progress import say
-from flowmap.registry import Judged, Registry, Rejection, StaleVerdictError, Version
+from flowmap.registry import Judged, Registry, Rejection, StaleVerdictError, Version, publish_anchor
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
+from flowmap.settings import ANCHOR
 from flowmap.settings.sections import Publication
 from flowmap.steps.context import Context
 
-_PUBLISHED = ("ema.safetensors", "model.json")
+_TUNED_FILES, _BASE_FILES = ("ema.safetensors", "model.json"), ("map.safetensors", "model.json")
 OUTCOME = "outcome.json"
 
 
@@ -36,6 +37,7 @@ def promote(context: Context[Publication]) -> None:
         )
         _finish(context, {"outcome": "passed", "version": None, "alias": None})
         return
+    _publish_base(context, evaluated)
     version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
@@ -54,7 +56,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
     if known is not None and (known.evaluation == judged.evaluation or registry.was_promoted(known)):
         registry.promote(alias, known, judged)
         return known, False
-    manifest = registry.upload(context.inputs["tuned"], _PUBLISHED, candidate)
+    manifest = registry.upload(context.inputs["tuned"], _TUNED_FILES, candidate)
     registry.check_judged(alias, judged)  # the upload takes its time
     version = registry.write_version(manifest, judged)
     try:
@@ -71,7 +73,31 @@ def reject(context: Context[Publication]) -> None:
     rejection = Rejection(**_facts(context, evaluated))
     Registry(context.store, context.section.name).reject(rejection)
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
+    if context.section.publish:
+        _publish_base(context, evaluated)
     _finish(context, {"outcome": "rejected", "version": None, "alias": None})
+
+
+def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
+    """The first base of a name is a version too: nobody is left without a model, and candidates are held
+    against it ever after."""
+    name, base = context.section.name, context.manifests["base"]
+    judged = Judged(
+        name=name,
+        candidate=base.digest,
+        evaluation=context.manifests["evaluated"].digest,
+        incumbent=None,
+        verdict={},
+        figures=evaluated.figures("base"),
+    )
+    registry = Registry(context.store, name)
+    grid = tuple(evaluated.metrics["trained_grid"])
+    version = publish_anchor(registry, context.inputs["base"], base, _BASE_FILES, judged, grid)
+    if version is not None:
+        say(
+            f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
+            "are held against it"
+        )
 
 
 def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any]:
@@ -82,6 +108,8 @@ def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any
         "incumbent": evaluated.metrics["incumbent"],
         "verdict": evaluated.verdict.model_dump(mode="json"),
         "figures": evaluated.figures(),
+        "trial": evaluated.verdict.trial,
+        "terms": evaluated.metrics["terms"],
     }
 
 

@@ -94,12 +94,17 @@ class ClassifierReward:
 
 def build(settings: ClassifierSettings, materials: Materials) -> ClassifierReward:
     """Raises ConfigError when reward_training made no classifier."""
-    if not (materials.trained / f"{_NAME}.safetensors").is_file():
+    if not has_classifier(materials.trained):
         raise ConfigError("there is no classifier: set reward_training.classifier_updates")
     model, facts = read_classifier(materials.trained)
     ceiling = facts.real_log_probability if settings.saturating else None
     prompts = read_trained_facts(materials.trained).prompts
     return ClassifierReward(model.to(materials.device), prompts, ceiling, name=settings.label)
+
+
+def has_classifier(directory: Path) -> bool:
+    """Whether reward_training made one."""
+    return (directory / f"{_NAME}.safetensors").is_file()
 
 
 def write_classifier(directory: Path, model: Classifier, facts: ClassifierFacts) -> None:

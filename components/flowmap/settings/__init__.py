@@ -19,6 +19,7 @@ from flowmap.settings.rewards import (
 from flowmap.settings.run_config import RunConfig, load_config
 from flowmap.settings.section import Section, written_as
 from flowmap.settings.sections import (
+    ANCHOR,
     SPLITS,
     BaseTraining,
     DataPrep,
@@ -30,6 +31,7 @@ from flowmap.settings.sections import (
 )
 
 __all__ = [
+    "ANCHOR",
     "SPLITS",
     "AnyReward",
     "BaseTraining",

@@ -27,6 +27,7 @@ from flowmap.settings.section import (
     Side,
 )
 
+ANCHOR = "anchor"  # the alias of what every candidate's quality is held against
 SPLITS = ("base", "reward", "judge", "holdout")
 
 
@@ -211,24 +212,32 @@ class GrpoFinetuning(GrpoSettings, RewardList):
 class Evaluation(Section):
     """How models are measured and what a candidate must reach to be promoted.
 
-    `samples_per_prompt` left open makes about 1,000 samples in all, at least 20 a prompt.
+    `samples_per_prompt` left open makes about 1,000 samples in all, at least 20 a prompt. There is no seed:
+    noise follows from the candidate, so that nobody can draw again until it passes.
 
     Attributes:
-        kid_tolerance, frechet_tolerance: how much the kernel distance to real data may rise, and by what
-            share the Frechet distance; the upper ends of their 95 % intervals count.
-        recall_tolerance, diversity_tolerance: how much recall may fall, and by what share diversity.
+        false_promotions: the chance that of all candidates that a name ever has one passes without a gain.
+            The first may take half of it, the second a sixth, the k-th 1 / (k (k + 1)).
+        kid_tolerance, frechet_tolerance: how much the kernel distance to real data may rise above the
+            anchor's, and by what share the Frechet distance; the upper ends of their 95 % intervals count.
+        recall_tolerance, coverage_tolerance, diversity_tolerance: how much of the real data within reach of
+            the samples, and with samples within reach, may be lost, and by what share the spread of samples
+            within a prompt may fall; the lower ends of their 95 % intervals count.
+        copies_tolerance: how much the share of samples that lie as near to training data as a copy may rise.
     """
 
     samples_per_prompt: Annotated[int, Field(ge=8)] | None = None
     evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 8), strict=False)
     baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
-    judge_updates: Count = 1500
-    resamples: Count = 2000
+    judge_updates: Count = 800
+    resamples: Annotated[int, Field(ge=50)] = 200
+    false_promotions: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     kid_tolerance: NonNegative = 0.01
     frechet_tolerance: NonNegative = 0.25
-    recall_tolerance: NonNegative = 0.03
+    recall_tolerance: NonNegative = 0.05
+    coverage_tolerance: NonNegative = 0.10
     diversity_tolerance: NonNegative = 0.10
-    seed: Seed = 2
+    copies_tolerance: NonNegative = 0.05
 
 
 class RegistryPush(Section):
@@ -242,9 +251,11 @@ class RegistryPush(Section):
     publish: bool = True
 
     @model_validator(mode="after")
-    def _alias_is_no_number(self) -> Self:
+    def _alias_is_free(self) -> Self:
         if self.alias.isdigit():
             raise ValueError(f"alias {self.alias!r} would be taken for version {self.alias}; use a word")
+        if self.alias == ANCHOR:
+            raise ValueError(f"alias {ANCHOR!r} is what candidates are held against; use another")
         return self
 
 

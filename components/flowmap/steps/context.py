@@ -24,6 +24,7 @@ class Context(Generic[S]):
         section: the step's own settings; it knows no others.
         inputs: a verified local copy of each input artifact, by name.
         manifests: the manifest of each input.
+        told: what else decides the result and is no artifact, by name: a digest, or a number.
         out: an empty directory; what lies there at the end is the step's artifact.
         checkpoints: where an interrupted run of this very step left off.
         store: for steps whose work is in the store, such as the registry's.
@@ -34,6 +35,7 @@ class Context(Generic[S]):
     section: S
     inputs: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
+    told: Mapping[str, str]
     out: Path
     checkpoints: Checkpoints
     store: ObjectStore

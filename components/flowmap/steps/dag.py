@@ -16,9 +16,9 @@ from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
 from flowmap.errors import DataError
 from flowmap.modality import facet_modules
-from flowmap.registry import Registry
+from flowmap.registry import Registry, anchor_of, terms_of, trial_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import GrpoFinetuning, RunConfig, Section
+from flowmap.settings import ANCHOR, GrpoFinetuning, RunConfig, Section
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -36,41 +36,48 @@ def _functions(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     return {name: Input(digest) for name, digest in function_digests(config.grpo_finetuning.rewards).items()}
 
 
-def _incumbent(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
-    """The registered version that the candidate has to beat, when there is one."""
-    registry = Registry(store, config.name)
-    version = registry.incumbent(config.registry_push.alias, candidate=inputs["tuned"].digest)
-    if version is None:
-        return {}
-    return {"incumbent": Input(version.manifest.digest, version.manifest, registry.files_prefix(version))}
+def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
+    """The version that the candidate has to beat, the one that its quality is held against, and which
+    attempt at the gate it is."""
+    registry, candidate = Registry(store, config.name), inputs["tuned"].digest
+    versions = {
+        "incumbent": registry.incumbent(config.registry_push.alias, candidate=candidate),
+        "anchor": anchor_of(registry, inputs["base"].digest),
+    }
+    found = {
+        name: Input(version.manifest.digest, version.manifest, registry.files_prefix(version))
+        for name, version in versions.items()
+        if version is not None
+    }
+    return found | {"trial": Input(str(trial_of(registry, candidate, terms_of(config.evaluation))))}
 
 
-def _fits_the_incumbent(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
-    """Data of other prompts or another shape make a model that could not be compared with the one there is.
+def _fits_its_name(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
+    """Data of other prompts or another shape make a model that could not be compared with those there are.
 
     Raises DataError: better now than after all training.
     """
     registry = Registry(store, config.name)
-    number = registry.aliases().get(config.registry_push.alias)
-    if number is None:
-        return
-    version = registry.resolve(str(number))
-    model = json.loads(store.get(f"{registry.files_prefix(version)}/model.json"))
+    aliases = registry.aliases()
     facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(made.digest)}/{FACTS}"))
-    there, here = set(model["prompts"]), set(facts.prompts)
-    told = []
-    if new := sorted(here - there):
-        told.append(f"prompts that it does not know, {named(map(repr, new))}")
-    if gone := sorted(there - here):
-        told.append(f"none of its prompts {named(map(repr, gone))}")
-    if tuple(model["shape"]) != facts.shape:
-        told.append(f"the shape {facts.shape}, where it has {tuple(model['shape'])}")
-    if told:
-        raise DataError(
-            f"the data have {'; '.join(told)}: a model of them can't be compared with "
-            f"{config.name}@{config.registry_push.alias}, version {number}; give the run another `name`, or "
-            "another registry_push.alias"
-        )
+    for alias in (config.registry_push.alias, ANCHOR):
+        if alias not in aliases:
+            continue
+        version = registry.resolve(str(aliases[alias]))
+        model = json.loads(store.get(f"{registry.files_prefix(version)}/model.json"))
+        there, here = set(model["prompts"]), set(facts.prompts)
+        told = []
+        if new := sorted(here - there):
+            told.append(f"prompts that it does not know, {named(map(repr, new))}")
+        if gone := sorted(there - here):
+            told.append(f"none of its prompts {named(map(repr, gone))}")
+        if tuple(model["shape"]) != facts.shape:
+            told.append(f"the shape {facts.shape}, where it has {tuple(model['shape'])}")
+        if told:
+            raise DataError(
+                f"the data have {'; '.join(told)}: a model of them can't be compared with "
+                f"{config.name}@{alias}, version {version.version}; give the run another `name`"
+            )
 
 
 def _publication(step: Step, config: RunConfig) -> Section:
@@ -88,7 +95,7 @@ PIPELINE = (
         "data",
         says="read, check, split",
         extra_inputs=_external,
-        check=_fits_the_incumbent,
+        check=_fits_its_name,
         modules=lambda section: facet_modules("reading"),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
     ),
@@ -122,14 +129,14 @@ PIPELINE = (
         "evaluated",
         ("data_prep", "base_training", "reward_training", "grpo_finetuning"),
         says="judge, figures, report",
-        extra_inputs=_incumbent,
+        extra_inputs=_rivals,
         modules=lambda section: facet_modules("judging", "pictures"),
         libraries=("torch", "numpy", "scipy", "matplotlib", "pillow"),
     ),
     Step(
         "registry_push",
         "published",
-        ("grpo_finetuning", "evaluation"),
+        ("base_training", "grpo_finetuning", "evaluation"),
         function="promote",
         says="publish, move the alias",
         when=PROMOTE,
@@ -139,7 +146,7 @@ PIPELINE = (
     Step(
         "registry_push",
         "rejected",
-        ("grpo_finetuning", "evaluation"),
+        ("base_training", "grpo_finetuning", "evaluation"),
         function="reject",
         task="record_rejection",
         says="record the rejection",

@@ -149,7 +149,8 @@ def _run(
 
             launch([_job(each, copies, manifests, out, scratch, checkpoints) for each in trainings])
 
-        context = Context(section, copies, manifests, out, checkpoints, store, scratch, train)
+        told = {name: each.digest for name, each in inputs.items() if each.manifest is None}
+        context = Context(section, copies, manifests, told, out, checkpoints, store, scratch, train)
         work = getattr(importlib.import_module(f"flowmap.{step.name}.step"), step.function)
         seed_everything(getattr(section, "seed", 0))
         began_s = time.monotonic()

@@ -16,6 +16,7 @@ class Input:
     """Something that decides a step's result, by its digest.
 
     Attributes:
+        digest: or what it is, where it is as short as a number.
         manifest, prefix: of an artifact in the store, which the step gets a copy of; None for what it reads
             elsewhere.
     """

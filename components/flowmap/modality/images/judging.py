@@ -1,7 +1,8 @@
-"""The judge's network for images: convolutional, so of another architecture than what it judges."""
+"""The judge's networks for images: two convolutional ones, and one that sees all pixels at once."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,9 +10,9 @@ from torch import Tensor, nn
 _NUM_FEATURES = 64
 
 
-def make_judge(shape: Sequence[int], num_prompts: int) -> ImageJudge:
-    """A fresh judge of images of a shape, (channels, height, width)."""
-    return ImageJudge(shape, num_prompts)
+def make_judges(shape: Sequence[int], num_prompts: int) -> list[nn.Module]:
+    """Fresh judges of images of a shape, (channels, height, width)."""
+    return [ImageJudge(shape, num_prompts), ImageJudge(shape, num_prompts), DenseJudge(shape, num_prompts)]
 
 
 class ImageJudge(nn.Module):
@@ -42,3 +43,19 @@ class ImageJudge(nn.Module):
         """Logits, shape (batch, prompts)."""
         logits: Tensor = self.head(self.body(x))
         return logits
+
+
+class DenseJudge(nn.Sequential):
+    """Logits of the prompts by layers that know of no neighbourhood; x (batch, channels, height, width)."""
+
+    def __init__(self, shape: Sequence[int], num_prompts: int) -> None:
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(math.prod(shape), 192),
+            nn.SiLU(),
+            nn.Dropout(0.4),
+            nn.Linear(192, 96),
+            nn.SiLU(),
+            nn.Dropout(0.4),
+            nn.Linear(96, num_prompts),
+        )

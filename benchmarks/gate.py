@@ -1,0 +1,298 @@
+"""How often the gate is wrong: what it promotes without a gain, and what with a gain it does not.
+
+    make bench-gate            # on examples/digits.yaml: a quarter of an hour
+
+Base, tuned model and data are those of a run of that example, and the judge is trained as its evaluation
+does. Null candidates come one after the other, as in a registry: each is held against the last one that was
+promoted, the base at first. Four kinds take turns: the incumbent with its start noise made smaller, so that
+it draws what is typical; with its weights shaken; trained on by GRPO on a reward of pure chance; and the
+average of the weights of such a training.
+
+A candidate with a gain that is known draws a share of its samples from the tuned model and the others from
+the base: its gain is that share of theirs. How often it is promoted says what gain the gate can see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowmap import Grpo
+from flowmap.data.dataset import read_facts, read_split
+from flowmap.evaluation.controls import NoiseCurve
+from flowmap.evaluation.drawing import Drawing
+from flowmap.evaluation.gate import Contest, compare, decide, level_of
+from flowmap.evaluation.judge import train_judge
+from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.modality import judging
+from flowmap.models.model import Model
+from flowmap.models.storing import load_model, read_model_facts
+from flowmap.registry.evaluation_result import Verdict
+from flowmap.rewards.preference import read_preference
+from flowmap.rewards.protocol import Samples
+from flowmap.seeding import derived_seed, generator_for
+from flowmap.settings import Evaluation, GrpoSettings, load_config
+
+_CPU = torch.device("cpu")
+_SHAKEN = 0.01  # of a weight's size
+_ROLLOUTS = 3
+_LESS_NOISE = 0.97
+
+
+@dataclass(frozen=True)
+class Player:
+    """A model, and how much of its start noise it takes."""
+
+    model: Model
+    scale: float = 1.0
+
+
+@dataclass
+class Bench:
+    """A run's models and data, and the judge as its evaluation trains it.
+
+    Attributes:
+        section: settings of evaluation.
+        num_each: samples a prompt.
+    """
+
+    folders: Mapping[str, Path]
+    section: Evaluation
+    num_each: int = 100
+    measurer: Measurer = field(init=False)
+
+    def __post_init__(self) -> None:
+        data = self.folders["data"]
+        self.facts, grid = read_facts(data), read_model_facts(self.folders["tuned"]).grid
+        assert grid is not None
+        self.grid = grid
+        seed = derived_seed(data.name, "judge")
+        torch.manual_seed(derived_seed(seed, "weights"))
+        members = judging(self.facts.modality).make_judges(self.facts.shape, len(self.facts.prompts))
+        judge = train_judge(read_split(data, "judge"), members, self.section.judge_updates, seed)
+        held_out = read_split(data, "holdout")
+        judge.calibrate(held_out.data, held_out.prompts)
+        self.prompt = torch.arange(len(self.facts.prompts)).repeat_interleave(self.num_each)
+        self.measurer = Measurer.of(
+            judge,
+            read_preference(self.folders["reward"])[0],
+            training=read_split(data, "base"),
+            held_out=held_out,
+            num_samples=len(self.prompt),
+            num_prompts=len(self.facts.prompts),
+            device=_CPU,
+        )
+        self.real_accuracy = self.measurer.measure([(held_out.data, held_out.prompts)]).figures[
+            "judge_accuracy"
+        ]
+
+    def player(self, name: str, weights: str) -> Player:
+        return Player(load_model(self.folders[name], weights))
+
+    def drawing(self, candidate: str) -> Drawing:
+        """The noise that a candidate of that digest is judged on."""
+        shape = read_model_facts(self.folders["base"]).build().codec.state_shape
+        noise = torch.randn(len(self.prompt), *shape, generator=generator_for(candidate, "gate"))
+        return Drawing(self.facts.prompts, self.prompt, noise)
+
+    def measured(self, player: Player, drawing: Drawing) -> Measured:
+        return self.measurer.measure(drawing.scaled(player.scale).composed(player.model, self.grid))
+
+    def curve(self, player: Player, drawing: Drawing, whole: Measured) -> NoiseCurve:
+        """With its noise scaled down from what it takes already."""
+        own = drawing.scaled(player.scale)
+        return NoiseCurve.of(player.model, self.grid, own, self.measurer, whole)
+
+    def verdict(self, contest: Contest, trial: int, candidate: str) -> Verdict:
+        level = level_of(trial, self.section.false_promotions)
+        difference = compare(contest, self.measurer, self.section, level, candidate)
+        return decide(
+            self.section,
+            against="incumbent",
+            trial=trial,
+            num_evaluations=len(self.grid) - 1,
+            against_evaluations=len(self.grid) - 1,
+            difference=difference,
+            judge_on_real=self.real_accuracy,
+            judge_on_anchor=contest.anchor.figures["judge_accuracy"],
+            num_real=len(self.measurer.held_out),
+        )
+
+    def judge(self, candidate: Player, incumbent: Player, anchor: Player, trial: int, name: str) -> Verdict:
+        """What the gate says of a candidate of that digest."""
+        drawing = self.drawing(name)
+        new, old = self.measured(candidate, drawing), self.measured(incumbent, drawing)
+        first = old if anchor is incumbent else self.measured(anchor, drawing)
+        curve = self.curve(incumbent, drawing, old)
+        return self.verdict(Contest(new, old, first, curve, self.prompt), trial, name)
+
+
+def less_noise(player: Player, seed: int) -> Player:
+    """With start noise that is 3 % smaller."""
+    return Player(player.model, _LESS_NOISE * player.scale)
+
+
+@torch.no_grad()
+def shaken(player: Player, seed: int) -> Player:
+    """With noise on its weights, of a hundredth of their spread."""
+    model, generator = _copied(player.model), torch.Generator().manual_seed(seed)
+    for each in model.network.parameters():
+        each.add_(torch.randn(each.shape, generator=generator) * each.std(correction=0) * _SHAKEN)
+    return Player(model, player.scale)
+
+
+def trained_on_chance(player: Player, seed: int) -> Player:
+    return Player(_on_chance(player.model, seed)[0], player.scale)
+
+
+def averaged(player: Player, seed: int) -> Player:
+    """With the average of the weights of a training on chance."""
+    return Player(_on_chance(player.model, seed)[1], player.scale)
+
+
+NULLS = {
+    "less start noise": less_noise,
+    "weights shaken": shaken,
+    "trained on chance": trained_on_chance,
+    "its average": averaged,
+}
+
+
+def series(
+    bench: Bench, anchor: Player, num: int, kinds: Sequence[str], seed: int
+) -> list[tuple[str, int, Verdict]]:
+    """The gate's verdicts on so many null candidates, one after the other, the kinds taking turns; each with
+    its kind and number."""
+    incumbent, told = anchor, []
+    for trial in range(1, num + 1):
+        kind = kinds[trial % len(kinds)]
+        candidate = NULLS[kind](incumbent, derived_seed(seed, trial) % 2**31)
+        verdict = bench.judge(candidate, incumbent, anchor, trial, f"{seed} {trial}")
+        told.append((kind, trial, verdict))
+        if verdict.verdict == "promote":
+            incumbent = candidate
+    return told
+
+
+def _copied(model: Model) -> Model:
+    same = copy.copy(model)
+    same.network = copy.deepcopy(model.network)
+    return same
+
+
+def _on_chance(model: Model, seed: int) -> tuple[Model, Model]:
+    """A model trained on for a few rollouts, the reward being drawn: its weights, and their average."""
+    trained, average = _copied(model), _copied(model)
+    trained.network.requires_grad_(True)
+    generator = torch.Generator().manual_seed(seed)
+
+    def chance(samples: Samples) -> Tensor:
+        return torch.rand(samples.data.shape[:2], generator=generator)
+
+    grid = (1.0, 0.75, 0.5, 0.25, 0.0)
+    settings = GrpoSettings(grid=grid, window=(0,), seed=seed, groups=8, group_size=8)
+    grpo = Grpo(trained, [chance], trained.conditioner.prompts, settings)  # type: ignore[attr-defined]
+    for index in range(_ROLLOUTS):
+        grpo.rollout(index)
+    average.network = grpo.ema.network
+    for each in (trained, average):
+        each.network.eval().requires_grad_(False)
+    return trained, average
+
+
+def power(
+    bench: Bench, base: Player, tuned: Player, shares: tuple[float, ...], trials: tuple[int, ...], num: int
+) -> dict[tuple[float, int], float]:
+    """How often a candidate is promoted that draws a share of its samples from the tuned model, by that
+    share and the number of the trial; and under trial 0 its gain in judge accuracy."""
+    promoted: dict[tuple[float, int], float] = {}
+    for index in range(num):
+        name = f"power {index}"
+        drawing = bench.drawing(name)
+        old = bench.measured(base, drawing)
+        curve = bench.curve(base, drawing, old)
+        drawn = [list(drawing.composed(player.model, bench.grid)) for player in (base, tuned)]
+        for share in shares:
+            generator = generator_for(name, "share", str(share))
+            parts = []
+            for (x, prompt), (better, _) in zip(*drawn, strict=True):
+                taken = torch.rand(len(x), generator=generator) < share
+                parts.append((torch.where(taken[:, None, None, None], better, x), prompt))
+            new = bench.measurer.measure(parts)
+            contest = Contest(new, old, old, curve, bench.prompt)
+            for trial in trials:
+                passed = bench.verdict(contest, trial, name).verdict == "promote"
+                promoted[share, trial] = promoted.get((share, trial), 0.0) + passed / num
+            gain = new.figures["judge_accuracy"] - old.figures["judge_accuracy"]
+            promoted[share, 0] = promoted.get((share, 0), 0.0) + gain / num
+    return promoted
+
+
+def bench_of(config: Path, root: Path, num_each: int) -> Bench:
+    """Of a finished run of a configuration below a root; what is there already is reused."""
+    flowmap = [sys.executable, "-m", "flowmap_pipelines.cli"]
+    command = [*flowmap, "run", str(config), "--root", str(root), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if not done.stdout:
+        sys.exit(done.returncode)
+    made = {name: step["artifact"] for name, step in json.loads(done.stdout)["steps"].items()}
+    artifacts = root / "store" / "artifacts"
+    folders = {
+        "data": artifacts / made["data_prep"],
+        "base": artifacts / made["base_training"],
+        "reward": artifacts / made["reward_training"],
+        "tuned": artifacts / made["grpo_finetuning"],
+    }
+    return Bench(folders, load_config(config).evaluation, num_each)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, nargs="?", default=Path("examples/digits.yaml"))
+    parser.add_argument("--root", type=Path, default=Path(".flowmap"), help="where runs are kept")
+    parser.add_argument("--nulls", type=int, default=200, help="candidates without a gain")
+    parser.add_argument("--num", type=int, default=20, help="candidates for each gain that is known")
+    parser.add_argument("--samples", type=int, default=100, help="samples a prompt")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = bench_of(asked.config, asked.root, asked.samples)
+    base, tuned = bench.player("base", "map"), bench.player("tuned", "ema")
+
+    print(f"\n{asked.nulls} candidates without a gain, one after the other:\n")
+    print("| candidate | judged | promoted | failed for no gain | failed for a loss |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    gains = {"judge", "judge_score", "above_noise_scale"}
+    verdicts = series(bench, base, asked.nulls, list(NULLS), seed=0)
+    for kind in NULLS:
+        here = [(trial, each) for name, trial, each in verdicts if name == kind]
+        promoted = [trial for trial, each in here if each.verdict == "promote"]
+        no_gain = sum(bool(gains & set(each.failed)) for _, each in here)
+        lost = sum(bool(set(each.failed) - gains) for _, each in here)
+        at = f" (number {', '.join(map(str, promoted))})" if promoted else ""
+        print(f"| {kind} | {len(here)} | {len(promoted)}{at} | {no_gain} | {lost} |")
+    wrong = sum(each.verdict == "promote" for _, _, each in verdicts)
+    print(f"\npromoted without a gain: {wrong} of {asked.nulls}", flush=True)
+
+    shares, trials = (0.05, 0.1, 0.2, 0.5, 1.0), (1, 10, 100)
+    found = power(bench, base, tuned, shares, trials, asked.num)
+    print(f"\nPromoted of {asked.num} candidates with a gain that is known:\n")
+    print("| gain in judge accuracy | " + " | ".join(f"as number {trial}" for trial in trials) + " |")
+    print("| ---: |" + " ---: |" * len(trials))
+    for share in shares:
+        rates = " | ".join(f"{found[share, trial]:.0%}" for trial in trials)
+        print(f"| {found[share, 0]:+.3f} | {rates} |")
+
+
+if __name__ == "__main__":
+    main()

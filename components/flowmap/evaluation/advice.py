@@ -1,0 +1,119 @@
+"""Why a candidate was rejected, in words, and what to try: for those who did not read the method's paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from flowmap.evaluation.intervals import Interval
+from flowmap.registry.evaluation_result import Verdict
+
+_UNMOVED = 0.02  # nats of KL below which a policy has hardly left the base
+_LOSSES = {
+    "recall": "real data that the samples no longer reach",
+    "coverage": "real data that have no sample near them",
+    "diversity": "less spread among the samples of a prompt",
+    "copies": "more samples that repeat training data",
+}
+
+
+def advice(
+    verdict: Verdict,
+    difference: Mapping[str, Interval],
+    incumbent: Mapping[str, float],
+    real: Mapping[str, float],
+    training: Sequence[Mapping[str, float]],
+) -> tuple[str, ...]:
+    """A sentence or two for each kind of reason; none for a candidate that passed.
+
+    Args:
+        incumbent: figures of what a gain is counted from, as the gate saw them.
+        real: what real data get.
+        training: GRPO's curve, one row a rollout.
+    """
+    failed = set(verdict.failed)
+    if not failed:
+        return ()
+    if any(math.isnan(each.figure) for each in verdict.criteria):
+        return (
+            "The candidate's samples are not finite: the training diverged. Lower "
+            "grpo_finetuning.learning_rate, or hold the KL with grpo_finetuning.kl_target.",
+        )
+    against = verdict.against
+    told: list[str] = []
+    if "judge" in failed:
+        told.append(
+            f"The judge reads {real['judge_accuracy']:.1%} of held-out real data as their prompt, less than "
+            "of the samples it should judge: it has seen too few data, so it decides nothing. Give it more: "
+            "a larger data_prep.shares.judge, or more data."
+        )
+    elif "judge_score" in failed:
+        told.append(_no_gain(against, difference["judge_score"], incumbent, real, training))
+    elif "above_noise_scale" in failed:
+        told.append(
+            f"More prompts are recognised, but no more than if the {against}'s start noise were made "
+            "smaller, without any training: the samples became typical rather than right. Reward what is "
+            "wrong with them (a classifier, more preference pairs), and set grpo_finetuning.shared_start to "
+            "false."
+        )
+    told += _losses(verdict, difference, failed)
+    return tuple(told)
+
+
+def _no_gain(
+    against: str,
+    gain: Interval,
+    incumbent: Mapping[str, float],
+    real: Mapping[str, float],
+    training: Sequence[Mapping[str, float]],
+) -> str:
+    if incumbent["judge_score"] >= real["judge_score"]:
+        return (
+            f"The {against} already shows its prompt as often as real data do ("
+            f"{incumbent['judge_accuracy']:.1%} of its samples are recognised, {real['judge_accuracy']:.1%} "
+            "of real data): this reward has nothing to buy. The base is a good model as it is; fine-tune it "
+            "for something that real data do not have already."
+        )
+    if training and max(row["kl"] for row in training) < _UNMOVED:
+        return (
+            f"The policy hardly moved (KL {training[-1]['kl']:.2g} nats): raise grpo_finetuning.rollouts or "
+            "grpo_finetuning.learning_rate."
+        )
+    if gain["mean"] > 0:
+        return (
+            f"There may be a gain over the {against} ({gain['mean']:+.4f}), but so small a one could be "
+            "chance: train for more grpo_finetuning.rollouts, or tell smaller gains apart with a larger "
+            "evaluation.samples_per_prompt."
+        )
+    return (
+        f"The judge sees no gain over the {against} ({gain['mean']:+.4f}), whatever the reward says: "
+        "compare the rewards' curves with the judge's in the report. A reward model that is wrong about "
+        "samples wants more preference pairs, or a second reward beside it such as mmd."
+    )
+
+
+def _losses(verdict: Verdict, difference: Mapping[str, Interval], failed: set[str]) -> list[str]:
+    told = []
+    distances = sorted({"kid_judge", "fd_judge"} & failed)
+    if distances:
+        unsure = all(_holds(verdict, name, difference[name]["mean"]) for name in distances)
+        told.append(
+            f"The distance to real data may have grown too much ({', '.join(distances)}); the samples "
+            "themselves are within the tolerance, and too few to be sure: take a larger "
+            "evaluation.samples_per_prompt or data_prep.shares.holdout."
+            if unsure
+            else f"The samples have left the real data ({', '.join(distances)}): lower "
+            "grpo_finetuning.kl_target or grpo_finetuning.rollouts, or give the reward mmd more weight."
+        )
+    lost = [meaning for name, meaning in _LOSSES.items() if name in failed]
+    if lost:
+        told.append(
+            f"The gain is paid for with {' and '.join(lost)}: set grpo_finetuning.shared_start to false, "
+            "lower grpo_finetuning.kl_target, or give the reward mmd more weight."
+        )
+    return told
+
+
+def _holds(verdict: Verdict, name: str, figure: float) -> bool:
+    """Whether a criterion would hold if the figure were certain."""
+    return next(figure <= each.threshold for each in verdict.criteria if each.name == name)

@@ -1,0 +1,88 @@
+"""What a candidate's gain is held against: what could be had without any training of this kind.
+
+A model whose start noise is made smaller draws what is typical: more of it is recognised, and less of the
+data is left. And who draws several samples and keeps the best, by the reward model, buys with map
+evaluations what a candidate sells at one price.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowmap.evaluation.drawing import Drawing
+from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.models.model import Model
+from flowmap.rewards.classifier import has_classifier, read_classifier
+
+Choose = Callable[[Tensor, Tensor], Tensor]
+SCALES = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7)
+BEST_OF = 4
+
+
+@dataclass(frozen=True)
+class NoiseCurve:
+    """A model with its start noise scaled down, by SCALES, on the same seeds."""
+
+    measured: tuple[Measured, ...]
+
+    @classmethod
+    def of(
+        cls, model: Model, grid: tuple[float, ...], drawing: Drawing, measurer: Measurer, whole: Measured
+    ) -> NoiseCurve:
+        """Args: whole: the model with its noise as it is, measured already."""
+        scaled = [measurer.measure(drawing.scaled(scale).composed(model, grid)) for scale in SCALES[1:]]
+        return cls((whole, *scaled))
+
+    def score_at(self, diversity: float) -> Tensor:
+        """The judge's score of each pair where the noise is so small that as little diversity is left.
+
+        Between two scales it is theirs, mixed; beyond the ends it is the end's.
+        """
+        for near, far in itertools.pairwise(self.measured):
+            above, below = near.figures["diversity"], far.figures["diversity"]
+            if above >= diversity > below:
+                part = (above - diversity) / (above - below)
+                return near.score * (1 - part) + far.score * part
+        whole, least = self.measured[0], self.measured[-1]
+        return whole.score if diversity >= whole.figures["diversity"] else least.score
+
+    def rows(self) -> list[dict[str, float]]:
+        """Every scale with its figures."""
+        return [{"scale": scale, **each.figures} for scale, each in zip(SCALES, self.measured, strict=True)]
+
+
+def best_of(
+    model: Model, grid: tuple[float, ...], drawings: list[Drawing], choose: Choose
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of several samples of each prompt the one that `choose` scores highest, in parts.
+
+    Args:
+        drawings: of the same prompts, from noise of their own.
+        choose: scores of data (batch, *data) and prompts' indices (batch,).
+    """
+    for parts in zip(*(drawing.composed(model, grid) for drawing in drawings), strict=True):
+        prompt = parts[0][1].to(parts[0][0].device)
+        data = torch.stack([each for each, _ in parts])
+        best = torch.stack([choose(each, prompt) for each in data]).argmax(0)
+        yield data[best, torch.arange(len(prompt), device=data.device)], parts[0][1]
+
+
+def chooser(trained: Path, measurer: Measurer) -> tuple[str, Choose]:
+    """What the best is chosen by, with its name: the classifier that reward_training made, or else its
+    preference model."""
+    if not has_classifier(trained):
+        return "preference", torch.no_grad()(measurer.reward)
+    classifier = read_classifier(trained)[0].to(measurer.device)
+
+    @torch.no_grad()
+    def probability(data: Tensor, prompt: Tensor) -> Tensor:
+        chosen: Tensor = classifier(data).gather(1, prompt[:, None])[:, 0]
+        return chosen
+
+    return "classifier", probability

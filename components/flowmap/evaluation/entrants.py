@@ -1,0 +1,61 @@
+"""The models that are compared, and what each of them ships."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from flowmap.errors import DataError
+from flowmap.models.model import Model
+from flowmap.models.storing import AS_BASE, AS_TUNED, load_model, read_model_facts, shipped_weights
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model, with the weights of it that are meant and the grid that it is drawn on.
+
+    Attributes:
+        grid: its own, where it was fine-tuned; a base has none and takes the candidate's.
+    """
+
+    folder: Path
+    weights: str
+    grid: tuple[float, ...]
+
+    @property
+    def num_evaluations(self) -> int:
+        """Map evaluations of a sample on its own grid."""
+        return len(self.grid) - 1
+
+    def model(self, device: torch.device) -> Model:
+        return load_model(self.folder, self.weights, device)
+
+
+def entrants(inputs: Mapping[str, Path]) -> dict[str, Entrant]:
+    """The base, the candidate's last weights (`raw`) and their average (`tuned`), and where they are others,
+    the anchor and the incumbent.
+
+    Raises DataError when one of them makes other data, or knows other prompts.
+    """
+    candidate = read_model_facts(inputs["tuned"])
+    assert candidate.grid is not None
+    found = {
+        "base": Entrant(inputs["base"], AS_BASE, candidate.grid),
+        "raw": Entrant(inputs["tuned"], "raw", candidate.grid),
+        "tuned": Entrant(inputs["tuned"], AS_TUNED, candidate.grid),
+    }
+    for name in ("anchor", "incumbent"):
+        if name not in inputs:
+            continue
+        facts = read_model_facts(inputs[name])
+        if (facts.shape, facts.prompts) != (candidate.shape, candidate.prompts):
+            raise DataError(
+                f"the {name} makes data of {facts.shape} for prompts {', '.join(facts.prompts)}, the "
+                f"candidate {candidate.shape} for {', '.join(candidate.prompts)}: they can't be compared; "
+                "give the run another `name`"
+            )
+        found[name] = Entrant(inputs[name], shipped_weights(inputs[name]), facts.grid or candidate.grid)
+    return found

@@ -1,0 +1,74 @@
+"""What the registry keeps, each written once: versions, rejections, and the moves of an alias."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flowmap.artifacts.manifest import Manifest
+
+Role = Literal["base", "tuned"]
+
+
+class Judged(BaseModel):
+    """A candidate and what the gate said of it.
+
+    Attributes:
+        candidate: digest of the artifact that the gate judged.
+        evaluation: digest of the evaluation's artifact, with the figures and the report.
+        incumbent: digest of the model it was judged against; None where that was its own base.
+        verdict: the gate's criteria, figures and thresholds.
+        figures: the figures at the trained grid, for listings.
+        trial: which attempt at the gate it was, of all candidates of that name; None for a base.
+        terms: digest of the settings that it was judged by.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    schema_version: int = 1
+    name: str
+    candidate: str
+    evaluation: str
+    incumbent: str | None
+    verdict: dict[str, Any]
+    figures: dict[str, float]
+    trial: int | None = None
+    terms: str | None = None
+
+
+class Version(Judged):
+    """One published version; the manifest is that of the published files, and its digest the model's.
+
+    Attributes:
+        role: `tuned` for what passed the gate, `base` for what it was held against.
+        grid: the times of a base's figures, which names none itself.
+    """
+
+    version: int
+    manifest: Manifest
+    role: Role = "tuned"
+    grid: tuple[float, ...] | None = None
+
+
+class Rejection(Judged):
+    """A candidate that the gate turned down."""
+
+
+class Move(BaseModel):
+    """Where an alias went, and why.
+
+    Attributes:
+        version: what it points to since.
+        before: what it pointed to; None for its first move.
+        evaluation: digest of the evaluation that the move rests on; None for a person's decision.
+        reason: what a person gave as such.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: int = 1
+    version: int
+    before: int | None
+    evaluation: str | None
+    reason: str | None = None
+    moved_at: datetime
