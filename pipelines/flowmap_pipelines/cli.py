@@ -18,6 +18,7 @@ from flowmap.settings import load_config
 from flowmap_pipelines import cluster_commands, model_commands, options
 from flowmap_pipelines.doctor import how_to_install
 from flowmap_pipelines.schedule_commands import schedule
+from flowmap_pipelines.tuning_command import tune_report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -251,6 +252,7 @@ for command in (
     model_commands.report,
     cluster_commands.gc,
     cluster_commands.metrics,
+    tune_report,
 ):
     cli.add_command(command)
 

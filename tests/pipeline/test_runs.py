@@ -101,6 +101,18 @@ def test_a_plan_says_what_a_run_would_reuse(
     assert "by what the steps last took" in told
 
 
+def test_the_signal_of_transitions_is_measured_on_what_has_been_trained(root: Path, first: Finished) -> None:
+    words = ["tune-report", *arguments(root)[1:-1], "--rollouts", "2"]
+    found = json.loads(cli(*words, "--json").stdout)
+    assert [each["index"] for each in found] == [0, 1]
+    told = cli(*words).stdout
+    assert "worth training" in told
+    assert "would train what carries signal; it is [0]" in told
+    missing = cli(*words, "--set", "base_training.updates=7")
+    assert missing.returncode == 2
+    assert "base_training of this configuration did not run yet" in missing.stderr
+
+
 def test_a_plan_holds_a_run_against_a_profile(root: Path, first: Finished, tmp_path: Path) -> None:
     raw = yaml.safe_load(shipped_profiles()["cluster-gpu"].read_text())
     raw["defaults"]["price_per_hour"] = 3600
