@@ -10,6 +10,8 @@ from torch import Tensor
 from flowmap.errors import InvariantError
 from flowmap.grpo.advantages import Advantages
 from flowmap.grpo.advantages import advantages as of_several
+from flowmap.grpo.scoring import nothing_to_buy
+from flowmap.rewards import Samples, Weighted
 
 NUM_GROUPS, NUM_MEMBERS = 3, 4
 
@@ -148,3 +150,33 @@ def test_the_spread_of_the_batch_is_that_of_all_processes() -> None:
 
         found.append(of_several([half], [1.0], "batch", of_all).values)
     torch.testing.assert_close(torch.cat(found), whole)
+
+
+class Paying:
+    """A reward that knows what real data get."""
+
+    def __init__(self, name: str, real: float | None) -> None:
+        self.name, self.real = name, real
+
+    def score(self, samples: Samples) -> Tensor:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("real", "told"),
+    [
+        ({"a": -0.3}, "a -0.200, real data -0.300"),
+        ({"a": -0.1}, None),
+        ({"a": -0.3, "b": 0.1}, None),
+        ({"a": -0.3, "b": -0.1}, "a -0.200, real data -0.300, b 0.000, real data -0.100"),
+        ({"a": None, "b": None}, None),
+        ({"a": None, "b": -0.1}, "b 0.000, real data -0.100"),
+    ],
+)
+def test_it_is_told_when_no_reward_has_anything_left_to_pay_for(
+    real: dict[str, float | None], told: str | None
+) -> None:
+    rewards = [Weighted(Paying(name, value)) for name, value in real.items()]
+    found = nothing_to_buy(rewards, {"reward_a": -0.2, "reward_b": 0.0})
+    assert (found is None) == (told is None)
+    assert told is None or (found is not None and told in found)

@@ -53,7 +53,7 @@ def materials(tmp_path: Path) -> Materials:
     write_reference(
         tmp_path, TrainedFacts(shape=SHAPE, prompts=PROMPTS), torch.randn(20, *SHAPE), torch.arange(20) % 2
     )
-    told = PreferenceFacts(real_score=0.3, pair_accuracy={}, num_pairs=0)
+    told = PreferenceFacts(real_score=0.3, real_reward=-0.7, pair_accuracy={}, num_pairs=0)
     write_preference(tmp_path, PreferenceNetwork(SHAPE, 2), told)
     return Materials(tmp_path, torch.device("cpu"))
 
@@ -80,7 +80,7 @@ def test_a_classifier_gives_log_probabilities_up_to_what_real_data_get(materials
         build_rewards(settings({"kind": "classifier"}), materials)
     torch.manual_seed(1)
     model = Classifier(SHAPE, 2).eval()
-    facts = ClassifierFacts(real_accuracy=1.0, real_log_probability=-0.69)
+    facts = ClassifierFacts(real_accuracy=1.0, real_log_probability=-0.69, real_reward=-0.9)
     write_classifier(materials.trained, model, facts)
     (capped,) = build_rewards(settings({"kind": "classifier"}), materials)
     (whole,) = build_rewards(settings({"kind": "classifier", "saturating": False}), materials)
@@ -94,7 +94,7 @@ def test_a_classifier_gives_log_probabilities_up_to_what_real_data_get(materials
 
 @pytest.mark.parametrize("kind", ["preference", "classifier"])
 def test_a_prompt_that_a_trained_reward_does_not_know_is_named(materials: Materials, kind: str) -> None:
-    facts = ClassifierFacts(real_accuracy=1.0, real_log_probability=0.0)
+    facts = ClassifierFacts(real_accuracy=1.0, real_log_probability=0.0, real_reward=0.0)
     write_classifier(materials.trained, Classifier(SHAPE, 2), facts)
     (reward,) = build_rewards(settings({"kind": kind}), materials)
     with pytest.raises(ConfigError, match="prompt 'c': the reward knows a, b"):

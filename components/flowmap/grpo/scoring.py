@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from flowmap.errors import RewardError
 from flowmap.grpo.advantages import Advantages
 from flowmap.progress import say
+from flowmap.rewards.protocol import Weighted
 from flowmap.training.engine import Engine
 
 
@@ -39,6 +40,27 @@ def score_figures(
         figures |= {f"{figure}_{name}": number for figure, number in _of_one(value, found, engine).items()}
     figures["unscored"] = _check_scored(index, scores, max_unscored, engine)
     return figures
+
+
+def nothing_to_buy(rewards: Sequence[Weighted], figures: Mapping[str, float]) -> str | None:
+    """What to tell people when the base's samples get as much of every reward as real data do.
+
+    None where one of them has something left to pay for, or none says what real data get.
+
+    Args:
+        figures: of the first rollout, before anything was trained.
+    """
+    reals = {each.reward.name: getattr(each.reward, "real", None) for each in rewards}
+    known = {name: real for name, real in reals.items() if real is not None}
+    if not known or any(figures[f"reward_{name}"] < real for name, real in known.items()):
+        return None
+    told = ", ".join(
+        f"{name} {figures[f'reward_{name}']:.3f}, real data {real:.3f}" for name, real in known.items()
+    )
+    return (
+        f"the base's samples get as much reward as real data do already ({told}): there is little to buy "
+        "with it, and the gate counts no more than what real data get"
+    )
 
 
 def _of_one(value: Tensor, found: Advantages, engine: Engine) -> dict[str, float]:

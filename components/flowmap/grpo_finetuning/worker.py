@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import distributed as dist
 
+from flowmap.grpo.scoring import nothing_to_buy
 from flowmap.grpo.trainer import Grpo
 from flowmap.models.storing import load_model, read_model_facts, save_weights
 from flowmap.progress import Progress, say
@@ -47,6 +48,8 @@ class Loop:
                 done = index + 1
                 self.curve.append({"rollout": done, **figures})
                 if self.is_first:
+                    if index == 0 and (told := nothing_to_buy(self.grpo.rewards, figures)):
+                        say(f"grpo_finetuning: {told}")
                     self.work.events.add(done, figures)
                     shown = {
                         "reward": figures[first_reward],

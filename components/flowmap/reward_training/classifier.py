@@ -52,9 +52,11 @@ def train_classifier(
     with torch.no_grad():
         told = model(real.data[unseen])
     right = told.argmax(1) == real.prompts[unseen]
+    log_probability = told.gather(1, real.prompts[unseen, None])
     facts = ClassifierFacts(
         real_accuracy=float(right.float().mean()),
-        real_log_probability=float(told.gather(1, real.prompts[unseen, None]).mean()),
+        real_log_probability=float(log_probability.mean()),
+        real_reward=float(log_probability.clamp(max=float(log_probability.mean())).mean()),
     )
     write_classifier(directory, model, facts)
     say(f"reward_training: the classifier is right on {facts.real_accuracy:.3f} of held-out real data")

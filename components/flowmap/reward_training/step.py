@@ -20,7 +20,7 @@ from flowmap.modality.protocols import Corruption
 from flowmap.progress import Progress, say
 from flowmap.reward_training.classifier import train_classifier
 from flowmap.reward_training.pairs import Pairs, other_prompt
-from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, write_preference
+from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, saturated, write_preference
 from flowmap.rewards.trained import TrainedFacts, write_reference
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import RewardTraining
@@ -53,11 +53,17 @@ def run(context: Context[RewardTraining]) -> None:
     accuracy, num_pairs = pair_accuracy(network, apart, num_prompts, generator)
     unseen = held_out(content_digests(real.data), real.prompts)
     with torch.no_grad():
-        real_score = float(network(real.data[unseen], real.prompts[unseen]).mean())
+        scores = network(real.data[unseen], real.prompts[unseen])
+    real_score = float(scores.mean())
     write_preference(
         context.out,
         network,
-        PreferenceFacts(real_score=real_score, pair_accuracy=accuracy, num_pairs=num_pairs),
+        PreferenceFacts(
+            real_score=real_score,
+            real_reward=float(saturated(scores, real_score).mean()),
+            pair_accuracy=accuracy,
+            num_pairs=num_pairs,
+        ),
     )
     write_reference(
         context.out, TrainedFacts(shape=facts.shape, prompts=facts.prompts), real.data, real.prompts

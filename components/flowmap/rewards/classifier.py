@@ -21,12 +21,17 @@ _MEMBERS = 3
 
 
 class ClassifierFacts(BaseModel):
-    """How well a classifier does on real data that it was not trained on: accuracy, and mean
-    log-probability."""
+    """How well a classifier does on real data that it was not trained on.
+
+    Attributes:
+        real_accuracy, real_log_probability: of their prompts, the latter on average.
+        real_reward: what they get where a log-probability counts up to that average.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     real_accuracy: float
     real_log_probability: float
+    real_reward: float
 
 
 class Classifier(nn.Module):
@@ -70,6 +75,7 @@ class ClassifierReward:
         model: logits of x (batch, *data), (batch, prompts).
         prompts: what the logits' indices mean.
         ceiling: the largest reward there is.
+        real: what real data get as this reward, on average.
     """
 
     def __init__(
@@ -79,8 +85,9 @@ class ClassifierReward:
         ceiling: float | None = None,
         *,
         name: str = "classifier",
+        real: float | None = None,
     ) -> None:
-        self.name, self.model, self.ceiling = name, model, ceiling
+        self.name, self.model, self.ceiling, self.real = name, model, ceiling, real
         self._index = PromptIndex(prompts)
 
     @torch.no_grad()
@@ -99,7 +106,8 @@ def build(settings: ClassifierSettings, materials: Materials) -> ClassifierRewar
     model, facts = read_classifier(materials.trained)
     ceiling = facts.real_log_probability if settings.saturating else None
     prompts = read_trained_facts(materials.trained).prompts
-    return ClassifierReward(model.to(materials.device), prompts, ceiling, name=settings.label)
+    real = facts.real_reward if settings.saturating else facts.real_log_probability
+    return ClassifierReward(model.to(materials.device), prompts, ceiling, name=settings.label, real=real)
 
 
 def has_classifier(directory: Path) -> bool:

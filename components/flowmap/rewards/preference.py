@@ -24,12 +24,14 @@ class PreferenceFacts(BaseModel):
 
     Attributes:
         real_score: mean score of real data that it was not trained on, where the reward saturates.
+        real_reward: what those data get as the reward that saturates there, on average.
         pair_accuracy: share of held-out pairs of each kind that it puts in the right order.
         num_pairs: held-out pairs of each kind.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     real_score: float
+    real_reward: float
     pair_accuracy: dict[str, float]
     num_pairs: int
 
@@ -57,6 +59,11 @@ class PreferenceNetwork(nn.Module):
         return score
 
 
+def saturated(score: Tensor, real_score: float) -> Tensor:
+    """A reward that pays less and less beyond what real data score."""
+    return F.logsigmoid(score - real_score)
+
+
 class PreferenceReward:
     """R = log sigmoid(score - real_score), or the raw score.
 
@@ -66,6 +73,7 @@ class PreferenceReward:
         model: scores x (batch, *data) for the index of each one's prompt (batch,).
         prompts: what the indices mean.
         real_score: the mean score of real data.
+        real: what real data get as this reward, on average.
     """
 
     def __init__(
@@ -76,8 +84,9 @@ class PreferenceReward:
         *,
         saturating: bool = True,
         name: str = "preference",
+        real: float | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.real = name, real
         self.model, self.real_score, self.saturating = model, real_score, saturating
         self._index = PromptIndex(prompts)
 
@@ -87,7 +96,7 @@ class PreferenceReward:
         index = self._index.of(samples)
         num_groups, num_members = x.shape[:2]
         score: Tensor = self.model(x.flatten(0, 1), index.repeat_interleave(num_members))
-        reward = F.logsigmoid(score - self.real_score) if self.saturating else score
+        reward = saturated(score, self.real_score) if self.saturating else score
         return reward.view(num_groups, num_members)
 
 
@@ -99,6 +108,7 @@ def build(settings: PreferenceSettings, materials: Materials) -> PreferenceRewar
         facts.real_score,
         saturating=settings.saturating,
         name=settings.label,
+        real=facts.real_reward if settings.saturating else facts.real_score,
     )
 
 
