@@ -91,6 +91,8 @@ class Bench:
             num_prompts=len(self.facts.prompts),
             device=_CPU,
         )
+        base = read_split(data, "base")
+        self.real_diversity = self.measurer.measure([(base.data, base.prompts)]).figures["diversity"]
         self.real_accuracy = self.measurer.measure([(held_out.data, held_out.prompts)]).figures[
             "judge_accuracy"
         ]
@@ -125,6 +127,7 @@ class Bench:
             judge_on_real=self.real_accuracy,
             judge_on_anchor=contest.anchor.figures["judge_accuracy"],
             num_real=len(self.measurer.held_out),
+            diversity_of_real=self.real_diversity / contest.anchor.figures["diversity"],
         )
 
     def judge(self, candidate: Player, incumbent: Player, anchor: Player, trial: int, name: str) -> Verdict:

@@ -1,6 +1,7 @@
 """Sampling from a registered model.
 
-    images = generate(store, version, prompt="3", num=16, num_evaluations=4, seed=0)     # (16, 1, 8, 8)
+    drawn = generate(store, version, prompt="3", num=16, num_evaluations=4, seed=0)
+    drawn.samples                                           # (16, 1, 8, 8)
 
 The same seed gives the same samples, on the grid that was trained where the number of evaluations is that
 grid's.
@@ -9,6 +10,7 @@ grid's.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from flowmap.artifacts.transfer import artifact_prefix, fetch
 from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
 from flowmap.maps import grid_for
-from flowmap.modality import IMAGES, pictures
+from flowmap.modality import pictures
 from flowmap.models.storing import AS_TUNED, MODEL, load_model, read_model_facts, shipped_weights
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version
 from flowmap.seeding import derived_seed
@@ -29,6 +31,14 @@ from flowmap.training.devices import device
 
 _SHEET_PX = 640
 _PART = 256
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples (N, *data), and what kind of data they are."""
+
+    samples: Tensor
+    modality: str
 
 
 def generate(
@@ -39,8 +49,8 @@ def generate(
     num: int,
     num_evaluations: int | None,
     seed: int,
-) -> Tensor:
-    """Samples of a prompt, shape (num, *data) in [-1, 1]; sample i of a seed is the same whatever `num` is.
+) -> Drawn:
+    """Samples of a prompt, shape (num, *data); sample i of a seed is the same whatever `num` is.
 
     `num_evaluations` of None is as many as the model was trained for.
 
@@ -62,17 +72,18 @@ def generate(
         indices = range(start, min(start + _PART, num))
         noise = torch.stack([_noise(model.codec.state_shape, seed, index) for index in indices])
         samples.append(model.sample([prompt] * len(indices), noise, grid).cpu())
-    return torch.cat(samples)
+    return Drawn(torch.cat(samples), facts.modality)
 
 
-def save_samples(samples: Tensor, path: Path) -> None:
+def save_samples(drawn: Drawn, path: Path) -> None:
     """Write `.npz`, one array `samples` of shape (N, *data), or `.png`, a contact sheet."""
+    samples = drawn.samples
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
         np.savez(path, samples=samples.numpy())
         return
     num_columns = min(8, len(samples))
-    shown = pictures(IMAGES)
+    shown = pictures(drawn.modality)
     scale = shown.sheet_scale(samples.shape[1:], _SHEET_PX, num_columns)
     path.write_bytes(shown.contact_sheet(samples, num_columns, scale))
 

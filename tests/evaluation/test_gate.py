@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ GOOD = {
 }
 
 
-def verdict_of(judge_on_real: float = 0.95, trial: int = 1, **difference: Any) -> Verdict:
+def verdict_of(
+    judge_on_real: float = 0.95, trial: int = 1, diversity_of_real: float = 1.0, **difference: Any
+) -> Verdict:
     return decide(
         Evaluation(),
         against="base",
@@ -41,6 +44,7 @@ def verdict_of(judge_on_real: float = 0.95, trial: int = 1, **difference: Any) -
         judge_on_real=judge_on_real,
         judge_on_anchor=0.9,
         num_real=281,
+        diversity_of_real=diversity_of_real,
     )
 
 
@@ -60,6 +64,9 @@ def ends(low: float, high: float) -> dict[str, float]:
         ({"recall": ends(-0.051, 0.1)}, ["recall"]),
         ({"coverage": ends(-0.101, 0.1)}, ["coverage"]),
         ({"diversity": ends(0.89, 1.1)}, ["diversity"]),
+        ({"diversity": ends(0.73, 1.1), "diversity_of_real": 0.8}, []),  # no less than real data
+        ({"diversity": ends(0.71, 1.1), "diversity_of_real": 0.8}, ["diversity"]),
+        ({"diversity": ends(0.89, 1.1), "diversity_of_real": 1.3}, ["diversity"]),
         ({"copies": ends(0.0, 0.051)}, ["copies"]),
         ({"judge_on_real": 0.83}, ["judge"]),
         ({"judge_on_real": 0.84}, []),  # within three standard errors
@@ -90,16 +97,37 @@ def test_the_levels_of_all_trials_add_up_to_what_was_asked_for() -> None:
     assert 0.0499 < sum(levels) < 0.05
 
 
-def test_between_two_scales_the_curve_is_both_of_them_mixed() -> None:
-    some, data = measurer(), split(60, 5)
-    measured = tuple(some.measure([(data.data * scale, data.prompts)]) for scale in SCALES)
-    curve = NoiseCurve(measured)
-    spreads = [each.figures["diversity"] for each in measured]
-    assert torch.equal(curve.score_at(2 * spreads[0]), measured[0].score)
-    assert torch.equal(curve.score_at(0.5 * spreads[-1]), measured[-1].score)
-    between = curve.score_at((spreads[1] + spreads[2]) / 2)
-    torch.testing.assert_close(between, (measured[1].score + measured[2].score) / 2)
-    assert [row["scale"] for row in curve.rows()] == list(SCALES)
+def curve_of(points: list[tuple[float, float]]) -> NoiseCurve:
+    """Of points of diversity and score, the latter the same for every sample."""
+    whole = measurer().measure([(split(20, 5).data, split(20, 5).prompts)])
+    return NoiseCurve(
+        tuple(
+            replace(whole, figures={"diversity": spread}, score=torch.full((4,), score))
+            for spread, score in points
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "diversity", "expected"),
+    [
+        ([(0.4, -0.8), (0.3, -0.6), (0.2, -0.5)], 0.4, -0.8),
+        ([(0.4, -0.8), (0.3, -0.6), (0.2, -0.5)], 0.35, -0.7),
+        ([(0.4, -0.8), (0.3, -0.6), (0.2, -0.5)], 0.3, -0.6),
+        ([(0.4, -0.8), (0.3, -0.6), (0.2, -0.5)], 0.9, -0.8),  # nobody varies as much: as it is
+        ([(0.4, -0.8), (0.3, -0.6), (0.2, -0.5)], 0.1, -0.5),  # nor as little: the best of all
+        ([(0.4, -0.5), (0.3, -0.8)], 0.35, -0.5),  # where less noise loses, it is not taken
+        ([(0.4, -0.8), (0.45, -0.6), (0.3, -0.7)], 0.4, -0.6),  # where it varies more and gains, it is
+    ],
+)
+def test_what_less_noise_gives_is_the_best_of_what_varies_as_much(
+    points: list[tuple[float, float]], diversity: float, expected: float
+) -> None:
+    torch.testing.assert_close(curve_of(points).score_at(diversity), torch.full((4,), expected))
+
+
+def test_every_scale_is_a_row() -> None:
+    assert [row["scale"] for row in curve_of([(0.4, -0.8)] * len(SCALES)).rows()] == list(SCALES)
 
 
 REAL = {"judge_score": -0.3, "judge_accuracy": 0.9}

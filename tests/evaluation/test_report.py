@@ -58,6 +58,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         judge_on_real=0.95,
         judge_on_anchor=0.9,
         num_real=14,
+        diversity_of_real=1.0,
     )
     verdict = verdict.model_copy(
         update={"advice": advice(verdict, difference, RATHER_GOOD, RATHER_GOOD, [{"kl": 1.0}])}

@@ -47,6 +47,9 @@ def test_times_are_ordered_and_the_asked_for_share_is_equal() -> None:
     assert bool((t < 1).all())
     assert bool((r > 0).all())
     assert abs(float((t == r).float().mean()) - 0.25) < 0.02
+    t, r = draw_times(20_000, 0.25, torch.Generator().manual_seed(1), start_times=0.05)
+    assert int((t == 1).sum()) == 1000
+    assert bool((r < 1).all())
 
 
 def test_both_losses_go_down_on_a_few_images() -> None:

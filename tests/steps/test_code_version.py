@@ -17,7 +17,7 @@ ONE_REWARD = {"rewards": [{"kind": "preference"}]}
 
 def modules_of(step: str, **grpo: object) -> tuple[str, ...]:
     config = RunConfig.model_validate({"name": "x", "grpo_finetuning": grpo})
-    return STEPS[step].modules(STEPS[step].section(config))
+    return STEPS[step].modules(config)
 
 
 def versions(**grpo: object) -> dict[str, str]:

@@ -131,7 +131,7 @@ print(json.dumps(sorted(name for name in sys.modules if name.split(".")[0] == "f
 def test_every_module_that_a_step_loads_is_in_its_code_version(name: str) -> None:
     """By what Python has loaded, where the version goes by what is written."""
     step = STEPS[name]
-    modules = step.modules(step.section(config()))
+    modules = step.modules(config())
     folder = code_version.ROOT / name
     own = [
         f"flowmap.{name}.{path.stem}"

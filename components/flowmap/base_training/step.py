@@ -41,6 +41,7 @@ def run(context: Context[BaseTraining]) -> None:
         width=section.width,
         depth=section.depth,
         max_frequency=section.max_frequency,
+        modality=facts.modality,
     )
     write_model_facts(context.out, model)
     worker = "flowmap.base_training.worker"

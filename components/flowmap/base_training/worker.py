@@ -66,6 +66,7 @@ def train(work: Work) -> None:
                     condition,
                     generator=generator,
                     equal_times=section.equal_times,
+                    start_times=section.start_times,
                     power=section.adaptive_power,
                     engine=engine.module,
                 )

@@ -11,9 +11,8 @@ from flowmap.artifacts.digest import canonical_json, sha256_of, sha256_of_file
 from flowmap.data.naming import first_line
 from flowmap.data.remote import is_remote, remote_digest
 from flowmap.errors import DataError
-from flowmap.settings import DataPrep
+from flowmap.settings import BUILT_IN, DataPrep
 
-BUILT_IN = ("digits", "mnist")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _OF_A_DESKTOP = ("Thumbs.db", "desktop.ini")  # written by machines that only looked at a folder
 

@@ -24,7 +24,7 @@ from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.splits import split_of
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
-from flowmap.modality import IMAGES, reading
+from flowmap.modality import modality_of, reading
 from flowmap.modality.protocols import Read
 from flowmap.progress import say
 from flowmap.seeding import derived_seed
@@ -55,7 +55,8 @@ def _at_hand(section: DataPrep, scratch: Path) -> Iterator[DataPrep]:
 
 
 def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
-    reader = reading(IMAGES)
+    modality = modality_of(section)
+    reader = reading(modality)
     found = reader.read(section)
     check_prompts(found)
     prompts = tuple(sorted(set(found.prompts)))
@@ -75,7 +76,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     if preferences is not None:
         write_preferences(context.out, preferences)
     facts = DataFacts(
-        modality=IMAGES,
+        modality=modality,
         prompts=prompts,
         shape=kept.shape[1:],
         num_read=len(everything),
@@ -93,7 +94,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())
     size = " x ".join(map(str, facts.shape))
     say(
-        f"data_prep: {len(table)} images of {size}, {len(prompts)} prompts, {facts.num_duplicates} "
+        f"data_prep: {len(table)} {modality} of {size}, {len(prompts)} prompts, {facts.num_duplicates} "
         f"duplicates; {told}"
     )
 

@@ -40,17 +40,19 @@ class NoiseCurve:
         return cls((whole, *scaled))
 
     def score_at(self, diversity: float) -> Tensor:
-        """The judge's score of each pair where the noise is so small that as little diversity is left.
+        """The judge's score of each pair, at the best that less noise gives with at least that diversity.
 
-        Between two scales it is theirs, mixed; beyond the ends it is the end's.
+        Between two scales it is theirs, mixed. A model that varies more than all of them is compared with
+        the one whose noise is as it is.
         """
-        for near, far in itertools.pairwise(self.measured):
-            above, below = near.figures["diversity"], far.figures["diversity"]
-            if above >= diversity > below:
+        spreads = [each.figures["diversity"] for each in self.measured]
+        scores = [each.score for each in self.measured]
+        found = [score for score, spread in zip(scores, spreads, strict=True) if spread >= diversity]
+        for (near, above), (far, below) in itertools.pairwise(zip(scores, spreads, strict=True)):
+            if min(above, below) < diversity < max(above, below):
                 part = (above - diversity) / (above - below)
-                return near.score * (1 - part) + far.score * part
-        whole, least = self.measured[0], self.measured[-1]
-        return whole.score if diversity >= whole.figures["diversity"] else least.score
+                found.append(near * (1 - part) + far * part)
+        return max(found or scores[:1], key=lambda score: float(score.mean()))
 
     def rows(self) -> list[dict[str, float]]:
         """Every scale with its figures."""

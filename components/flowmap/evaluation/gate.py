@@ -112,6 +112,7 @@ def decide(
     judge_on_real: float,
     judge_on_anchor: float,
     num_real: int,
+    diversity_of_real: float,
 ) -> Verdict:
     """Apply the gate.
 
@@ -123,6 +124,8 @@ def decide(
         difference: what `compare` found.
         judge_on_real, judge_on_anchor: the judge's accuracy on held-out real data, `num_real` of them, and
             on the anchor's samples.
+        diversity_of_real: real data's, over the anchor's: an anchor that mixes prompts up varies more than
+            they do, and to lose that is no loss.
     """
     error = (max(judge_on_real * (1 - judge_on_real), LEVEL) / num_real) ** 0.5
     criteria = (
@@ -182,10 +185,11 @@ def decide(
         ),
         _criterion(
             "diversity",
-            "lower end of the interval of the spread of samples within a prompt, over the anchor's",
+            "lower end of the interval of the spread of samples within a prompt, over the anchor's; the "
+            "threshold is real data's spread where that is smaller than the anchor's",
             difference["diversity"]["low"],
             ">=",
-            1 - section.diversity_tolerance,
+            (1 - section.diversity_tolerance) * min(1.0, diversity_of_real),
         ),
         _criterion(
             "copies",

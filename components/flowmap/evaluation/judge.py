@@ -73,6 +73,8 @@ def train_judge(data: Split, members: Sequence[nn.Module], num_updates: int, see
     distances are for (arXiv 1906.02629). What it does for calibration, the temperature does.
     """
     panel = Panel(members)
+    if not any(True for _ in panel.parameters()):  # those who know need not learn
+        return panel.eval()
     optimizer = torch.optim.AdamW(panel.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     generator = generator_for(seed, "judge", "batches")

@@ -179,6 +179,7 @@ def _judged(
         judge_on_real=real["judge_accuracy"],
         judge_on_anchor=contest.anchor.figures["judge_accuracy"],
         num_real=len(measurer.held_out),
+        diversity_of_real=real["diversity"] / contest.anchor.figures["diversity"],
     )
     training = json.loads((context.inputs["tuned"] / "curve.json").read_text())
     told = advice(verdict, difference, contest.incumbent.figures, real, training)

@@ -20,11 +20,18 @@ _SMOOTHING = 1e-2
 _PATH = RectifiedFlow()
 
 
-def draw_times(num: int, equal_times: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """t >= r, each logit-normal(-.4, 1), shape (num,); r = t for a fraction `equal_times` of them."""
+def draw_times(
+    num: int, equal_times: float, generator: torch.Generator, start_times: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """t >= r, each logit-normal(-.4, 1), shape (num,); r = t for a fraction `equal_times` of them.
+
+    For a fraction `start_times` t is 1, where sampling starts: the distribution hardly ever reaches it.
+    """
     pair = torch.sigmoid(torch.randn(2, num, generator=generator) - 0.4)
     t, r = pair.max(0).values, pair.min(0).values
-    return t, torch.where(torch.rand(num, generator=generator) < equal_times, t, r)
+    r = torch.where(torch.rand(num, generator=generator) < equal_times, t, r)
+    t[: round(start_times * num)] = 1.0
+    return t, r
 
 
 def mean_flow_target(
@@ -52,6 +59,7 @@ def mean_flow_loss(
     *,
     generator: torch.Generator,
     equal_times: float = 0.5,
+    start_times: float = 0.0,
     power: float = 0.5,
     engine: TwoTimeNetwork | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -60,11 +68,12 @@ def mean_flow_loss(
     Args:
         network: gives u, and its derivative along the path.
         equal_times: the fraction of pairs with r = t, where the target is the velocity alone.
+        start_times: the fraction of pairs with t = 1.
         generator: of times and noise, on the CPU.
         power: of the adaptive weight; 1 seeks modes, 0 is the plain squared error.
         engine: what is differentiated, where that is not the plain network but an engine around it.
     """
-    t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator))
+    t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator, start_times))
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
     target = mean_flow_target(network, on_path.x_t, on_path.velocity, t, r, condition)

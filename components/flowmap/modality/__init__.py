@@ -11,16 +11,24 @@ data look like.
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flowmap.modality.protocols import Corruption, Judging, Looking, Pictures, Reading, Sizes
 
-IMAGES = "images"  # the only modality there is yet
+if TYPE_CHECKING:
+    from flowmap.settings import DataPrep
+
+IMAGES, POINTS = "images", "points"
 
 
-def facet_modules(*facets: str) -> tuple[str, ...]:
+def modality_of(section: DataPrep) -> str:
+    """What kind of data a source has: images, unless it is built in and says otherwise."""
+    return POINTS if section.source == POINTS else IMAGES
+
+
+def facet_modules(modality: str, *facets: str) -> tuple[str, ...]:
     """The modules of those facets, for the code version of a step that uses them."""
-    return tuple(f"flowmap.modality.{IMAGES}.{facet}" for facet in facets)
+    return tuple(f"flowmap.modality.{modality}.{facet}" for facet in facets)
 
 
 def reading(modality: str) -> Reading:

@@ -41,6 +41,7 @@ class MlpFacts(BaseModel):
         shape: of one state, which is the datum itself.
         prompts: what its prompt indices mean.
         width, depth, max_frequency: the network's sizes.
+        modality: what kind of data it makes.
         grid: the times it was fine-tuned on, falling from 1 to 0; None for a base model.
     """
 
@@ -51,6 +52,7 @@ class MlpFacts(BaseModel):
     width: int
     depth: int
     max_frequency: float
+    modality: str = "images"
     grid: tuple[float, ...] | None = None
 
     def build(self, device: torch.device | None = None) -> Model:

