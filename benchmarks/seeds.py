@@ -3,8 +3,8 @@ plot.
 
     make bench-seeds EXAMPLE=mnist SEEDS=5
 
-Seed k is the seed of every step that trains; the split of the data stays, and with it the judge. Each seed is
-a model of its own, `<name>-<k>`, so that each is judged against its own base and not against the seed before
+Seed k is the seed of every step that trains; the split of the data stays, and with it the judge. Each is
+a model of its own, `<name>-<k>`, so that it is judged against its own base and not against the seed before
 it. Finished steps are reused: an interrupted series goes on.
 """
 

@@ -60,14 +60,15 @@ def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]
         f"  width: {sizes.width}",
         f"  updates: {sizes.updates}     # of the map; the baseline gets twice as many",
         "grpo_finetuning:",
-        "  grid: [1, 0.683, 0.367, 0.05, 0]   # 4 map evaluations a sample",
+        "  grid: [1, 0.75, 0.5, 0.25, 0]   # 4 map evaluations a sample",
+        "  window: [0]         # the intervals that are trained; `flowmap tune-report` says which to",
         "  rollouts: 60",
-        "  kl_target: 0.25     # nats a transition: how far the policy may leave the base",
+        "  kl_target: 0.3      # nats a transition: how far the policy may leave the base",
         "  rewards:            # flowmap has preference, mmd, classifier, python and http",
         "    - {kind: preference, saturating: true}",
         "    - {kind: mmd, weight: 3}",
         "evaluation:",
-        "  kid_tolerance: 0.01        # the gate: how much further from real data the candidate may be",
+        "  kid_tolerance: 0.01        # the gate: how much further from real data than the first base",
     ]
     pairs = "" if preferences is None else f", preferences from {preferences.name}"
     return "\n".join(lines) + "\n", f"{num} {look.told}, {len(look.prompts)} prompts{pairs}"

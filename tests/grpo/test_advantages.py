@@ -156,7 +156,7 @@ class Paying:
     """A reward that knows what real data get."""
 
     def __init__(self, name: str, real: float | None) -> None:
-        self.name, self.real = name, real
+        self.name, self.real_reward = name, real
 
     def score(self, samples: Samples) -> Tensor:
         raise NotImplementedError

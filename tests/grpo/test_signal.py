@@ -13,7 +13,14 @@ from flowmap.rewards import Samples
 from flowmap.settings import GrpoSettings
 from tests.grpo.test_trainer import PROMPTS, brightness, untrained
 
-SETTINGS: dict[str, Any] = {"groups": 8, "group_size": 16, "grid": (1.0, 0.5, 0.05, 0.0)}
+SETTINGS: dict[str, Any] = {
+    "groups": 8,
+    "group_size": 16,
+    "grid": (1.0, 0.5, 0.05, 0.0),
+    "window": None,
+    "kernel": "exact_local",
+    "composed": False,
+}
 
 
 def signals(reward: Any, num_rollouts: int = 12, **settings: Any) -> list[TransitionSignal]:

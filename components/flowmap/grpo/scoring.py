@@ -50,7 +50,7 @@ def nothing_to_buy(rewards: Sequence[Weighted], figures: Mapping[str, float]) ->
     Args:
         figures: of the first rollout, before anything was trained.
     """
-    reals = {each.reward.name: getattr(each.reward, "real", None) for each in rewards}
+    reals = {each.reward.name: getattr(each.reward, "real_reward", None) for each in rewards}
     known = {name: real for name, real in reals.items() if real is not None}
     if not known or any(figures[f"reward_{name}"] < real for name, real in known.items()):
         return None

@@ -75,7 +75,7 @@ class ClassifierReward:
         model: logits of x (batch, *data), (batch, prompts).
         prompts: what the logits' indices mean.
         ceiling: the largest reward there is.
-        real: what real data get as this reward, on average.
+        real_reward: what real data get as this reward, on average.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class ClassifierReward:
         ceiling: float | None = None,
         *,
         name: str = "classifier",
-        real: float | None = None,
+        real_reward: float | None = None,
     ) -> None:
-        self.name, self.model, self.ceiling, self.real = name, model, ceiling, real
+        self.name, self.model, self.ceiling, self.real_reward = name, model, ceiling, real_reward
         self._index = PromptIndex(prompts)
 
     @torch.no_grad()
@@ -107,7 +107,9 @@ def build(settings: ClassifierSettings, materials: Materials) -> ClassifierRewar
     ceiling = facts.real_log_probability if settings.saturating else None
     prompts = read_trained_facts(materials.trained).prompts
     real = facts.real_reward if settings.saturating else facts.real_log_probability
-    return ClassifierReward(model.to(materials.device), prompts, ceiling, name=settings.label, real=real)
+    return ClassifierReward(
+        model.to(materials.device), prompts, ceiling, name=settings.label, real_reward=real
+    )
 
 
 def has_classifier(directory: Path) -> bool:

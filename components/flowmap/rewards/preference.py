@@ -73,7 +73,7 @@ class PreferenceReward:
         model: scores x (batch, *data) for the index of each one's prompt (batch,).
         prompts: what the indices mean.
         real_score: the mean score of real data.
-        real: what real data get as this reward, on average.
+        real_reward: what real data get as this reward, on average.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class PreferenceReward:
         *,
         saturating: bool = True,
         name: str = "preference",
-        real: float | None = None,
+        real_reward: float | None = None,
     ) -> None:
-        self.name, self.real = name, real
+        self.name, self.real_reward = name, real_reward
         self.model, self.real_score, self.saturating = model, real_score, saturating
         self._index = PromptIndex(prompts)
 
@@ -108,7 +108,7 @@ def build(settings: PreferenceSettings, materials: Materials) -> PreferenceRewar
         facts.real_score,
         saturating=settings.saturating,
         name=settings.label,
-        real=facts.real_reward if settings.saturating else facts.real_score,
+        real_reward=facts.real_reward if settings.saturating else facts.real_score,
     )
 
 
