@@ -21,6 +21,7 @@ LONG = (
     "test_runs.py",
     "test_worker.py",
     "test_incumbents.py",
+    "test_ratchet.py",
     "test_quickstart.py",
     "test_disks.py",
     "test_frame.py",

@@ -85,8 +85,9 @@ def models_text(found: dict[str, dict[str, Any]]) -> str:
     for name, entry in found.items():
         for version in entry["versions"]:
             aliases = [alias for alias, number in entry["aliases"].items() if number == version["version"]]
+            notes = [*aliases, *(["(base)"] if version["role"] == "base" else [])]
             lines.append(
-                _line(f"{name}@{version['version']}", version["manifest"]["digest"], version, aliases)
+                _line(f"{name}@{version['version']}", version["manifest"]["digest"], version, notes)
             )
         for rejection in entry["rejections"]:
             failed = [c["name"] for c in rejection["verdict"]["criteria"] if not c["passed"]]

@@ -47,7 +47,8 @@ def test_what_is_left_is_what_was_trained(folder: Path) -> None:
     assert {"reward_preference", "spread_mmd", "correlation_mmd", "kl", "unscored"} <= set(curve[0])
 
 
-@pytest.mark.parametrize("stages", [(2,), pytest.param((0, 1), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [(2,), (0, 1)])
 def test_processes_and_zero_stages_agree(
     folder: Path, stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,8 +134,9 @@ def test_the_registry_is_a_page(
     store: LocalStore, page: Page, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     versions = [
-        judged("artifact of evaluation", True, version=1, manifest={"digest": "d" * 64}),
-        judged("long gone", True, version=2, manifest={"digest": "e" * 64}),
+        judged("artifact of evaluation", True, version=1, role="base", manifest={"digest": "d" * 64})
+        | {"verdict": {}},
+        judged("long gone", True, version=2, role="tuned", manifest={"digest": "e" * 64}),
     ]
     models: dict[str, dict[str, Any]] = {
         "digits": {
@@ -153,6 +154,7 @@ def test_the_registry_is_a_page(
     assert "No version yet" in text
     first = page.locator("tbody tr").first.inner_text()
     assert first.startswith("digits@2")
+    assert "nothing: a base" in page.locator("tbody tr").nth(1).inner_text()
     assert page.locator("svg").count() == len(FIGURES)
 
 

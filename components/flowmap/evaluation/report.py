@@ -148,9 +148,9 @@ def sentence(report: Report) -> str:
     other = verdict.against + ("" if against == count else f" at its {against}")
     figures = (
         f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the "
-        f"samples ({other}: {old['judge_accuracy']:.1%}); the Frechet distance to real images is "
-        f"{new['fd_judge']:.2f} ({other}: {old['fd_judge']:.2f}, real against real: "
-        f"{metrics['real']['fd_judge']:.2f})."
+        f"samples ({other}: {old['judge_accuracy']:.1%}); the Frechet distance to real data is "
+        f"{new['fd_judge']:.3g} ({other}: {old['fd_judge']:.3g}, real against real: "
+        f"{metrics['real']['fd_judge']:.3g})."
     )
     if verdict.verdict == "promote":
         better = f"The candidate is better than the {verdict.against}"
