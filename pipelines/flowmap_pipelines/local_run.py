@@ -147,10 +147,10 @@ def _run_pipeline(config: RunConfig, scratch: Path, log: Path) -> None:
                 warnings.filterwarnings("ignore", message=".*non-Python base image.*")
                 make_pipeline()(settings=config.to_json())
         except RuntimeError as error:
-            raise _explained(error, scratch / "error.json", tee, log) from error
+            raise _step_error(error, scratch / "error.json", tee, log) from error
 
 
-def _explained(error: RuntimeError, report: Path, lines: _MarkedLines, log: Path) -> StepError:
+def _step_error(error: RuntimeError, report: Path, lines: _MarkedLines, log: Path) -> StepError:
     if report.is_file():
         told = json.loads(report.read_text())
         return StepError(told["message"], told["exit_code"])

@@ -51,13 +51,13 @@ def sample(
     from flowmap.registry import Version
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.model_list import REJECTED, find_judged, instead_of_production
-    from flowmap_pipelines.sampling import generate, save_samples
+    from flowmap_pipelines.sampling import draw_samples, save_samples
 
     models_in = store_of(root, store)
     version = find_judged(models_in, model)
     if isinstance(version, Version) and (told := instead_of_production(models_in, model, version)):
         click.echo(told, err=True)
-    samples = generate(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
+    samples = draw_samples(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
     save_samples(samples, output)
     which = version.version if isinstance(version, Version) else REJECTED
     click.echo(f"wrote {num} samples of {version.name}@{which} to {output}")

@@ -1,6 +1,6 @@
 """Sampling from a registered model.
 
-    drawn = generate(store, version, prompt="3", num=16, num_evaluations=4, seed=0)
+    drawn = draw_samples(store, version, prompt="3", num=16, num_evaluations=4, seed=0)
     drawn.samples                                           # (16, 1, 8, 8)
 
 The same seed gives the same samples, on the grid that was trained where the number of evaluations is that
@@ -41,7 +41,7 @@ class Drawn:
     modality: str
 
 
-def generate(
+def draw_samples(
     store: ObjectStore,
     version: Version | Rejection,
     *,

@@ -153,7 +153,7 @@ def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: V
             manifests={
                 "base": build_manifest(base, step="base_training", step_digest="base"),
                 "tuned": manifest,
-                "evaluated": SimpleNamespace(digest=evaluation),
+                "evaluation": SimpleNamespace(digest=evaluation),
             },
             inputs={"base": base, "tuned": folder},
             store=store,

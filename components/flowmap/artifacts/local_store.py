@@ -51,7 +51,7 @@ class LocalStore:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(name) from None
         except OSError as error:
-            raise self._explained(error, name) from error
+            raise self._as_store_error(error, name) from error
         with file:
             yield from iter(lambda: file.read(_CHUNK_BYTES), b"")
 
@@ -89,7 +89,7 @@ class LocalStore:
                     return True
                 return self._link(temporary, target)
             except OSError as error:
-                raise self._explained(error, name) from error
+                raise self._as_store_error(error, name) from error
 
     def _link(self, temporary: Path, target: Path) -> bool:
         """Give a file its name unless that is taken; is it given?"""
@@ -107,7 +107,7 @@ class LocalStore:
                 temporary.replace(target)
         return True
 
-    def _explained(self, error: OSError, name: str) -> StoreError:
+    def _as_store_error(self, error: OSError, name: str) -> StoreError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(self.root).free if self.root.exists() else 0
             return StoreError(

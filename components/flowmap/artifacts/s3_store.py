@@ -96,7 +96,7 @@ class S3Store:
     def put_file(self, name: str, source: Path) -> None:
         for left in reversed(range(_WRITE_TRIES)):
             try:
-                with self._explained(name):
+                with self._as_store_error(name):
                     self._client.fput_object(
                         self._bucket,
                         self._key(name),
@@ -110,12 +110,12 @@ class S3Store:
                     raise
 
     def put(self, name: str, data: bytes) -> None:
-        with self._explained(name):
+        with self._as_store_error(name):
             self._client.put_object(self._bucket, self._key(name), io.BytesIO(data), len(data))
 
     def create(self, name: str, data: bytes) -> bool:
         """A presigned PUT with `If-None-Match: *`, which the client itself does not offer."""
-        with self._explained(name):
+        with self._as_store_error(name):
             url = self._client.get_presigned_url(
                 "PUT", self._bucket, self._key(name), expires=timedelta(minutes=10)
             )
@@ -138,7 +138,7 @@ class S3Store:
         position, left = 0, _READ_TRIES
         while True:
             try:
-                with self._explained(name):
+                with self._as_store_error(name):
                     for chunk in self._from(name, position):
                         position += len(chunk)
                         left = _READ_TRIES  # it goes on
@@ -154,21 +154,21 @@ class S3Store:
 
     def exists(self, name: str) -> bool:
         try:
-            with self._explained(name):
+            with self._as_store_error(name):
                 self._client.stat_object(self._bucket, self._key(name))
         except KeyError:
             return False
         return True
 
     def names(self, prefix: str) -> Iterator[str]:
-        with self._explained(prefix):
+        with self._as_store_error(prefix):
             found = self._client.list_objects(self._bucket, f"{self._key(prefix)}/", recursive=True)
             names = [str(entry.object_name)[len(self._prefix) :] for entry in found]
         yield from sorted(names)
 
     def entity_tags(self, name: str = "") -> dict[str, str]:
         """What tells whether an object changed, by its name: of one object, or of all there are."""
-        with self._explained(name or self.url):
+        with self._as_store_error(name or self.url):
             found = self._client.list_objects(self._bucket, self._prefix + name, recursive=True)
             tags = {
                 str(entry.object_name)[len(self._prefix) :]: str(entry.etag)
@@ -178,7 +178,7 @@ class S3Store:
         return {each: tags[each] for each in sorted(tags) if name in ("", each)}
 
     def delete(self, name: str) -> None:
-        with self._explained(name):
+        with self._as_store_error(name):
             self._client.remove_object(self._bucket, self._key(name))
 
     def _key(self, name: str) -> str:
@@ -207,7 +207,7 @@ class S3Store:
             answer.release_conn()
 
     @contextlib.contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
+    def _as_store_error(self, name: str) -> Iterator[None]:
         """Turn the client's errors into ones that say what to do."""
         try:
             yield

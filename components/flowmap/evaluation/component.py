@@ -12,7 +12,7 @@ def evaluation(
     base: dsl.Input[dsl.Model],
     reward: dsl.Input[dsl.Model],
     tuned: dsl.Input[dsl.Model],
-    evaluated: dsl.Output[dsl.Artifact],
+    evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
 ) -> NamedTuple("Outputs", [("verdict", str)]):
@@ -23,6 +23,6 @@ def evaluation(
     from flowmap.steps.frame import execute, store_from_environment
 
     inputs = {"data": data, "base": base, "reward": reward, "tuned": tuned}
-    manifest = execute("evaluation", settings, inputs, evaluated)
+    manifest = execute("evaluation", settings, inputs, evaluation)
     verdict = show(read_evaluated(store_from_environment(), manifest.digest), metrics, report)
     return namedtuple("Outputs", ["verdict"])(verdict)

@@ -122,11 +122,11 @@ class _Following:
         if self._lacked_memory(first):
             return
         if first is not None and first.cause == "own":
-            say(self.pods.explained())
+            say(self.pods.summary())
             raise_failure(self.job, failures, "")
         if has_condition(found, "Failed"):
             told = [first.text] if first is not None else []
-            raise ClusterError("\n".join([f"TrainJob {self.name} failed", *told, self.pods.explained()]))
+            raise ClusterError("\n".join([f"TrainJob {self.name} failed", *told, self.pods.summary()]))
         self._check_times(suspended=has_condition(found, "Suspended"))
 
     def _is_over(self, found: dict[str, Any]) -> bool:
@@ -213,7 +213,7 @@ class _Following:
             self._tell(stuck)
             self._stuck_since_s = self._stuck_since_s or now_s
             if now_s - self._stuck_since_s > _STUCK_S:
-                raise ClusterError(f"TrainJob {self.name} can't start: {stuck}\n{self.pods.explained()}")
+                raise ClusterError(f"TrainJob {self.name} can't start: {stuck}\n{self.pods.summary()}")
             return
         self._stuck_since_s = 0.0
         if suspended:

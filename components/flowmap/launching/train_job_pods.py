@@ -92,7 +92,7 @@ class Pods:
         ]
         return any(each and each.terminated and each.terminated.reason == "OOMKilled" for each in states)
 
-    def explained(self) -> str:
+    def summary(self) -> str:
         """Why containers ended, the cluster's events, and the last lines of every node, for an error
         message."""
         self.refresh()

@@ -8,14 +8,14 @@ def registry_push(
     settings: str,
     base: dsl.Input[dsl.Model],
     tuned: dsl.Input[dsl.Model],
-    evaluated: dsl.Input[dsl.Artifact],
+    evaluation: dsl.Input[dsl.Artifact],
     published: dsl.Output[dsl.Artifact],
 ):
     """Publish the candidate and move the alias."""
     from flowmap.reporting.summary import end_again
     from flowmap.steps.frame import execute
 
-    inputs = {"base": base, "tuned": tuned, "evaluated": evaluated}
+    inputs = {"base": base, "tuned": tuned, "evaluation": evaluation}
     execute("registry_push", settings, inputs, published, function="promote")
     end_again(settings)
 
@@ -25,13 +25,13 @@ def record_rejection(
     settings: str,
     base: dsl.Input[dsl.Model],
     tuned: dsl.Input[dsl.Model],
-    evaluated: dsl.Input[dsl.Artifact],
+    evaluation: dsl.Input[dsl.Artifact],
     rejected: dsl.Output[dsl.Artifact],
 ):
     """Record that the candidate was rejected, and why."""
     from flowmap.reporting.summary import end_again
     from flowmap.steps.frame import execute
 
-    inputs = {"base": base, "tuned": tuned, "evaluated": evaluated}
+    inputs = {"base": base, "tuned": tuned, "evaluation": evaluation}
     execute("registry_push", settings, inputs, rejected, function="reject")
     end_again(settings)

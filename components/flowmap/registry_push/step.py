@@ -25,7 +25,7 @@ OUTCOME = "outcome.json"
 def promote(context: Context[Publication]) -> None:
     """Verify, upload, read back, write the version once, move the alias."""
     section, candidate = context.section, context.manifests["tuned"]
-    evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
+    evaluated = read_evaluated(context.store, context.manifests["evaluation"].digest)
     if evaluated.verdict.verdict != "promote":
         raise InvariantError(
             f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published"
@@ -69,7 +69,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
 
 def reject(context: Context[Publication]) -> None:
     """Record the rejection beside the versions."""
-    evaluated = read_evaluated(context.store, context.manifests["evaluated"].digest)
+    evaluated = read_evaluated(context.store, context.manifests["evaluation"].digest)
     rejection = Rejection(**_facts(context, evaluated))
     Registry(context.store, context.section.name).reject(rejection)
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
@@ -85,7 +85,7 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
     judged = Judged(
         name=name,
         candidate=base.digest,
-        evaluation=context.manifests["evaluated"].digest,
+        evaluation=context.manifests["evaluation"].digest,
         incumbent=None,
         verdict={},
         figures=evaluated.figures("base"),
@@ -104,7 +104,7 @@ def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any
     return {
         "name": context.section.name,
         "candidate": context.manifests["tuned"].digest,
-        "evaluation": context.manifests["evaluated"].digest,
+        "evaluation": context.manifests["evaluation"].digest,
         "incumbent": evaluated.metrics["incumbent"],
         "verdict": evaluated.verdict.model_dump(mode="json"),
         "figures": evaluated.figures(),

@@ -131,7 +131,7 @@ PIPELINE = (
     ),
     Step(
         "evaluation",
-        "evaluated",
+        "evaluation",
         ("data_prep", "base_training", "reward_training", "grpo_finetuning"),
         says="judge, figures, report",
         extra_inputs=_rivals,
