@@ -229,7 +229,7 @@ def power(
             parts = []
             for (x, prompt), (better, _) in zip(*drawn, strict=True):
                 taken = torch.rand(len(x), generator=generator) < share
-                parts.append((torch.where(taken[:, None, None, None], better, x), prompt))
+                parts.append((torch.where(taken.view(-1, *[1] * (x.dim() - 1)), better, x), prompt))
             new = bench.measurer.measure(parts)
             contest = Contest(new, old, old, curve, bench.prompt)
             for trial in trials:

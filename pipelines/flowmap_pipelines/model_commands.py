@@ -49,8 +49,9 @@ def sample(
         flowmap sample digits --prompt 3 -n 16 --steps 4 -o three.png
     """
     from flowmap.registry import Version
+    from flowmap.settings import REJECTED
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import REJECTED, find_judged, instead_of_production
+    from flowmap_pipelines.model_list import find_judged, instead_of_production
     from flowmap_pipelines.sampling import draw_samples, save_samples
 
     models_in = store_of(root, store)
@@ -143,8 +144,9 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
     """
     from flowmap.registry import Version
     from flowmap.registry.evaluation_result import read_report
+    from flowmap.settings import REJECTED
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import REJECTED, find_judged
+    from flowmap_pipelines.model_list import find_judged
     from flowmap_pipelines.run_section import report_of
 
     there = store_of(root, store)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version, model_names
-from flowmap.settings import ANCHOR
+from flowmap.settings import ANCHOR, REJECTED
 
 FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
 
 
-PRODUCTION, REJECTED = "production", "rejected"
+PRODUCTION = "production"
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def find_version(store: ObjectStore, reference: str) -> Version:
     """The version that NAME, NAME@VERSION or NAME@ALIAS stands for.
 
-    NAME alone is what `production` points to, or where no candidate has passed yet, the base.
+    NAME alone is what `production` points to, or where no candidate has ever passed, the base.
 
     Raises UnknownModelError.
     """
@@ -29,7 +31,8 @@ def find_version(store: ObjectStore, reference: str) -> Version:
     registry = Registry(store, name)
     if which:
         return registry.resolve(which)
-    return registry.resolve(PRODUCTION if PRODUCTION in registry.aliases() else ANCHOR)
+    has_passed = any(version.role == "tuned" for version in registry.versions())
+    return registry.resolve(PRODUCTION if has_passed else ANCHOR)
 
 
 def find_judged(store: ObjectStore, reference: str) -> Version | Rejection:
@@ -38,17 +41,17 @@ def find_judged(store: ObjectStore, reference: str) -> Version | Rejection:
     Raises UnknownModelError, where none was too.
     """
     name, _, which = reference.partition("@")
-    if which != REJECTED:
+    if which != REJECTED or name not in model_names(store):
         return find_version(store, reference)
     rejections = Registry(store, name).rejections()
     if not rejections:
         raise UnknownModelError(f"{name}: no candidate of that model was rejected")
-    return max(rejections, key=lambda each: each.trial or 0)
+    return max(rejections, key=lambda each: (each.rejected_at or _LONG_AGO, each.trial or 0))
 
 
 def instead_of_production(store: ObjectStore, reference: str, version: Version) -> str | None:
     """What to tell somebody who asked for NAME and gets its base; None where they got what they wanted."""
-    if "@" in reference or version.role != "base" or PRODUCTION in Registry(store, version.name).aliases():
+    if "@" in reference or version.role != "base":
         return None
     told = f"no candidate of {version.name} has passed the gate: this is its base, version {version.version}"
     if not Registry(store, version.name).rejections():

@@ -91,7 +91,7 @@ class Summary:
 
     def _rows(self) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Each model at each number of map evaluations, then real images."""
-        for name in ("base", "incumbent", "tuned", "baseline"):
+        for name in ("base", "anchor", "incumbent", "tuned", "baseline"):
             by_count = self.evaluated.metrics["models"].get(name, {})
             for count, row in sorted(by_count.items(), key=lambda item: int(item[0])):
                 yield name, count, row

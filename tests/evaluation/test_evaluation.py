@@ -114,7 +114,7 @@ def test_figures_do_not_depend_on_the_parts_that_samples_come_in() -> None:
     assert torch.equal(parts.shown, x[shown])
     told = measurer().judge(x).gather(1, prompt[:, None])[:, 0]
     assert torch.equal(whole.worst, x[told.argsort(stable=True)[:32]])
-    expected = torch.stack([x[prompt == p].std(0, correction=0).mean() for p in (0, 1)]).mean()
+    expected = torch.stack([x[prompt == p].std(0).mean() for p in (0, 1)]).mean()
     assert whole.figures["diversity"] == pytest.approx(float(expected), rel=1e-5)
 
 

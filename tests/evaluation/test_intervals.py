@@ -61,7 +61,7 @@ def moments(x: np.ndarray, num_folds: int) -> np.ndarray:
 
 def test_the_ratio_of_spreads_and_its_interval() -> None:
     old, new = normal(2000, 3, 0), normal(2000, 3, 1, scale=0.8)
-    assert spread(moments(old, 20).sum(0)) == pytest.approx(old.std(0).mean())
+    assert spread(moments(old, 20).sum(0)) == pytest.approx(old.std(0, ddof=1).mean())
     found = ratio_interval(moments(old, 20), moments(new, 20), 300, seed=0)
     assert found["mean"] == pytest.approx(new.std(0).mean() / old.std(0).mean())
     assert found["low"] < 0.8 < found["high"]

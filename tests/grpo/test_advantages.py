@@ -12,6 +12,7 @@ from flowmap.grpo.advantages import Advantages
 from flowmap.grpo.advantages import advantages as of_several
 from flowmap.grpo.scoring import nothing_to_buy
 from flowmap.rewards import Samples, Weighted
+from flowmap.rewards.protocol import FunctionReward
 
 NUM_GROUPS, NUM_MEMBERS = 3, 4
 
@@ -169,7 +170,7 @@ class Paying:
         ({"a": -0.1}, None),
         ({"a": -0.3, "b": 0.1}, None),
         ({"a": -0.3, "b": -0.1}, "a -0.200, real data -0.300, b 0.000, real data -0.100"),
-        ({"a": None, "b": None}, None),
+        ({"a": None, "b": None}, None),  # distances alone
         ({"a": None, "b": -0.1}, "b 0.000, real data -0.100"),
     ],
 )
@@ -180,3 +181,8 @@ def test_it_is_told_when_no_reward_has_anything_left_to_pay_for(
     found = nothing_to_buy(rewards, {"reward_a": -0.2, "reward_b": 0.0})
     assert (found is None) == (told is None)
     assert told is None or (found is not None and told in found)
+
+
+def test_what_a_reward_of_ones_own_may_have_to_pay_for_nobody_knows() -> None:
+    rewards = [Weighted(Paying("a", -0.3)), Weighted(FunctionReward(lambda samples: 0.0, "own"))]
+    assert nothing_to_buy(rewards, {"reward_a": -0.2, "reward_own": 0.0}) is None

@@ -10,9 +10,11 @@ from flowmap.artifacts.manifest import build_manifest
 from flowmap.registry import (
     Judged,
     Registry,
-    Rejection,
+    StaleVerdictError,
     Version,
     anchor_of,
+    check_anchor,
+    claim_trial,
     publish_anchor,
     terms_of,
     trial_of,
@@ -27,22 +29,20 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(LocalStore(tmp_path / "store"), "digits")
 
 
-def judged(candidate: str, trial: int | None = None, terms: str | None = None) -> Judged:
+def judged(candidate: str) -> Judged:
     return Judged(
         name="digits",
         candidate=candidate,
-        evaluation=f"evaluation of {candidate} on {terms}",
+        evaluation=f"evaluation of {candidate}",
         incumbent=None,
         verdict={},
         figures={},
-        trial=trial,
-        terms=terms,
     )
 
 
-def publish(registry: Registry, tmp_path: Path, weights: str) -> tuple[str, Version | None]:
+def publish(registry: Registry, tmp_path: Path, weights: str, run: str = "") -> tuple[str, Version | None]:
     """The digest of a base, and the version that it has become."""
-    folder = tmp_path / weights
+    folder = tmp_path / f"{weights}{run}"
     folder.mkdir(exist_ok=True)
     for name in FILES:
         (folder / name).write_text(weights)
@@ -65,7 +65,7 @@ def test_the_first_base_stays_the_anchor(registry: Registry, tmp_path: Path) -> 
 def test_a_person_names_another_anchor(registry: Registry, tmp_path: Path) -> None:
     first, version = publish(registry, tmp_path, "one")
     assert version is not None
-    later = registry.write_version(version.manifest, judged("tuned", 1, "t"))
+    later = registry.write_version(version.manifest, judged("tuned"))
     registry.move_alias("anchor", later, "the data are others now")
     assert anchor_of(registry, first) == later
     with pytest.raises(ValueError, match="'anchor' is what candidates are held against"):
@@ -97,16 +97,69 @@ def test_a_base_whose_run_was_killed_before_the_alias_is_not_published_twice(
     assert len(registry.versions()) == 1
 
 
-def test_each_candidate_is_a_trial_and_so_is_one_on_other_terms(registry: Registry, tmp_path: Path) -> None:
-    publish(registry, tmp_path, "one")  # a base is none
+def test_of_many_runs_of_the_same_base_one_publishes_it(registry: Registry, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda run: publish(registry, tmp_path, "same", run), "abcdefgh"))
+    assert registry.resolve("anchor").role == "base"
+    assert registry.resolve("anchor") in registry.versions()
+
+
+def test_who_loses_to_another_run_of_the_same_base_withdraws_nothing_that_is_the_anchor(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run finds the version that this one has written, and moves the alias to it first."""
+    start = Registry.start_alias
+
+    def after_another(self: Registry, alias: str, version: Version) -> bool:
+        assert start(self, alias, version)
+        return start(self, alias, version)
+
+    monkeypatch.setattr(Registry, "start_alias", after_another)
+    assert publish(registry, tmp_path, "same")[1] is None
+    assert registry.resolve("anchor").version == 1
+
+
+def test_models_from_before_anchors_are_held_against_their_oldest_version(
+    registry: Registry, tmp_path: Path
+) -> None:
+    base, made = publish(registry, tmp_path, "one")
+    assert made is not None
+    other = Registry(registry.store, "older")
+    oldest = other.write_version(made.manifest, judged("tuned"))
+    other.write_version(made.manifest, judged("later"))
+    assert anchor_of(other, base) == oldest
+    publish(other, tmp_path, "two")
+    assert other.aliases() == {"anchor": oldest.version}
+    assert len(other.versions()) == 2
+
+
+def test_a_verdict_against_another_anchor_is_stale(registry: Registry, tmp_path: Path) -> None:
+    check_anchor(registry, "mine", None)
+    first, version = publish(registry, tmp_path, "one")
+    assert version is not None
+    check_anchor(registry, first, None)
+    check_anchor(registry, "mine", version.manifest.digest)
+    with pytest.raises(StaleVerdictError, match="digits@anchor is another since"):
+        check_anchor(registry, "mine", None)
+
+
+def test_each_candidate_is_a_trial_and_so_is_one_on_other_terms(registry: Registry) -> None:
     assert trial_of(registry, "a", "t") == 1
-    registry.reject(Rejection(**judged("a", 1, "t").model_dump()))
+    claim_trial(registry, 1, "a", "t")
+    claim_trial(registry, 1, "a", "t")  # a run that is retried
     assert trial_of(registry, "a", "t") == 1
     assert trial_of(registry, "a", "laxer") == 2
     assert trial_of(registry, "b", "t") == 2
-    registry.write_version(registry.versions()[0].manifest, judged("b", 2, "t"))
+    claim_trial(registry, 2, "b", "t")
     assert trial_of(registry, "b", "t") == 2
     assert trial_of(registry, "c", "t") == 3
+
+
+def test_of_candidates_that_were_judged_at_the_same_time_one_has_the_number(registry: Registry) -> None:
+    claim_trial(registry, 1, "a", "t")
+    with pytest.raises(StaleVerdictError, match="judged at the same time, as number 1 too"):
+        claim_trial(registry, 1, "b", "t")
+    assert trial_of(registry, "b", "t") == 2
 
 
 def test_terms_are_every_setting_of_evaluation() -> None:

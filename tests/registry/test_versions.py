@@ -15,7 +15,7 @@ from flowmap.artifacts.manifest import Manifest, build_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.errors import ConfigError
-from flowmap.registry import Judged, Registry, StaleVerdictError, Version
+from flowmap.registry import Judged, Registry, StaleVerdictError, Version, trial_of
 from flowmap.registry_push.step import promote
 from flowmap.settings import RegistryPush
 from flowmap.settings.sections import Publication
@@ -129,12 +129,15 @@ class Racing:
 def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: Version | None) -> Any:
     """What registry_push leaves when it promotes a candidate with a verdict of that evaluation."""
     folder, manifest = candidate(tmp_path, weights)
-    verdict = {"verdict": "promote", "against": "base", "num_evaluations": 4, "criteria": []}
+    registry = Registry(store, "digits")
+    trial = trial_of(registry, manifest.digest, "these")
+    verdict = {"verdict": "promote", "against": "base", "num_evaluations": 4, "criteria": [], "trial": trial}
     metrics: dict[str, Any] = {
         "incumbent": incumbent.manifest.digest if incumbent else None,
         "models": {"base": {"4": {}}, "tuned": {"4": {}}},
         "trained_grid": [1, 0],
         "terms": "these",
+        "anchor": None,
     }
     base = tmp_path / "base"
     base.mkdir(exist_ok=True)
@@ -203,6 +206,8 @@ def test_an_alias_is_no_number() -> None:
     with pytest.raises(ValueError, match="alias '2' would be taken for version 2; use a word"):
         RegistryPush(alias="2")
     assert RegistryPush(alias="v2").alias == "v2"
+    with pytest.raises(ValueError, match="how people ask for what was rejected"):
+        RegistryPush(alias="rejected")
 
 
 def test_an_unknown_reference_lists_what_there_is(registry: Registry, tmp_path: Path) -> None:

@@ -108,12 +108,11 @@ def test_the_incumbent_and_the_trials_number_are_inputs_of_evaluation(tmp_path: 
 
     made: Manifest = build_manifest(tmp_path / "weights", step="grpo_finetuning", step_digest="s")
     registry = Registry(store, "x")
-    judged = Judged(
-        name="x", candidate="c", evaluation="e", incumbent=None, verdict={}, figures={}, trial=1, terms="t"
-    )
+    judged = Judged(name="x", candidate="c", evaluation="e", incumbent=None, verdict={}, figures={})
     published = registry.upload(tmp_path / "weights", ["ema.safetensors"], made)
     version = registry.write_version(published, judged)
     registry.promote("production", version, judged)
+    assert registry.claim_attempt(1, "c", "these terms")
     found = step.extra_inputs(config(), store, inputs)
     assert found["incumbent"].digest == version.manifest.digest
     assert found["trial"].digest == "2"

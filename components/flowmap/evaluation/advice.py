@@ -34,7 +34,7 @@ def advice(
     failed = set(verdict.failed)
     if not failed:
         return ()
-    if any(math.isnan(each.figure) for each in verdict.criteria):
+    if math.isnan(difference["judge_score"]["mean"]) or math.isnan(difference["kid_judge"]["mean"]):
         return (
             "The candidate's samples are not finite: the training diverged. Lower "
             "grpo_finetuning.learning_rate, or hold the KL with grpo_finetuning.kl_target.",
@@ -44,8 +44,9 @@ def advice(
     if "judge" in failed:
         told.append(
             f"The judge reads {real['judge_accuracy']:.1%} of held-out real data as their prompt, less than "
-            "of the samples it should judge: it has seen too few data, so it decides nothing. Give it more: "
-            "a larger data_prep.shares.judge, or more data."
+            "of the anchor's samples, so it decides nothing. Either it has seen too few data: give it a "
+            "larger data_prep.shares.judge, or more data. Or the anchor draws what is more typical than "
+            "real data are: then there is nothing that could be shown more often."
         )
     elif "judge_score" in failed:
         told.append(_no_gain(against, difference["judge_score"], incumbent, real, training))

@@ -8,6 +8,7 @@ evaluations what a candidate sells at one price.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from flowmap.models.model import Model
 from flowmap.rewards.classifier import has_classifier, read_classifier
 
 Choose = Callable[[Tensor, Tensor], Tensor]
-SCALES = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7)
+SCALES = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.5, 0.2)
 BEST_OF = 4
 
 
@@ -43,7 +44,8 @@ class NoiseCurve:
         """The judge's score of each pair, at the best that less noise gives with at least that diversity.
 
         Between two scales it is theirs, mixed. A model that varies more than all of them is compared with
-        the one whose noise is as it is.
+        the one whose noise is as it is; to one that varies less than all of them nothing can be compared,
+        and it gets NaN.
         """
         spreads = [each.figures["diversity"] for each in self.measured]
         scores = [each.score for each in self.measured]
@@ -52,6 +54,8 @@ class NoiseCurve:
             if min(above, below) < diversity < max(above, below):
                 part = (above - diversity) / (above - below)
                 found.append(near * (1 - part) + far * part)
+        if diversity < min(spreads):
+            return torch.full_like(scores[0], math.nan)
         return max(found or scores[:1], key=lambda score: float(score.mean()))
 
     def rows(self) -> list[dict[str, float]]:

@@ -60,13 +60,13 @@ def ratio_interval(old: Array, new: Array, num_resamples: int, seed: int, level:
 
 
 def spread(moments: Array) -> float:
-    """Mean standard deviation of a dimension within a prompt, over the prompts that have samples.
+    """Mean standard deviation of a dimension within a prompt, over the prompts with at least two samples.
 
     Args:
         moments: number, sum and sum of squares of every dimension, (prompts, 3, dims).
     """
-    num, total, squares = np.moveaxis(moments[moments[:, 0, 0] > 0], 1, 0)
-    variance = squares / num - np.square(total / num)
+    num, total, squares = np.moveaxis(moments[moments[:, 0, 0] > 1], 1, 0)
+    variance = (squares - np.square(total) / num) / (num - 1)
     return float(np.sqrt(np.clip(variance, 0, None)).mean(1).mean())
 
 

@@ -45,11 +45,14 @@ def score_figures(
 def nothing_to_buy(rewards: Sequence[Weighted], figures: Mapping[str, float]) -> str | None:
     """What to tell people when the base's samples get as much of every reward as real data do.
 
-    None where one of them has something left to pay for, or none says what real data get.
+    None where one of them has something left to pay for, or may have: a reward says in `real_reward` what
+    real data get, or None where that is no bound, as for a distance from them.
 
     Args:
         figures: of the first rollout, before anything was trained.
     """
+    if not all(hasattr(each.reward, "real_reward") for each in rewards):
+        return None
     reals = {each.reward.name: getattr(each.reward, "real_reward", None) for each in rewards}
     known = {name: real for name, real in reals.items() if real is not None}
     if not known or any(figures[f"reward_{name}"] < real for name, real in known.items()):

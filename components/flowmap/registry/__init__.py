@@ -1,7 +1,7 @@
 """The registry of models: versions, aliases, verdicts, and what an evaluation leaves for those who read
 it."""
 
-from flowmap.registry.anchor import anchor_of, publish_anchor, terms_of, trial_of
+from flowmap.registry.anchor import anchor_of, check_anchor, claim_trial, publish_anchor, terms_of, trial_of
 from flowmap.registry.records import Judged, Move, Rejection, Version
 from flowmap.registry.versions import Registry, StaleVerdictError, UnknownModelError, model_names
 
@@ -14,6 +14,8 @@ __all__ = [
     "UnknownModelError",
     "Version",
     "anchor_of",
+    "check_anchor",
+    "claim_trial",
     "model_names",
     "publish_anchor",
     "terms_of",

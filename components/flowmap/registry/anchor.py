@@ -14,21 +14,40 @@ from pathlib import Path
 from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.manifest import Manifest
 from flowmap.registry.records import Judged, Version
-from flowmap.registry.versions import Registry
+from flowmap.registry.versions import Registry, StaleVerdictError
 from flowmap.settings import ANCHOR, Section
 
 
 def anchor_of(registry: Registry, base: str) -> Version | None:
-    """The version that the alias `anchor` points to.
+    """The version that quality is held against.
 
     None where there is none yet, or it is the base of that digest itself: then that base is what quality is
-    held against, before it was published and ever after.
+    held against, before it was published and ever after. A model that has versions from before there were
+    anchors is held against the oldest of them.
     """
     number = registry.aliases().get(ANCHOR)
-    if number is None:
-        return None
-    version = registry.resolve(str(number))
-    return None if version.candidate == base else version
+    version = _oldest(registry) if number is None else registry.resolve(str(number))
+    return None if version is None or version.candidate == base else version
+
+
+def _oldest(registry: Registry) -> Version | None:
+    """The oldest version that passed a gate."""
+    return next((version for version in registry.versions() if version.role == "tuned"), None)
+
+
+def check_anchor(registry: Registry, base: str, judged_against: str | None) -> None:
+    """Raise StaleVerdictError when the anchor is another than the one that a candidate was held against.
+
+    Args:
+        base: digest of the candidate's own base.
+        judged_against: of the anchor's files; None where that was the base.
+    """
+    now = anchor_of(registry, base)
+    if (None if now is None else now.manifest.digest) != judged_against:
+        raise StaleVerdictError(
+            f"{registry.name}@{ANCHOR} is another since this candidate was judged: start a new run of the "
+            "same configuration, which reuses all but the evaluation"
+        )
 
 
 def terms_of(section: Section) -> str:
@@ -44,12 +63,23 @@ def trial_of(registry: Registry, candidate: str, terms: str) -> int:
     Args:
         candidate: digest of its artifact; terms: of the settings that it is judged by.
     """
-    judged: list[Judged] = [*registry.versions(), *registry.rejections()]
-    judged = [each for each in judged if each.trial is not None]
-    for each in judged:
-        if (each.candidate, each.terms) == (candidate, terms) and each.trial is not None:
-            return each.trial
-    return 1 + max((each.trial or 0 for each in judged), default=0)
+    taken = registry.attempts()
+    return next(
+        (number for number, who in taken.items() if who == (candidate, terms)), 1 + max(taken, default=0)
+    )
+
+
+def claim_trial(registry: Registry, number: int, candidate: str, terms: str) -> None:
+    """Take the number of an attempt, whatever came of it: passed, rejected or only judged.
+
+    Raises StaleVerdictError when another candidate that was judged at the same time has taken it: no number
+    is used twice, or levels would not add up.
+    """
+    if not registry.claim_attempt(number, candidate, terms):
+        raise StaleVerdictError(
+            f"another candidate of {registry.name} was judged at the same time, as number {number} too: "
+            "start a new run of the same configuration, which reuses all but the evaluation"
+        )
 
 
 def publish_anchor(
@@ -70,11 +100,16 @@ def publish_anchor(
     """
     if ANCHOR in registry.aliases():
         return None
-    version = registry.version_of(source.digest)  # of a run that was killed before the alias moved
+    if (older := _oldest(registry)) is not None:  # of a flowmap from before there were anchors
+        registry.start_alias(ANCHOR, older)
+        return None
+    known = registry.version_of(source.digest)  # of a run that was killed before the alias moved
+    version = known
     if version is None:
         files = registry.upload(directory, paths, source)
         version = registry.write_version(files, judged, role="base", grid=grid)
     if registry.start_alias(ANCHOR, version):
         return version
-    registry.withdraw(version, f"another run published the {ANCHOR} in the same moment")
+    if known is None and registry.aliases()[ANCHOR] != version.version:
+        registry.withdraw(version, f"another run published the {ANCHOR} in the same moment")
     return None

@@ -22,7 +22,6 @@ class Judged(BaseModel):
         verdict: the gate's criteria, figures and thresholds.
         figures: the figures at the trained grid, for listings.
         trial: which attempt at the gate it was, of all candidates of that name; None for a base.
-        terms: digest of the settings that it was judged by.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -34,7 +33,6 @@ class Judged(BaseModel):
     verdict: dict[str, Any]
     figures: dict[str, float]
     trial: int | None = None
-    terms: str | None = None
 
 
 class Version(Judged):
@@ -52,7 +50,13 @@ class Version(Judged):
 
 
 class Rejection(Judged):
-    """A candidate that the gate turned down."""
+    """A candidate that the gate turned down.
+
+    Attributes:
+        rejected_at: None in those of older versions.
+    """
+
+    rejected_at: datetime | None = None
 
 
 class Move(BaseModel):

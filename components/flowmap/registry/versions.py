@@ -7,7 +7,8 @@ care.
 
 Layout below `models/<name>/`: `files/<digest>/...` the published bytes; `<version>/version.json`, the
 versions being the integers from 1, and `<version>/withdrawn.json` where it was never promoted after all;
-`moves/<alias>/<number>.json`, where an alias went; `rejections/<evaluation>.json`. Each of them is written
+`moves/<alias>/<number>.json`, where an alias went; `attempts/<number>.json`, who tried to pass the gate;
+`rejections/<evaluation>.json`. Each of them is written
 once, so of two that write at once one is told so, whatever the store. An older flowmap kept an alias as one
 object, `aliases/<alias>`, that was overwritten; until the alias moves again, that holds.
 """
@@ -197,10 +198,22 @@ class Registry:
             if self._write_move(alias, number + 1, version, before, None, reason):
                 return self._move(alias, number + 1)
 
+    def attempts(self) -> dict[int, tuple[str, str]]:
+        """Who took which attempt at the gate: the candidate, and the terms it was judged on."""
+        names = self.store.names(f"{self._folder}/attempts")
+        found = {int(name.rsplit("/", 1)[-1].removesuffix(".json")): self.store.get(name) for name in names}
+        return {number: tuple(json.loads(data)) for number, data in sorted(found.items())}
+
+    def claim_attempt(self, number: int, candidate: str, terms: str) -> bool:
+        """Take an attempt's number, once; whether it is this candidate's on these terms now."""
+        name, data = f"{self._folder}/attempts/{number}.json", json.dumps([candidate, terms]).encode()
+        return self.store.create(name, data) or self.store.get(name) == data
+
     def reject(self, rejection: Rejection) -> None:
         """Record a rejection, once for each evaluation."""
         name = f"{self._folder}/rejections/{rejection.evaluation}.json"
-        self.store.create(name, rejection.model_dump_json(indent=1).encode())
+        dated = rejection.model_copy(update={"rejected_at": datetime.now(UTC).replace(microsecond=0)})
+        self.store.create(name, dated.model_dump_json(indent=1).encode())
 
     def files_prefix(self, version: Version) -> str:
         """Where a version's files lie in the store."""

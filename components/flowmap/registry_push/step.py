@@ -6,13 +6,23 @@ Neither is ever reused: what they do lies outside their artifact, and doing it a
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.errors import InvariantError
 from flowmap.progress import say
-from flowmap.registry import Judged, Registry, Rejection, StaleVerdictError, Version, publish_anchor
+from flowmap.registry import (
+    Judged,
+    Registry,
+    Rejection,
+    StaleVerdictError,
+    Version,
+    check_anchor,
+    claim_trial,
+    publish_anchor,
+)
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
 from flowmap.settings import ANCHOR
 from flowmap.settings.sections import Publication
@@ -30,6 +40,8 @@ def promote(context: Context[Publication]) -> None:
         raise InvariantError(
             f"the verdict is {evaluated.verdict.verdict}: only a promoted candidate is published"
         )
+    check_anchor(_registry(context), context.manifests["base"].digest, evaluated.metrics["anchor"])
+    _claim(context, evaluated)
     if not section.publish:
         say(
             f"registry_push: {section.name} passed the gate; not published, for registry_push.publish is "
@@ -50,7 +62,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
     It is written last, when the upload is done and the verdict still holds. Should the alias move in the
     moment between, it is withdrawn: a verdict that holds no longer must not be found and used later.
     """
-    registry, alias = Registry(context.store, context.section.name), context.section.alias
+    registry, alias = _registry(context), context.section.alias
     registry.check_judged(alias, judged)
     known = registry.version_of(judged.candidate)
     if known is not None and (known.evaluation == judged.evaluation or registry.was_promoted(known)):
@@ -70,8 +82,9 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
 def reject(context: Context[Publication]) -> None:
     """Record the rejection beside the versions."""
     evaluated = read_evaluated(context.store, context.manifests["evaluation"].digest)
-    rejection = Rejection(**_facts(context, evaluated))
-    Registry(context.store, context.section.name).reject(rejection)
+    with contextlib.suppress(StaleVerdictError):  # rejected it is, whoever else has that number
+        _claim(context, evaluated)
+    _registry(context).reject(Rejection(**_facts(context, evaluated)))
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
     if context.section.publish:
         _publish_base(context, evaluated)
@@ -90,7 +103,7 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
         verdict={},
         figures=evaluated.figures("base"),
     )
-    registry = Registry(context.store, name)
+    registry = _registry(context)
     grid = tuple(evaluated.metrics["trained_grid"])
     version = publish_anchor(registry, context.inputs["base"], base, _BASE_FILES, judged, grid)
     if version is not None:
@@ -98,6 +111,15 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
             "are held against it"
         )
+
+
+def _registry(context: Context[Publication]) -> Registry:
+    return Registry(context.store, context.section.name)
+
+
+def _claim(context: Context[Publication], evaluated: Evaluated) -> None:
+    trial, terms = evaluated.verdict.trial, evaluated.metrics["terms"]
+    claim_trial(_registry(context), trial, context.manifests["tuned"].digest, terms)
 
 
 def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any]:
@@ -109,7 +131,6 @@ def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any
         "verdict": evaluated.verdict.model_dump(mode="json"),
         "figures": evaluated.figures(),
         "trial": evaluated.verdict.trial,
-        "terms": evaluated.metrics["terms"],
     }
 
 

@@ -29,7 +29,7 @@ class MmdReward:
     """
 
     def __init__(self, real: Mapping[str, Tensor], name: str = "mmd") -> None:
-        self.name = name
+        self.name, self.real_reward = name, None
         self.real = {prompt: samples.flatten(1) for prompt, samples in real.items()}
 
     @torch.no_grad()

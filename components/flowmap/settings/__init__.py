@@ -21,6 +21,7 @@ from flowmap.settings.section import Section, written_as
 from flowmap.settings.sections import (
     ANCHOR,
     BUILT_IN,
+    REJECTED,
     SPLITS,
     BaseTraining,
     DataPrep,
@@ -34,6 +35,7 @@ from flowmap.settings.sections import (
 __all__ = [
     "ANCHOR",
     "BUILT_IN",
+    "REJECTED",
     "SPLITS",
     "AnyReward",
     "BaseTraining",

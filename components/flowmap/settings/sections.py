@@ -29,6 +29,7 @@ from flowmap.settings.section import (
 
 BUILT_IN = ("digits", "mnist", "points")
 ANCHOR = "anchor"  # the alias of what every candidate's quality is held against
+REJECTED = "rejected"  # how people ask for the candidate that was rejected last
 SPLITS = ("base", "reward", "judge", "holdout")
 
 
@@ -265,6 +266,8 @@ class RegistryPush(Section):
             raise ValueError(f"alias {self.alias!r} would be taken for version {self.alias}; use a word")
         if self.alias == ANCHOR:
             raise ValueError(f"alias {ANCHOR!r} is what candidates are held against; use another")
+        if self.alias == REJECTED:
+            raise ValueError(f"alias {REJECTED!r} is how people ask for what was rejected; use another")
         return self
 
 
