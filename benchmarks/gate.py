@@ -30,7 +30,8 @@ from flowmap import Grpo
 from flowmap.data.dataset import read_facts, read_split
 from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.drawing import Drawing
-from flowmap.evaluation.gate import Contest, compare, decide, level_of
+from flowmap.evaluation.gate import Contest, decide, gains, level_of, losses
+from flowmap.evaluation.intervals import Interval
 from flowmap.evaluation.judge import train_judge
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.modality import judging
@@ -114,9 +115,13 @@ class Bench:
         own = drawing.scaled(player.scale)
         return NoiseCurve.of(player.model, self.grid, own, self.measurer, whole)
 
-    def verdict(self, contest: Contest, trial: int, candidate: str) -> Verdict:
+    def verdict(
+        self, contest: Contest, trial: int, candidate: str, lost: Mapping[str, Interval] | None = None
+    ) -> Verdict:
+        """Args: lost: the losses, where they are known already, whatever the trial."""
         level = level_of(trial, self.section.false_promotions)
-        difference = compare(contest, self.measurer, self.section, level, candidate)
+        lost = lost or losses(contest, self.measurer, self.section, candidate)
+        difference = {**gains(contest, level), **lost}
         return decide(
             self.section,
             against="incumbent",
@@ -232,8 +237,9 @@ def power(
                 parts.append((torch.where(taken.view(-1, *[1] * (x.dim() - 1)), better, x), prompt))
             new = bench.measurer.measure(parts)
             contest = Contest(new, old, old, curve, bench.prompt)
+            lost = losses(contest, bench.measurer, bench.section, name)
             for trial in trials:
-                passed = bench.verdict(contest, trial, name).verdict == "promote"
+                passed = bench.verdict(contest, trial, name, lost).verdict == "promote"
                 promoted[share, trial] = promoted.get((share, trial), 0.0) + passed / num
             gain = new.figures["judge_accuracy"] - old.figures["judge_accuracy"]
             promoted[share, 0] = promoted.get((share, 0), 0.0) + gain / num

@@ -61,30 +61,37 @@ class Contest:
 def compare(
     contest: Contest, measurer: Measurer, section: Evaluation, level: float, seed: str
 ) -> dict[str, Interval]:
-    """Every difference with its interval, candidate less the other one.
+    """Every difference with its interval, candidate less the other one: `gains` and `losses`."""
+    return {**gains(contest, level), **losses(contest, measurer, section, seed)}
 
-    Gains are over the incumbent, with the interval of the trial's own `level`: `judge_score`,
-    `above_noise_scale` (over the incumbent with its noise so small that it has the candidate's diversity),
-    `judge_accuracy` and `reward`. Losses are against the anchor, with 95 % intervals: `kid_judge`,
-    `recall`, `coverage`, `copies`, and the ratios `fd_judge` and `diversity`.
+
+def gains(contest: Contest, level: float) -> dict[str, Interval]:
+    """Over the incumbent, with the interval of a trial's own level.
+
+    `judge_score`, `above_noise_scale` (over the incumbent with its noise so small that it has the diversity of
+    the candidate), `judge_accuracy` and `reward`.
     """
-    new, old, anchor = contest.candidate, contest.incumbent, contest.anchor
-    prompt = contest.prompt.numpy()
+    new, old, prompt = contest.candidate, contest.incumbent, contest.prompt.numpy()
 
     def gain(value: Tensor, over: Tensor) -> Interval:
         return stratified_interval(_array(value) - _array(over), prompt, level)
 
-    typical = contest.curve.score_at(new.figures["diversity"])
-    gains = {
+    return {
         "judge_score": gain(new.score, old.score),
-        "above_noise_scale": gain(new.score, typical),
+        "above_noise_scale": gain(new.score, contest.curve.score_at(new.figures["diversity"])),
         "judge_accuracy": gain(new.right, old.right),
         "reward": gain(new.reward, old.reward),
     }
-    losses = dict.fromkeys(("recall", "coverage", "diversity", "copies"), UNKNOWN)
+
+
+def losses(contest: Contest, measurer: Measurer, section: Evaluation, seed: str) -> dict[str, Interval]:
+    """Against the anchor, with 95 % intervals: `kid_judge`, `recall`, `coverage`, `copies`, and the ratios
+    `fd_judge` and `diversity`."""
+    new, anchor, prompt = contest.candidate, contest.anchor, contest.prompt.numpy()
+    found = dict.fromkeys(("recall", "coverage", "diversity", "copies"), UNKNOWN)
     if new.reach is not None and anchor.reach is not None:
         ratio_seed = derived_seed(seed, "spread") % 2**32
-        losses = {
+        found = {
             "recall": share_interval(anchor.reach.recalled, new.reach.recalled),
             "coverage": share_interval(anchor.reach.covered, new.reach.covered),
             "diversity": ratio_interval(anchor.moments, new.moments, _SPREAD_RESAMPLES, ratio_seed),
@@ -98,7 +105,7 @@ def compare(
         section.resamples,
         derived_seed(seed, "distances") % 2**32,
     )
-    return {**gains, **losses, **distances}
+    return {**found, **distances}
 
 
 def decide(
