@@ -68,8 +68,8 @@ def compare(
 def gains(contest: Contest, level: float) -> dict[str, Interval]:
     """Over the incumbent, with the interval of a trial's own level.
 
-    `judge_score`, `above_noise_scale` (over the incumbent with its noise so small that it has the diversity of
-    the candidate), `judge_accuracy` and `reward`.
+    `judge_score`, `judge_accuracy`, `reward`, and `above_noise_scale`: the score over the incumbent with its
+    noise so small that it has the candidate's diversity.
     """
     new, old, prompt = contest.candidate, contest.incumbent, contest.prompt.numpy()
 
