@@ -44,6 +44,7 @@ from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import Evaluation, GrpoSettings, load_config
 
 _CPU = torch.device("cpu")
+_SAMPLES = 100  # a prompt, where the configuration does not say
 _SHAKEN = 0.01  # of a weight's size
 _ROLLOUTS = 3
 _LESS_NOISE = 0.97
@@ -68,7 +69,7 @@ class Bench:
 
     folders: Mapping[str, Path]
     section: Evaluation
-    num_each: int = 100
+    num_each: int = _SAMPLES
     measurer: Measurer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -246,7 +247,7 @@ def power(
     return promoted
 
 
-def bench_of(config: Path, root: Path, num_each: int) -> Bench:
+def bench_of(config: Path, root: Path) -> Bench:
     """Of a finished run of a configuration below a root; what is there already is reused."""
     flowmap = [sys.executable, "-m", "flowmap_pipelines.cli"]
     command = [*flowmap, "run", str(config), "--root", str(root), "--json"]
@@ -261,7 +262,8 @@ def bench_of(config: Path, root: Path, num_each: int) -> Bench:
         "reward": artifacts / made["reward_training"],
         "tuned": artifacts / made["grpo_finetuning"],
     }
-    return Bench(folders, load_config(config).evaluation, num_each)
+    section = load_config(config).evaluation
+    return Bench(folders, section, section.samples_per_prompt or _SAMPLES)
 
 
 def main() -> None:
@@ -272,10 +274,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path(".flowmap"), help="where runs are kept")
     parser.add_argument("--nulls", type=int, default=200, help="candidates without a gain")
     parser.add_argument("--num", type=int, default=20, help="candidates for each gain that is known")
-    parser.add_argument("--samples", type=int, default=100, help="samples a prompt")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    bench = bench_of(asked.config, asked.root, asked.samples)
+    bench = bench_of(asked.config, asked.root)
     base, tuned = bench.player("base", "map"), bench.player("tuned", "ema")
 
     print(f"\n{asked.nulls} candidates without a gain, one after the other:\n")

@@ -118,6 +118,7 @@ def curve_of(points: list[tuple[float, float]]) -> NoiseCurve:
         ([(0.4, -0.8), (0.3, -0.6), (0.2, -0.5)], 0.1, math.nan),  # nor as little
         ([(0.4, -0.5), (0.3, -0.8)], 0.35, -0.5),  # where less noise loses, it is not taken
         ([(0.4, -0.8), (0.45, -0.6), (0.3, -0.7)], 0.4, -0.6),  # where it varies more and gains, it is
+        ([(0.4, -0.8), (0.45, -0.6), (0.3, -0.7)], 0.45001, -0.6),  # as varied but for rounding
     ],
 )
 def test_what_less_noise_gives_is_the_best_of_what_varies_as_much(

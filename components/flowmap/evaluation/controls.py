@@ -24,6 +24,7 @@ from flowmap.rewards.classifier import has_classifier, read_classifier
 Choose = Callable[[Tensor, Tensor], Tensor]
 SCALES = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.5, 0.2)
 BEST_OF = 4
+_AS_VARIED = 1e-3  # the same noise scaled in another order comes out as varied but for rounding
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class NoiseCurve:
         """
         spreads = [each.figures["diversity"] for each in self.measured]
         scores = [each.score for each in self.measured]
-        found = [score for score, spread in zip(scores, spreads, strict=True) if spread >= diversity]
+        enough = diversity * (1 - _AS_VARIED)
+        found = [score for score, spread in zip(scores, spreads, strict=True) if spread >= enough]
         for (near, above), (far, below) in itertools.pairwise(zip(scores, spreads, strict=True)):
             if min(above, below) < diversity < max(above, below):
                 part = (above - diversity) / (above - below)
                 found.append(near * (1 - part) + far * part)
-        if diversity < min(spreads):
+        if diversity < min(spreads) * (1 - _AS_VARIED):
             return torch.full_like(scores[0], math.nan)
         return max(found or scores[:1], key=lambda score: float(score.mean()))
 
