@@ -58,6 +58,7 @@ def ends(low: float, high: float) -> dict[str, float]:
         ({}, []),
         ({"judge_score": ends(0.0, 0.3)}, ["judge_score"]),
         ({"above_noise_scale": ends(-0.01, 0.3)}, ["above_noise_scale"]),
+        ({"above_noise_scale": ends(1e-9, 1e-9)}, ["above_noise_scale"]),  # the same but for rounding
         ({"kid_judge": ends(0, 0.01), "fd_judge": ends(0.9, 1.25)}, []),
         ({"kid_judge": ends(0, 0.011)}, ["kid_judge"]),
         ({"fd_judge": ends(0.9, 1.26)}, ["fd_judge"]),

@@ -29,6 +29,7 @@ from flowmap.seeding import derived_seed
 from flowmap.settings import Evaluation
 
 _SPREAD_RESAMPLES = 500
+_LEAST_GAIN = 1e-3  # of the score: what equals something already there but for rounding has gained nothing
 _JUDGE_ERRORS = 3.0  # standard errors that the judge may read real data worse than samples by chance
 
 
@@ -150,7 +151,7 @@ def decide(
             "between chance and what real data get",
             difference["judge_score"]["low"],
             ">",
-            0.0,
+            _LEAST_GAIN,
         ),
         _criterion(
             "above_noise_scale",
@@ -158,7 +159,7 @@ def decide(
             "the candidate's",
             difference["above_noise_scale"]["low"],
             ">",
-            0.0,
+            _LEAST_GAIN,
         ),
         _criterion(
             "kid_judge",
