@@ -35,7 +35,7 @@ from flowmap.evaluation.intervals import Interval
 from flowmap.evaluation.judge import train_judge
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.modality import judging
-from flowmap.models.model import Model
+from flowmap.models.model import Model, PromptTable
 from flowmap.models.storing import load_model, read_model_facts
 from flowmap.registry.evaluation_result import Verdict
 from flowmap.rewards.preference import read_preference
@@ -209,7 +209,8 @@ def _on_chance(model: Model, seed: int) -> tuple[Model, Model]:
 
     grid = (1.0, 0.75, 0.5, 0.25, 0.0)
     settings = GrpoSettings(grid=grid, window=(0,), seed=seed, groups=8, group_size=8)
-    grpo = Grpo(trained, [chance], trained.conditioner.prompts, settings)  # type: ignore[attr-defined]
+    assert isinstance(trained.conditioner, PromptTable)
+    grpo = Grpo(trained, [chance], trained.conditioner.prompts, settings)
     for index in range(_ROLLOUTS):
         grpo.rollout(index)
     average.network = grpo.ema.network

@@ -70,7 +70,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "models": {name: {str(count): RATHER_GOOD for count in counts} for name in models},
         "difference": difference,
         "real": RATHER_GOOD | {"calibration_error": 0.02},
-        "accuracy_by_prompt": {prompt: dict.fromkeys(("base", "tuned", "real"), 0.9) for prompt in prompts},
+        "accuracy_by_prompt": {prompt: {"base": 0.9, "tuned": 0.9, "real": None} for prompt in prompts},
         "controls": {
             "noise_scale": {"base": curve, "incumbent": curve},
             "best_of": {"num": 4, "chosen_by": "preference", "evaluations": 16, **RATHER_GOOD},
@@ -132,6 +132,12 @@ def test_the_report_stands_alone_and_fits(report: Path, page: Page, width: int, 
     stands_alone_and_fits(page, report, width, scheme)
     assert page.locator("h1").inner_text().upper() == "REJECTED"
     assert "recall" in page.locator("h1 + p").inner_text()
+
+
+def test_a_prompt_without_held_out_data_has_no_share_of_them(report: Path, page: Page) -> None:
+    page.goto(report.as_uri())
+    rows = page.get_by_role("region", name="How often the judge recognises each prompt").locator("tbody tr")
+    assert rows.first.inner_text().split()[-3:] == ["90%", "90%", "–"]
 
 
 def test_what_comes_from_outside_is_text_and_no_markup(report: Path) -> None:

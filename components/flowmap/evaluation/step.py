@@ -240,15 +240,15 @@ def _by_prompt(
     measurer: Measurer,
     data: Path,
     facts: DataFacts,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """How often the judge recognises each prompt: in what every model draws on the trained grid, and in
-    held-out real data, of which some prompts may have none."""
+    held-out real data; None where a prompt has none."""
     held_out = read_split(data, "holdout")
     real = measurer.measure(in_parts(held_out.data, held_out.prompts)).right
 
-    def shares(right: torch.Tensor, prompt: torch.Tensor) -> list[float]:
+    def shares(right: torch.Tensor, prompt: torch.Tensor) -> list[float | None]:
         return [
-            float(right[prompt == each].float().mean()) if bool((prompt == each).any()) else 0.0
+            float(right[prompt == each].float().mean()) if bool((prompt == each).any()) else None
             for each in range(len(facts.prompts))
         ]
 

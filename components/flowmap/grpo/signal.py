@@ -17,10 +17,8 @@ from torch import Tensor
 from flowmap.asfmc import Transition
 from flowmap.errors import ConfigError
 from flowmap.grpo.advantages import Advantages, advantages
-from flowmap.grpo.objective import transition_loss
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import Condition
-from flowmap.maps.condition import rows
 
 _WORTH = 0.5  # of the best transition's cosine
 
@@ -95,21 +93,10 @@ def _gradient(
     grpo: Grpo, transition: Transition, members: Condition, given: Advantages, half: slice
 ) -> Tensor:
     """Of the policy's loss alone, without KL, on some rows, flat."""
-    here = transition.rows(half)
-    at = (here.x_t, here.t, here.r, rows(members, half))
-    counted = given.counted.flatten()[half].float()
-    with torch.no_grad(), grpo.model.reference() as there:
-        reference = grpo.kernel.step(there, *at)
-    loss, _ = transition_loss(
-        grpo.kernel.step(grpo.policy, *at),
-        reference,
-        here,
-        given.values.flatten()[half],
-        counted / counted.sum().clamp(min=1),
-        clip=grpo.settings.clip,
-        kl_weight=0.0,
-        ratio_norm=grpo.settings.ratio_norm,
-    )
+    counted = torch.zeros_like(given.counted.flatten(), dtype=torch.float32)
+    counted[half] = given.counted.flatten()[half].float()
+    share = counted / counted.sum().clamp(min=1)
+    loss, _ = grpo.loss(transition, half, members, given, share, kl_weight=0.0)
     parameters = list(grpo.model.parameters())
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     return torch.cat(

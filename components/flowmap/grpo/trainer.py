@@ -29,6 +29,7 @@ from flowmap.asfmc import (
 from flowmap.errors import InvariantError
 from flowmap.grpo.advantages import Advantages, advantages, check
 from flowmap.grpo.kl_controller import KlController
+from flowmap.grpo.micro_batches import over_parts, parts_of
 from flowmap.grpo.objective import transition_loss
 from flowmap.grpo.scoring import Scores, score_figures
 from flowmap.maps import Condition
@@ -78,7 +79,7 @@ class Grpo:
         network = model.network.to(engine.device).train()
         model.freeze_reference()
         num_samples = num_local * section.group_size
-        self._parts = _parts(num_samples, section.micro_batch or num_samples)
+        self._parts = parts_of(num_samples, section.micro_batch or num_samples)
         engine.prepare(
             network,
             torch.optim.AdamW(model.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY),
@@ -111,7 +112,7 @@ class Grpo:
         weights = [each.weight for each in self.rewards]
         found = advantages(scores.values, weights, self.settings.advantage_std, self.engine.sum)
         told = score_figures(index, scores, found, self.settings.max_unscored, self.engine)
-        share = self.shares(found)
+        share = self._shares(found)
         figures: Figures = {}
         for update in range(self.settings.updates_per_rollout):
             figures = self._update(index, update, drawn, members, found, share)
@@ -193,7 +194,7 @@ class Grpo:
                 self._backward(index, update, transition, part, members, found, share)
                 for part in self._parts
             ]
-            told[transition.index] = _over_parts(parts, self._parts)
+            told[transition.index] = over_parts(parts, self._parts)
         figures = {
             name: self._mean(torch.stack([row[name] for row in told.values()]).mean())
             for name in ("kl", "clipped", "drift", "loss")
@@ -212,26 +213,39 @@ class Grpo:
         found: Advantages,
         share: Tensor,
     ) -> dict[str, Tensor]:
+        kl_weight = self.controllers[transition.index].weight
+        loss, metrics = self.loss(transition, part, members, found, share, kl_weight)
+        _check_laws(index, update, transition, loss, metrics)
+        self.engine.backward(loss * len(self._parts))  # the engine takes the mean over backward passes
+        self.engine.step()
+        return {**metrics, "loss": loss.detach()}
+
+    def loss(
+        self,
+        transition: Transition,
+        part: slice,
+        members: Condition,
+        found: Advantages,
+        share: Tensor,
+        kl_weight: float,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of one transition on a part of its rows; `share` is each sample's weight."""
         here = transition.rows(part)
         at = (here.x_t, here.t, here.r, rows(members, part))
         with torch.no_grad(), self.model.reference() as there:
             reference = self.kernel.step(there, *at)
-        loss, metrics = transition_loss(
+        return transition_loss(
             self.kernel.step(self.policy, *at),
             reference,
             here,
             found.values.flatten()[part],
             share[part],
             clip=self.settings.clip,
-            kl_weight=self.controllers[transition.index].weight,
+            kl_weight=kl_weight,
             ratio_norm=self.settings.ratio_norm,
         )
-        _check_laws(index, update, here, loss, metrics)
-        self.engine.backward(loss * len(self._parts))  # the engine takes the mean over backward passes
-        self.engine.step()
-        return {**metrics, "loss": loss.detach()}
 
-    def shares(self, found: Advantages) -> Tensor:
+    def _shares(self, found: Advantages) -> Tensor:
         """Each sample's weight: the mean over what counts on all processes, times their number.
 
         The engine averages gradients over processes, hence the factor.
@@ -252,27 +266,6 @@ def kernel_of(settings: GrpoSettings) -> Kernel:
     if settings.kernel == "local":
         return LocalAnchor()
     return ExactLocalAnchor(settings.anchor_distance, settings.composed)
-
-
-def _parts(num: int, most: int) -> list[slice]:
-    """Slices that cover so many samples, none longer than `most`."""
-    return [slice(start, min(start + most, num)) for start in range(0, num, most)]
-
-
-def _over_parts(told: Sequence[dict[str, Tensor]], parts: Sequence[slice]) -> dict[str, Tensor]:
-    """Metrics of a whole transition from those of its parts."""
-    num = parts[-1].stop
-    weights = [(part.stop - part.start) / num for part in parts]
-
-    def mean(name: str) -> Tensor:
-        return torch.stack([row[name] * weight for row, weight in zip(told, weights, strict=True)]).sum()
-
-    return {
-        "kl": mean("kl"),
-        "clipped": mean("clipped"),
-        "drift": torch.stack([row["drift"] for row in told]).max(),
-        "loss": torch.stack([row["loss"] for row in told]).sum(),
-    }
 
 
 def _check_laws(

@@ -37,8 +37,8 @@ class ClassifierFacts(BaseModel):
 class Classifier(nn.Module):
     """Log-probabilities of the prompts for x (batch, *shape): the mean of three networks' probabilities.
 
-    What one of them can be talked into, the others need not see. Of another architecture than the
-    evaluation's judge.
+    What one of them can be talked into, the others need not see. Of another architecture than two of the
+    evaluation's three judges, and trained on other data than all of them.
     """
 
     def __init__(self, shape: tuple[int, ...], num_prompts: int) -> None:
