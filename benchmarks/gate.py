@@ -32,18 +32,15 @@ from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.drawing import Drawing
 from flowmap.evaluation.gate import Contest, decide, gains, level_of, losses
 from flowmap.evaluation.intervals import Interval
-from flowmap.evaluation.judge import train_judge
+from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
 from flowmap.evaluation.measure import Measured, Measurer
-from flowmap.modality import judging
 from flowmap.models.model import Model, PromptTable
 from flowmap.models.storing import load_model, read_model_facts
 from flowmap.registry.evaluation_result import Verdict
-from flowmap.rewards.preference import read_preference
 from flowmap.rewards.protocol import Samples
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import Evaluation, GrpoSettings, load_config
 
-_CPU = torch.device("cpu")
 _SAMPLES = 100  # a prompt, where the configuration does not say
 _SHAKEN = 0.01  # of a weight's size
 _ROLLOUTS = 3
@@ -77,22 +74,11 @@ class Bench:
         self.facts, grid = read_facts(data), read_model_facts(self.folders["tuned"]).grid
         assert grid is not None
         self.grid = grid
-        seed = derived_seed(data.name, "judge")
-        torch.manual_seed(derived_seed(seed, "weights"))
-        members = judging(self.facts.modality).make_judges(self.facts.shape, len(self.facts.prompts))
-        judge = train_judge(read_split(data, "judge"), members, self.section.judge_updates, seed)
-        held_out = read_split(data, "holdout")
-        judge.calibrate(held_out.data, held_out.prompts)
         self.prompt = torch.arange(len(self.facts.prompts)).repeat_interleave(self.num_each)
-        self.measurer = Measurer.of(
-            judge,
-            read_preference(self.folders["reward"])[0],
-            training=read_split(data, "base"),
-            held_out=held_out,
-            num_samples=len(self.prompt),
-            num_prompts=len(self.facts.prompts),
-            device=_CPU,
+        self.measurer = measurer_of(
+            self.section, self.folders, self.facts, len(self.prompt), judge_seed(data.name)
         )
+        held_out = read_split(data, "holdout")
         base = read_split(data, "base")
         self.real_diversity = self.measurer.measure([(base.data, base.prompts)]).figures["diversity"]
         self.real_accuracy = self.measurer.measure([(held_out.data, held_out.prompts)]).figures[
@@ -104,9 +90,7 @@ class Bench:
 
     def drawing(self, candidate: str) -> Drawing:
         """The noise that a candidate of that digest is judged on."""
-        shape = read_model_facts(self.folders["base"]).build().codec.state_shape
-        noise = torch.randn(len(self.prompt), *shape, generator=generator_for(candidate, "gate"))
-        return Drawing(self.facts.prompts, self.prompt, noise)
+        return drawing_of(candidate, "gate", self.facts, self.prompt, self.folders)
 
     def measured(self, player: Player, drawing: Drawing) -> Measured:
         return self.measurer.measure(drawing.scaled(player.scale).composed(player.model, self.grid))

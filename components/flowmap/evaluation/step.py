@@ -23,20 +23,17 @@ from flowmap.evaluation.controls import BEST_OF, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
-from flowmap.evaluation.judge import calibration_error, train_judge
+from flowmap.evaluation.judge import calibration_error
+from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.report import Report, shown_indices, write_report
 from flowmap.maps import grid_for
-from flowmap.modality import judging
-from flowmap.models.storing import load_model, load_weights, read_model_facts
+from flowmap.models.storing import load_model, load_weights
 from flowmap.progress import Progress, say
 from flowmap.registry import terms_of
 from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
-from flowmap.rewards.preference import read_preference
-from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
-from flowmap.training.devices import device
 
 Models = dict[str, dict[int, Measured]]
 _SAMPLES, _FEWEST = 1000, 20
@@ -46,16 +43,15 @@ def run(context: Context[Evaluation]) -> None:
     section, inputs = context.section, context.inputs
     facts, entered = read_facts(inputs["data"]), entrants(inputs)
     prompt = _prompts(section, facts)
-    judge_seed = derived_seed(context.manifests["data"].digest, "judge")
-    measurer = _measurer(section, inputs, facts, len(prompt), judge_seed)
+    measurer = measurer_of(section, inputs, facts, len(prompt), judge_seed(context.manifests["data"].digest))
     real = _real(measurer, inputs["data"])
 
     candidate = context.manifests["tuned"].digest
-    contest = _contest(entered, measurer, _drawing(candidate, "gate", facts, prompt, inputs))
+    contest = _contest(entered, measurer, drawing_of(candidate, "gate", facts, prompt, inputs))
     verdict, difference = _judged(section, contest, measurer, entered, real, context)
     trained = entered["tuned"].num_evaluations
 
-    drawing = _drawing(candidate, "published", facts, prompt, inputs)
+    drawing = drawing_of(candidate, "published", facts, prompt, inputs)
     models = _measure(section, inputs, entered, measurer, drawing)
     metrics = {
         "trained_grid": entered["tuned"].grid,
@@ -97,39 +93,10 @@ def _digest(manifests: Mapping[str, Manifest], name: str) -> str | None:
     return manifests[name].digest if name in manifests else None
 
 
-def _measurer(
-    section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts, num_samples: int, seed: int
-) -> Measurer:
-    """The judge, trained now, and the preference model, where there is a GPU on it."""
-    torch.manual_seed(derived_seed(seed, "weights"))
-    members = judging(facts.modality).make_judges(facts.shape, len(facts.prompts))
-    judge = train_judge(read_split(inputs["data"], "judge"), members, section.judge_updates, seed)
-    held_out = read_split(inputs["data"], "holdout")
-    judge.calibrate(held_out.data, held_out.prompts)
-    return Measurer.of(
-        judge,
-        read_preference(inputs["reward"])[0],
-        training=read_split(inputs["data"], "base"),
-        held_out=held_out,
-        num_samples=num_samples,
-        num_prompts=len(facts.prompts),
-        device=device(),
-    )
-
-
 def _prompts(section: Evaluation, facts: DataFacts) -> torch.Tensor:
     """The prompt of each sample, (N,): as many of each."""
     num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(facts.prompts))
     return torch.arange(len(facts.prompts)).repeat_interleave(num_each)
-
-
-def _drawing(
-    candidate: str, purpose: str, facts: DataFacts, prompt: torch.Tensor, inputs: Mapping[str, Path]
-) -> Drawing:
-    """Noise that follows from the candidate's digest, so that a candidate can't draw again."""
-    state_shape = read_model_facts(inputs["base"]).build().codec.state_shape
-    noise = torch.randn(len(prompt), *state_shape, generator=generator_for(candidate, purpose))
-    return Drawing(facts.prompts, prompt, noise)
 
 
 def _contest(entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawing) -> Contest:
