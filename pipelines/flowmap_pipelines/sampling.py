@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import artifact_prefix, fetch
+from flowmap.artifacts.transfer import fetch_artifact
 from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
 from flowmap.maps import grid_for
@@ -93,15 +92,12 @@ def _copy(store: ObjectStore, version: Version | Rejection, folder: Path) -> Non
     if isinstance(version, Version):
         Registry(store, version.name).download(version, folder)
         return
-    where = f"{artifact_prefix(version.candidate)}/{MANIFEST_NAME}"
     try:
-        manifest = parse_manifest(store.get(where), where=where)
+        fetch_artifact(store, version.candidate, folder, (f"{AS_TUNED}.safetensors", MODEL))
     except KeyError:
         raise UnknownModelError(
             f"{version.name}: the candidate that was rejected is not in the store any more"
         ) from None
-    files = tuple(manifest.entry(name) for name in (f"{AS_TUNED}.safetensors", MODEL))
-    fetch(store, manifest.model_copy(update={"files": files}), folder)
 
 
 def _noise(shape: tuple[int, ...], seed: int, index: int) -> Tensor:

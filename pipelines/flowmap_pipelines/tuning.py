@@ -9,9 +9,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import artifact_prefix, fetch
+from flowmap.artifacts.transfer import fetch_artifact
 from flowmap.errors import ConfigError
 from flowmap.grpo.signal import TransitionSignal, transition_signals, worth_training
 from flowmap.grpo.trainer import Grpo
@@ -37,7 +36,9 @@ def measure(config: RunConfig, store: ObjectStore, num_rollouts: int) -> list[Tr
         )
     section = config.grpo_finetuning.model_copy(update={"window": None})
     with tempfile.TemporaryDirectory() as scratch:
-        base, trained = (_copy(store, str(made[name]), Path(scratch) / name) for name in _STEPS)
+        base, trained = (Path(scratch) / name for name in _STEPS)
+        for folder in (base, trained):
+            fetch_artifact(store, str(made[folder.name]), folder)
         model = load_model(base, AS_BASE, device())
         model.network.requires_grad_(True)
         rewards = build_rewards(section.rewards, Materials(trained, device()))
@@ -64,9 +65,3 @@ def tuning_text(config: RunConfig, signals: list[TransitionSignal]) -> str:
             f"grpo_finetuning.window: {list(worth)} would train what carries signal; it is {now}",
         ]
     )
-
-
-def _copy(store: ObjectStore, digest: str, folder: Path) -> Path:
-    where = f"{artifact_prefix(digest)}/{MANIFEST_NAME}"
-    fetch(store, parse_manifest(store.get(where), where=where), folder)
-    return folder

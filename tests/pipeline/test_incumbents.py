@@ -31,7 +31,7 @@ def test_a_better_candidate_is_judged_against_the_incumbent(
     assert better.outcome["metrics"]["anchor"] is None  # the same base, which is the anchor itself
 
 
-def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
+def test_a_worse_candidate_is_rejected(root: Path, better: Finished, tmp_path: Path) -> None:
     """And each is judged on the grid that it ships, which need not be of as many evaluations."""
     few = ("grpo_finetuning.rollouts=1", "grpo_finetuning.snapshots=1", "grpo_finetuning.grid=[1,0.05,0]")
     worse = run(root, *few)
@@ -46,6 +46,13 @@ def test_a_worse_candidate_is_rejected(root: Path, better: Finished) -> None:
     assert versions.resolve("production").version == 3
     assert len(versions.versions()) == 3
     assert versions.rejections()[-1].candidate == worse.digests()["grpo_finetuning"]
+    picture = tmp_path / "rejected.png"
+    common = ["tiny@rejected", "--root", str(root), "-o"]
+    drawn = flowmap("sample", *common, str(picture), "--prompt", "3")
+    assert drawn.stdout == f"wrote 16 samples of tiny@rejected to {picture}\n"
+    report = tmp_path / "rejected.html"
+    assert flowmap("report", *common, str(report)).returncode == 0
+    assert "Why, and what to try" in report.read_text()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest
+from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
 
@@ -53,6 +53,17 @@ def fetch(store: ObjectStore, manifest: Manifest, directory: Path, prefix: str |
         _read(store, manifest, entry, where, write)
 
     _for_each(manifest, download)
+
+
+def fetch_artifact(
+    store: ObjectStore, digest: str, directory: Path, paths: Iterable[str] | None = None
+) -> None:
+    """Download an artifact, or some of its files, by its digest alone. Raises KeyError where there is none."""
+    where = f"{artifact_prefix(digest)}/{MANIFEST_NAME}"
+    manifest = parse_manifest(store.get(where), where=where)
+    if paths is not None:
+        manifest = manifest.model_copy(update={"files": tuple(map(manifest.entry, paths))})
+    fetch(store, manifest, directory)
 
 
 def verify(store: ObjectStore, manifest: Manifest, prefix: str | None = None) -> None:

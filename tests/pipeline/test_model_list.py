@@ -1,0 +1,77 @@
+"""What somebody gets who asks for a model by its name alone, and what they are told."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.registry import Judged, Registry, Rejection, UnknownModelError, publish_anchor
+from flowmap_pipelines.model_list import find_judged, find_version, instead_of_production
+
+FAILED = {"criteria": [{"name": "recall", "passed": False}, {"name": "judge", "passed": True}]}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """With a base as its only version."""
+    found = Registry(LocalStore(tmp_path / "store"), "digits")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "map.safetensors").write_text("x")
+    made = build_manifest(tmp_path / "base", step="base_training", step_digest="s")
+    publish_anchor(found, tmp_path / "base", made, ("map.safetensors",), judged(made.digest), (1.0, 0.0))
+    return found
+
+
+def judged(candidate: str, verdict: dict[str, Any] | None = None) -> Judged:
+    return Judged(
+        name="digits",
+        candidate=candidate,
+        evaluation=f"evaluation of {candidate}",
+        incumbent=None,
+        verdict=verdict or {},
+        figures={},
+    )
+
+
+def test_until_a_candidate_passes_it_is_the_base_and_that_is_said(registry: Registry) -> None:
+    base = find_version(registry.store, "digits")
+    assert base.role == "base"
+    told = "no candidate of digits has passed the gate: this is its base, version 1"
+    assert instead_of_production(registry.store, "digits", base) == told
+    assert instead_of_production(registry.store, "digits@anchor", base) is None
+    for candidate in ("first", "last"):
+        registry.reject(Rejection(**judged(candidate, FAILED).model_dump()))
+    more = instead_of_production(registry.store, "digits", base)
+    assert more == f"{told}; the last one was rejected for recall: to look at it, ask for digits@rejected"
+
+
+def test_where_the_alias_is_another_nobody_gets_the_base_instead(registry: Registry) -> None:
+    tuned = registry.write_version(registry.versions()[0].manifest, judged("tuned"))
+    registry.promote("champion", tuned, tuned)
+    with pytest.raises(
+        UnknownModelError, match="digits@production: unknown; there is 1, 2, anchor, champion"
+    ):
+        find_version(registry.store, "digits")
+
+
+def test_the_last_rejected_is_the_last_in_time(registry: Registry) -> None:
+    with pytest.raises(UnknownModelError, match="digits: no candidate of that model was rejected"):
+        find_judged(registry.store, "digits@rejected")
+    dates = {"of an older flowmap": None, "later": datetime(2026, 2, 1), "earlier": datetime(2026, 1, 1)}
+    for trial, (candidate, date) in enumerate(dates.items()):
+        at = date and date.replace(tzinfo=UTC)
+        facts = judged(candidate, FAILED).model_dump() | {"rejected_at": at, "trial": trial}
+        data = Rejection(**facts).model_dump_json().encode()
+        registry.store.create(f"models/digits/rejections/{trial}.json", data)
+    assert find_judged(registry.store, "digits@rejected").candidate == "later"
+    with pytest.raises(UnknownModelError, match="'other': no such model"):
+        find_judged(registry.store, "other@rejected")
+
+
+def test_a_rejection_keeps_its_time(registry: Registry) -> None:
+    registry.reject(Rejection(**judged("c", FAILED).model_dump()))
+    (found,) = registry.rejections()
+    assert found.rejected_at is not None
