@@ -58,7 +58,7 @@ def fetch(store: ObjectStore, manifest: Manifest, directory: Path, prefix: str |
 def fetch_artifact(
     store: ObjectStore, digest: str, directory: Path, paths: Iterable[str] | None = None
 ) -> None:
-    """Download an artifact, or some of its files, by its digest alone. Raises KeyError where there is none."""
+    """Download an artifact, or some of its files, by its digest alone. Raises KeyError without one."""
     where = f"{artifact_prefix(digest)}/{MANIFEST_NAME}"
     manifest = parse_manifest(store.get(where), where=where)
     if paths is not None:
