@@ -25,7 +25,7 @@ $(VENV)/.ready: requirements.lock requirements-uv.lock
 	@echo "setting up $(VENV) from requirements.lock ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	@$(UV) install --quiet --require-hashes -r requirements.lock
+	@$(UV) install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
