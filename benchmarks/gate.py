@@ -232,10 +232,12 @@ def power(
     return promoted
 
 
-def bench_of(config: Path, root: Path) -> Bench:
-    """Of a finished run of a configuration below a root; what is there already is reused."""
+def bench_of(config: Path, root: Path, sets: Sequence[str] = ()) -> Bench:
+    """Of a finished run of a configuration below a root, with `--set`s; what is there already is reused."""
     flowmap = [sys.executable, "-m", "flowmap_pipelines.cli"]
     command = [*flowmap, "run", str(config), "--root", str(root), "--json"]
+    for each in sets:
+        command += ["--set", each]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if not done.stdout:
         sys.exit(done.returncode)

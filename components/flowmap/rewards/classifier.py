@@ -90,7 +90,6 @@ class ClassifierReward:
         self.name, self.model, self.ceiling, self.real_reward = name, model, ceiling, real_reward
         self._index = PromptIndex(prompts)
 
-    @torch.no_grad()
     def score(self, samples: Samples) -> Tensor:
         x = samples.data
         index = self._index.of(samples)

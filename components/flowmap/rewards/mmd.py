@@ -32,7 +32,6 @@ class MmdReward:
         self.name, self.real_reward = name, None
         self.real = {prompt: samples.flatten(1) for prompt, samples in real.items()}
 
-    @torch.no_grad()
     def score(self, samples: Samples) -> Tensor:
         groups = samples.data.flatten(2)
         num_members = groups.shape[1]

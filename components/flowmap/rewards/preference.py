@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,7 +89,6 @@ class PreferenceReward:
         self.model, self.real_score, self.saturating = model, real_score, saturating
         self._index = PromptIndex(prompts)
 
-    @torch.no_grad()
     def score(self, samples: Samples) -> Tensor:
         x = samples.data
         index = self._index.of(samples)

@@ -47,9 +47,10 @@ class Reward(Protocol):
         """In curves and messages."""
 
     def score(self, samples: Samples) -> Tensor:
-        """The reward of each sample, without a graph, shape (groups, members).
+        """The reward of each sample, shape (groups, members).
 
-        NaN is no verdict: that member leaves its group.
+        NaN is no verdict: that member leaves its group. Whoever wants no graph asks under `torch.no_grad`; a
+        reward that can be differentiated leaves it to them.
         """
 
 
