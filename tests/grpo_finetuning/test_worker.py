@@ -105,3 +105,23 @@ def test_two_processes_killed_in_mid_training_end_with_the_same_weights(folder: 
     for name in ("raw", "ema", "snapshots/000016"):
         one, other = ((job.out / f"{name}.safetensors").read_bytes() for job in (undisturbed, killed))
         assert one == other, name
+
+
+def test_what_stops_early_ships_its_best(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(folder, "early", "none", stop_after=5)
+    loop, rewards = Loop(job.work()), iter([0.0, 0.0, 0.0, 1.0, 5.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    kept, rollout = {}, loop.grpo.rollout
+
+    def staged(index: int) -> dict[str, float]:
+        figures = rollout(index) | {"reward_preference": next(rewards), "reward_mmd": 0.0}
+        kept[index + 1] = {name: value.clone() for name, value in loop.grpo.ema.network.state_dict().items()}
+        return figures
+
+    monkeypatch.setattr(loop.grpo, "rollout", staged)
+    monkeypatch.setattr(loop, "section", loop.section.model_copy(update={"rollouts": 12}))
+    loop.run()
+    told = json.loads((job.out / "training.json").read_text())
+    assert (told["rollouts"], told["shipped_rollout"]) == (11, 6)
+    shipped = load_file(job.out / "ema.safetensors")
+    assert all(torch.equal(shipped[name], value) for name, value in kept[6].items())
+    assert any(not torch.equal(shipped[name], value) for name, value in kept[11].items())

@@ -71,7 +71,7 @@ class Report:
         models: each model by number of map evaluations, with the samples at `shown_indices`.
         prompt: of each sample, (N,).
         held_out: real data.
-        training: GRPO's figures, one row a rollout.
+        training: GRPO's figures, one row a rollout; outcome: how many, which is shipped, what it warned of.
         grpo: the settings it was trained with.
     """
 
@@ -82,6 +82,7 @@ class Report:
     prompt: Tensor
     held_out: Split
     training: list[dict[str, float]]
+    outcome: dict[str, Any]
     grpo: dict[str, Any]
 
     @property
@@ -114,6 +115,7 @@ def write_report(directory: Path, report: Report) -> None:
         extra=_extra_pictures(report),
         quality=_quality_charts(report),
         training=_training_charts(report),
+        outcome=report.outcome,
         controls=_control_chart(report),
         relative=_differences(report),
         columns=_COLUMNS,

@@ -81,6 +81,7 @@ def run(context: Context[Evaluation]) -> None:
         prompt=drawing.prompt,
         held_out=read_split(inputs["data"], "holdout"),
         training=json.loads((inputs["tuned"] / "curve.json").read_text()),
+        outcome=json.loads((inputs["tuned"] / "training.json").read_text()),
         grpo=json.loads((inputs["tuned"] / "grpo.json").read_text()),
     )
     write_report(context.out, report)

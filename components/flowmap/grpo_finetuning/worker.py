@@ -1,7 +1,7 @@
 """One training process of GRPO: the loop over rollouts, its checkpoints, and what it leaves.
 
-Leaves `raw.safetensors`, `ema.safetensors`, `curve.json`, and `snapshots/<rollouts>.safetensors` for the
-judge's curve.
+Leaves `raw.safetensors`, `ema.safetensors`, `curve.json`, `training.json` with what there was to warn of and
+which rollout is shipped, and `snapshots/<rollouts>.safetensors` for the judge's curve.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import distributed as dist
 
+from flowmap.grpo.monitors import best_rollout, is_over, warnings
 from flowmap.grpo.scoring import nothing_to_buy
 from flowmap.grpo.trainer import Grpo
 from flowmap.models.storing import load_model, read_model_facts, save_weights
@@ -21,6 +22,8 @@ from flowmap.settings import GrpoFinetuning
 from flowmap.training.deepspeed_engine import ENGINE_FOLDER, DeepSpeedEngine
 from flowmap.training.devices import is_first_on_node, node
 from flowmap.training.work import Work
+
+_BEST = "best.safetensors"  # the average of the weights at the best rollout so far
 
 
 class Loop:
@@ -36,6 +39,7 @@ class Loop:
         self.engine, self.model = engine, model
         self.is_first, self.is_first_here = engine.rank == 0, is_first_on_node()
         self.curve: list[dict[str, float]] = []
+        self.warned: dict[str, dict[str, int | str]] = {}
         self.folder = work.scratch / "checkpoint"
 
     def run(self) -> None:
@@ -44,12 +48,15 @@ class Loop:
         snapshots = {round((i + 1) * section.rollouts / section.snapshots) for i in range(section.snapshots)}
         with Progress("grpo_finetuning", section.rollouts, begin) as progress:
             for index in range(begin, section.rollouts):
+                if is_over(section, self.curve):
+                    break
                 figures = self.grpo.rollout(index)
                 done = index + 1
                 self.curve.append({"rollout": done, **figures})
                 if self.is_first:
                     if index == 0 and (told := nothing_to_buy(self.grpo.rewards, figures)):
                         say(f"grpo_finetuning: {told}")
+                    self._look()
                     self.work.events.add(done, figures)
                     shown = {
                         "reward": figures[first_reward],
@@ -58,9 +65,7 @@ class Loop:
                     }
                     progress.update(**shown)
                     if done in snapshots:
-                        save_weights(
-                            self.model.network, self.folder / "snapshots" / f"{done:06d}.safetensors"
-                        )
+                        self._keep_snapshot(done)
                 stops = done < section.rollouts and self._is_to_stop()
                 if stops or (done % section.checkpoint_every == 0 and done < section.rollouts):
                     self._checkpoint(done)
@@ -69,11 +74,36 @@ class Loop:
         if self.is_first:
             self._leave()
 
+    def _look(self) -> None:
+        """Warn of what the curve shows, of each kind once; keep the best where that is to be shipped."""
+        done = len(self.curve)
+        for name, message in warnings(self.section, self.curve).items():
+            if name not in self.warned:
+                self.warned[name] = {"rollout": done, "message": message}
+                say(f"grpo_finetuning: rollout {done}: {message}")
+        if self.section.stop_after is not None and best_rollout(self.section, self.curve) == done:
+            save_weights(self.grpo.ema.network, self.folder / _BEST)
+
+    def _keep_snapshot(self, done: int) -> None:
+        save_weights(self.model.network, self.folder / "snapshots" / f"{done:06d}.safetensors")
+
     def _leave(self) -> None:
-        out = self.work.out
+        out, done = self.work.out, len(self.curve)
+        shipped = done
+        self._keep_snapshot(done)
         self.work.events.upload()
         save_weights(self.model.network, out / "raw.safetensors")
         save_weights(self.grpo.ema.network, out / "ema.safetensors")
+        if (self.folder / _BEST).exists():
+            shipped = best_rollout(self.section, self.curve)
+            shutil.copyfile(self.folder / _BEST, out / "ema.safetensors")
+            ended = f"ended after {done} of {self.section.rollouts} rollouts, "
+            say(
+                f"grpo_finetuning: {ended if done < self.section.rollouts else ''}shipped as it was after "
+                f"rollout {shipped}, of the highest total reward"
+            )
+        told = {"rollouts": done, "shipped_rollout": shipped, "warnings": self.warned}
+        (out / "training.json").write_text(json.dumps(told))
         shutil.copytree(self.folder / "snapshots", out / "snapshots")
         (out / "curve.json").write_text(json.dumps(self.curve))
 
@@ -84,7 +114,9 @@ class Loop:
         return bool(found[0])
 
     def _checkpoint(self, done: int) -> None:
-        self.engine.save(self.folder, {"grpo": self.grpo.state(), "curve": self.curve})
+        self.engine.save(
+            self.folder, {"grpo": self.grpo.state(), "curve": self.curve, "warned": self.warned}
+        )
         if self.is_first_here:
             self.work.checkpoints.save(done, self.folder, node=node(), when_all_have=self._parts_saved)
         else:
@@ -111,7 +143,7 @@ class Loop:
         if self.is_first_here:  # what other nodes wrote must not be saved again with this node's part
             shutil.rmtree(self.folder / ENGINE_FOLDER)
         self.grpo.load(state["grpo"])
-        self.curve = state["curve"]
+        self.curve, self.warned = state["curve"], state["warned"]
         if self.is_first:
             say(f"grpo_finetuning: goes on after {found[0]} rollouts")
         return int(found[0])

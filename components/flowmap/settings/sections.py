@@ -204,9 +204,16 @@ class GrpoSettings(Section):
 
 
 class GrpoFinetuning(GrpoSettings, RewardList):
-    """Flow-Map GRPO as a step: what it is rewarded with, for how long, and by how many processes."""
+    """Flow-Map GRPO as a step: what it is rewarded with, for how long, and by how many processes.
+
+    Attributes:
+        stop_after: end when so many rollouts have brought no better total reward, and ship the weights as
+            they were at the best one, by the mean of the total reward over five rollouts; None trains for
+            all `rollouts` and ships the last.
+    """
 
     rollouts: Count = 60
+    stop_after: Annotated[int, Field(ge=5)] | None = None
     snapshots: Count = 6
     checkpoint_every: Annotated[Count, WITHOUT_EFFECT] = 10
     processes: Count = 1
