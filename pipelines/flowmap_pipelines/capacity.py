@@ -15,10 +15,10 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.base_training.sizes import with_sizes
+from flowmap.base_training import sizes
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.kubernetes.quantities import amount
-from flowmap.models import MlpFacts, ModelFacts
+from flowmap.models import ModelFacts
 from flowmap.settings import RunConfig
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
@@ -66,15 +66,8 @@ def data_facts(store: ObjectStore, data: str | None) -> DataFacts | None:
 
 def model_facts(config: RunConfig, data: DataFacts) -> ModelFacts:
     """The model that base training would make of the data."""
-    section = with_sizes(config.base_training, data.modality, data.shape, data.splits["base"])
-    assert section.width is not None
-    return MlpFacts(
-        shape=data.shape,
-        prompts=data.prompts,
-        width=section.width,
-        depth=section.depth,
-        max_frequency=section.max_frequency,
-    )
+    section = sizes.with_sizes(config.base_training, data.modality, data.shape, data.splits["base"])
+    return sizes.model_facts(section, data)
 
 
 def grpo_bytes(config: RunConfig, data: DataFacts) -> int:

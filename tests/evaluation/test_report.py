@@ -120,6 +120,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         prompt=prompt,
         held_out=Split(draw(), prompt),
         training=training,
+        outcome={
+            "rollouts": 40,
+            "shipped_rollout": 25,
+            "warnings": {"clipped": {"rollout": 12, "message": "84% of the ratios are clipped"}},
+        },
         grpo={"rewards": rewards, "kl_target": 0.25},
     )
     write_report(folder, report)
@@ -142,3 +147,9 @@ def test_a_prompt_without_held_out_data_has_no_share_of_them(report: Path, page:
 
 def test_what_comes_from_outside_is_text_and_no_markup(report: Path) -> None:
     assert "<b>bold</b>" not in report.read_text()
+
+
+def test_what_training_warned_of_and_what_is_shipped_is_said(report: Path) -> None:
+    told = report.read_text()
+    assert "Shipped is the average of the weights as it was after rollout 25 of 40" in told
+    assert "From rollout 12: 84% of the ratios are clipped." in told

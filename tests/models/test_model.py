@@ -131,7 +131,9 @@ def test_weights_or_facts_that_do_not_fit_are_told(tmp_path: Path) -> None:
         load_model(tmp_path, "map")
     told = json.loads(FACTS.model_dump_json())
     (tmp_path / "model.json").write_text(json.dumps({**told, "kind": "diffusers"}))
-    with pytest.raises(IntegrityError, match=r"model\.json can't be read: kind: .*'modulated_mlp'"):
+    with pytest.raises(
+        IntegrityError, match=r"model\.json can't be read: kind: .*'diffusers'.*'modulated_mlp'"
+    ):
         read_model_facts(tmp_path)
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 
-from flowmap.base_training.sizes import with_sizes
+from flowmap.base_training.sizes import model_facts, with_sizes
 from flowmap.data.dataset import Split, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps.condition import rows
 from flowmap.maps.health import map_health, unhealthy
-from flowmap.models import MlpFacts
 from flowmap.models.storing import load_model, write_model_facts
 from flowmap.progress import say
 from flowmap.seeding import generator_for
@@ -34,16 +33,7 @@ def run(context: Context[BaseTraining]) -> None:
         f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} "
         f"{facts.modality}"
     )
-    assert section.width is not None
-    model = MlpFacts(
-        shape=facts.shape,
-        prompts=facts.prompts,
-        width=section.width,
-        depth=section.depth,
-        max_frequency=section.max_frequency,
-        modality=facts.modality,
-    )
-    write_model_facts(context.out, model)
+    write_model_facts(context.out, model_facts(section, facts))
     worker = "flowmap.base_training.worker"
     context.train([Training(worker, section, name=objective) for objective in ("map", "velocity")])
     _check_health(context, section, data)

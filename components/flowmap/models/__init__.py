@@ -4,6 +4,6 @@ is kept.
 Nothing is imported here but the facts, for whoever only plans a run has no torch.
 """
 
-from flowmap.models.facts import MlpFacts, ModelFacts, ModelSize
+from flowmap.models.facts import DitFacts, MlpFacts, ModelFacts, ModelSize
 
-__all__ = ["MlpFacts", "ModelFacts", "ModelSize"]
+__all__ = ["DitFacts", "MlpFacts", "ModelFacts", "ModelSize"]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from flowmap.models.model import Model
 
@@ -22,6 +23,9 @@ _FREQUENCIES = 64
 # Values of one block that its backward pass needs, in widths: its input, norm, modulation, hidden twice,
 # output.
 _KEPT_WIDTHS = 12
+# The same of a transformer's block, for each patch: norms, modulated, heads, attended, four widths twice.
+_KEPT_TRANSFORMER_WIDTHS = 18
+_HEAD = 32
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class ModelSize:
     state: int
 
 
-class MlpFacts(BaseModel):
-    """A modulated MLP on small states, its prompts an embedding's rows.
+class _Facts(BaseModel):
+    """What every kind has.
 
     Attributes:
         shape: of one state, which is the datum itself.
@@ -46,7 +50,6 @@ class MlpFacts(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["modulated_mlp"] = "modulated_mlp"
     shape: tuple[int, ...]
     prompts: tuple[str, ...]
     width: int
@@ -55,31 +58,94 @@ class MlpFacts(BaseModel):
     modality: str = "images"
     grid: tuple[float, ...] | None = None
 
+    def network(self) -> nn.Module:
+        """With fresh weights, drawn from torch's global generator."""
+        raise NotImplementedError
+
     def build(self, device: torch.device | None = None) -> Model:
         """The model with fresh weights, drawn from torch's global generator."""
         from flowmap.models.model import Model
-        from flowmap.models.modulated_mlp import ModulatedMLP
 
-        network = ModulatedMLP(self.shape, len(self.prompts), self.width, self.depth, self.max_frequency)
+        network = self.network()
         return Model(
             network if device is None else network.to(device), prompts=self.prompts, shape=self.shape
         )
 
+
+class MlpFacts(_Facts):
+    """A modulated MLP on small states, its prompts an embedding's rows."""
+
+    kind: Literal["modulated_mlp"] = "modulated_mlp"
+
+    def network(self) -> nn.Module:
+        from flowmap.models.modulated_mlp import ModulatedMLP
+
+        return ModulatedMLP(self.shape, len(self.prompts), self.width, self.depth, self.max_frequency)
+
     def size(self) -> ModelSize:
         """By a count; what the network itself says is tested to be the same."""
         dims, width = math.prod(self.shape), self.width
-
-        def linear(inputs: int, outputs: int) -> int:
-            return inputs * outputs + outputs
-
-        embedding = linear(_FREQUENCIES, width) + linear(width, width)
-        block = linear(width, 3 * width) + linear(width, 2 * width) + linear(2 * width, width)
-        around = linear(dims, width) + linear(width, dims) + len(self.prompts) * width
+        block = _linear(width, 3 * width) + _linear(width, 2 * width) + _linear(2 * width, width)
+        around = _linear(dims, width) + _linear(width, dims) + _embeddings(width, len(self.prompts))
         return ModelSize(
-            parameters=around + 2 * embedding + self.depth * block,
+            parameters=around + self.depth * block,
             activations=self.depth * width * _KEPT_WIDTHS,
             state=dims,
         )
 
 
-ModelFacts = MlpFacts  # one kind so far; of several, the union that `kind` tells apart
+class DitFacts(_Facts):
+    """A transformer over patches of an image, its prompts an embedding's rows.
+
+    Attributes:
+        patch: pixels on a patch's side.
+    """
+
+    kind: Literal["dit"] = "dit"
+    patch: int
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        height, width = self.shape[-2:] if len(self.shape) == 3 else (0, 0)
+        if not height or height % self.patch or width % self.patch:
+            raise ValueError(
+                f"patches of {self.patch} x {self.patch} pixels do not divide data of shape "
+                f"{' x '.join(map(str, self.shape))}"
+            )
+        if self.width % _HEAD:
+            raise ValueError(f"width {self.width} is no multiple of {_HEAD}, an attention head's width")
+        return self
+
+    def network(self) -> nn.Module:
+        from flowmap.models.dit import DiT
+
+        sizes = (self.width, self.depth, self.patch, self.max_frequency)
+        return DiT(self.shape, len(self.prompts), *sizes)
+
+    def size(self) -> ModelSize:
+        """By a count; what the network itself says is tested to be the same."""
+        values, width = self.shape[0] * self.patch**2, self.width
+        num_patches = math.prod(self.shape) // values
+        block = _linear(width, 6 * width) + _linear(width, 3 * width) + _linear(width, width)
+        block += _linear(width, 4 * width) + _linear(4 * width, width)
+        around = _linear(values, width) + _linear(width, values) + _linear(width, 2 * width)
+        around += num_patches * width + _embeddings(width, len(self.prompts))
+        kept = _KEPT_TRANSFORMER_WIDTHS * width + 2 * num_patches * width // _HEAD
+        return ModelSize(
+            parameters=around + self.depth * block,
+            activations=self.depth * num_patches * kept,
+            state=math.prod(self.shape),
+        )
+
+
+def _linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+def _embeddings(width: int, num_prompts: int) -> int:
+    """Of two times and the prompt."""
+    return 2 * (_linear(_FREQUENCIES, width) + _linear(width, width)) + num_prompts * width
+
+
+# Of several kinds `kind` says which.
+ModelFacts = Annotated[MlpFacts | DitFacts, Field(discriminator="kind")]

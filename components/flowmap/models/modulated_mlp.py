@@ -37,8 +37,8 @@ class ModulatedMLP(nn.Module):
         num_dims = math.prod(shape)
         self.inlet = nn.Linear(num_dims, width)
         self.prompt = nn.Embedding(num_prompts, width)
-        self.time = _embedding_mlp(width)
-        self.span = _embedding_mlp(width)
+        self.time = embedding_mlp(width)
+        self.span = embedding_mlp(width)
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
         self.modulations = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(depth))
         self.blocks = nn.ModuleList(
@@ -49,17 +49,15 @@ class ModulatedMLP(nn.Module):
         for layer in (self.outlet, *self.modulations):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        exponents = torch.linspace(math.log(0.5), math.log(max_frequency), _NUM_FREQUENCIES)
-        self.register_buffer("frequencies", exponents.exp())
+        self.register_buffer("frequencies", frequencies(max_frequency))
 
     def forward(self, x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
         """u between r and t, shape (batch, *shape).
 
         x has shape (batch, *shape), t and r (batch,), and the condition's leaf `prompt` (batch,), int64.
         """
-        signal = F.silu(
-            self.time(self._embed(t)) + self.span(self._embed(t - r)) + self.prompt(condition["prompt"])
-        )
+        times = [embed_times(each, self.frequencies) for each in (t, t - r)]
+        signal = F.silu(self.time(times[0]) + self.span(times[1]) + self.prompt(condition["prompt"]))
         hidden = self.inlet(x.flatten(1))
         for norm, modulation, block in zip(self.norms, self.modulations, self.blocks, strict=True):
             scale, shift, gate = modulation(signal).chunk(3, -1)
@@ -67,10 +65,18 @@ class ModulatedMLP(nn.Module):
         out: Tensor = self.outlet(hidden)
         return out.view(x.shape)
 
-    def _embed(self, t: Tensor) -> Tensor:
-        angle = t[:, None] * self.frequencies
-        return torch.cat([angle.sin(), angle.cos()], -1)
+
+def frequencies(highest: float) -> Tensor:
+    """Those that times are embedded at, from .5 to the highest, in radians."""
+    return torch.linspace(math.log(0.5), math.log(highest), _NUM_FREQUENCIES).exp()
 
 
-def _embedding_mlp(width: int) -> nn.Sequential:
+def embed_times(t: Tensor, at: Tensor) -> Tensor:
+    """Sines and cosines of times (batch,) at frequencies, (batch, twice as many)."""
+    angle = t[:, None] * at
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+def embedding_mlp(width: int) -> nn.Sequential:
+    """From embedded times to a network's width."""
     return nn.Sequential(nn.Linear(2 * _NUM_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))

@@ -37,9 +37,8 @@ def read_model_facts(directory: Path) -> ModelFacts:
         return found.validate_json((directory / MODEL).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        raise IntegrityError(
-            f"{MODEL} can't be read: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+        where = ".".join(map(str, first["loc"])) or "kind"
+        raise IntegrityError(f"{MODEL} can't be read: {where}: {first['msg']}") from None
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

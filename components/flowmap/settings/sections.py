@@ -103,12 +103,15 @@ class BaseTraining(Section):
     `width`, `updates` and `batch_size` follow from the data's size where they are left open.
 
     Attributes:
+        patch: the network is a transformer over patches of an image, of so many pixels on a side; None is an
+            MLP, better in the same seconds of a processor while images are small.
         equal_times: the share of pairs of times with r = t, where the map learns its velocity.
         start_times: the share of pairs of times with t = 1, where sampling starts: from no others the first
             step learns.
         adaptive_power: p in the weight 1 / (error + c)^p of each datum; 1 seeks modes and costs recall.
     """
 
+    patch: Count | None = None
     width: Count | None = None
     depth: Count = 4
     max_frequency: Positive = 3.0
