@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 import flowmap
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.transfer import faults
 from flowmap_pipelines.profile import shipped_profiles
 from tests.cli import flowmap as cli
 from tests.pipeline.runs import TRAINING, Finished, arguments, registry, run
@@ -58,8 +60,16 @@ def test_curves_are_shown_to_mlflow_and_tensorboard(
 def test_the_same_run_again_is_reused_whole_and_already_promoted(
     root: Path, first: Finished, tmp_path: Path
 ) -> None:
-    """The second time as a job of GitHub Actions, which gets the outcome on its page."""
-    page = tmp_path / "summary.md"
+    """The second time as a job of GitHub Actions, which gets the outcome on its page.
+
+    What is published is read, and what is damaged of it is written again: no bit of it may be false.
+    """
+    page, version = tmp_path / "summary.md", registry(root).resolve("2")
+    prefix = f"store/{registry(root).files_prefix(version)}"
+    weights, gone = root / prefix / "ema.safetensors", root / prefix / "model.json"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    gone.unlink()
     again = run(root, "--github-summary", environment={"GITHUB_STEP_SUMMARY": str(page)})
     assert again.status == 0, again.told
     assert page.read_text().startswith(
@@ -68,6 +78,9 @@ def test_the_same_run_again_is_reused_whole_and_already_promoted(
     assert "| tuned | 3 |" in page.read_text()
     assert (again.outcome["outcome"], again.outcome["version"]) == ("already promoted", 2)
     assert again.reused() == TRAINING | {"evaluation"}
+    assert weights.read_bytes() == whole
+    assert not faults(LocalStore(root / "store"), version.manifest, registry(root).files_prefix(version))
+    assert again.told.count("was damaged or missing, and is written again") == 2
     assert {name: again.digests()[name] for name in TRAINING} == {
         name: first.digests()[name] for name in TRAINING
     }

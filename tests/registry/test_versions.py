@@ -13,8 +13,8 @@ import pytest
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest, build_manifest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.errors import ConfigError
+from flowmap.artifacts.transfer import artifact_prefix, faults
+from flowmap.errors import ConfigError, IntegrityError
 from flowmap.registry import Judged, Registry, StaleVerdictError, Version, trial_of
 from flowmap.registry_push.step import promote
 from flowmap.settings import RegistryPush
@@ -208,6 +208,38 @@ def test_an_alias_is_no_number() -> None:
     assert RegistryPush(alias="v2").alias == "v2"
     with pytest.raises(ValueError, match="how people ask for what was rejected"):
         RegistryPush(alias="rejected")
+
+
+@pytest.mark.parametrize("name", ["ema.safetensors", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
+def test_what_is_damaged_of_a_version_is_named_and_written_again(
+    registry: Registry, tmp_path: Path, name: str, damage: str
+) -> None:
+    version = published(registry, tmp_path, "one", None)
+    prefix = registry.files_prefix(version)
+    file = tmp_path / "store" / prefix / name
+    whole = file.read_bytes()
+    assert registry.mend(version, tmp_path / "one") == []
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:-1] if damage == "truncated" else bytes([whole[0] ^ 1]) + whole[1:])
+    assert list(faults(registry.store, version.manifest, prefix)) == [f"{prefix}/{name}"]
+    assert registry.mend(version, tmp_path / "one") == [f"{prefix}/{name}"]
+    assert file.read_bytes() == whole
+    assert not faults(registry.store, version.manifest, prefix)
+
+
+def test_an_alias_to_a_version_that_is_gone_is_damage_and_no_mistake_of_whoever_asks(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = published(registry, tmp_path, "one", None)
+    registry.start_alias("production", version)
+    (tmp_path / "store" / "models" / registry.name / "1" / "version.json").unlink()
+    with pytest.raises(
+        IntegrityError, match=r"models/.*/1/version.json is missing .* production points to it"
+    ):
+        registry.resolve("production")
 
 
 def test_an_unknown_reference_lists_what_there_is(registry: Registry, tmp_path: Path) -> None:

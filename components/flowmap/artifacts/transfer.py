@@ -3,6 +3,7 @@
 manifest = publish(store, directory, f"artifacts/{digest}", ...)   # the manifest goes last
 fetch(store, manifest, directory)                                  # IntegrityError names what differs
 verify(store, manifest)                                            # the same without keeping the bytes
+faults(store, manifest)                                            # what is wrong with which file
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
 
+T = TypeVar("T")
 _PARALLEL = 8
 _TRIES = 3
 
@@ -69,17 +72,33 @@ def fetch_artifact(
 def verify(store: ObjectStore, manifest: Manifest, prefix: str | None = None) -> None:
     """Read every file of an artifact in the store and compare it with its manifest."""
     where = prefix or artifact_prefix(manifest.digest)
-
-    def drop(chunks: Iterable[bytes]) -> None:
-        for _ in chunks:
-            pass
-
-    _for_each(manifest, lambda entry: _read(store, manifest, entry, where, drop))
+    _for_each(manifest, lambda entry: _read(store, manifest, entry, where, _drop))
 
 
-def _for_each(manifest: Manifest, work: Callable[[FileEntry], object]) -> None:
+def faults(store: ObjectStore, manifest: Manifest, prefix: str | None = None) -> dict[str, str]:
+    """What is wrong with files of an artifact in the store, by their paths there; the manifest's own too."""
+    where = prefix or artifact_prefix(manifest.digest)
+    own = f"{where}/{MANIFEST_NAME}"
+
+    def check(entry: FileEntry) -> tuple[str, str | None]:
+        return f"{where}/{entry.path}", _problem(store, entry, where, _drop)
+
+    try:
+        found = None if store.get(own) == manifest.to_bytes() else "was changed after it was written"
+    except KeyError:
+        found = f"is missing in {store.url}"
+    told = {own: found} | dict(_for_each(manifest, check))
+    return {name: problem for name, problem in told.items() if problem is not None}
+
+
+def _for_each(manifest: Manifest, work: Callable[[FileEntry], T]) -> list[T]:
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(work, manifest.files))
+        return list(pool.map(work, manifest.files))
+
+
+def _drop(chunks: Iterable[bytes]) -> None:
+    for _ in chunks:
+        pass
 
 
 def _read(
@@ -89,25 +108,32 @@ def _read(
     where: str,
     consume: Callable[[Iterable[bytes]], None],
 ) -> None:
+    problem = _problem(store, entry, where, consume)
+    if problem is not None:
+        raise IntegrityError(
+            f"{where}/{entry.path} {problem}; step {manifest.step} wrote it: delete "
+            f"steps/{manifest.step_digest}.json there to run that step again"
+        )
+
+
+def _problem(
+    store: ObjectStore, entry: FileEntry, where: str, consume: Callable[[Iterable[bytes]], None]
+) -> str | None:
     """Read one file and compare it; what differs is read again, for the fault may lie on the way."""
-    name, problem = f"{where}/{entry.path}", ""
+    problem = None
     for _ in range(_TRIES):
-        read = _Measured(store.chunks(name))
+        read = _Measured(store.chunks(f"{where}/{entry.path}"))
         try:
             consume(read)
         except KeyError:
-            problem = f"is missing in {store.url}"
-            break
+            return f"is missing in {store.url}"
         if read.size != entry.size:
             problem = f"has {read.size} bytes instead of {entry.size}"
         elif read.digest.hexdigest() != entry.sha256:
             problem = "was changed after it was written (sha256 differs)"
         else:
-            return
-    raise IntegrityError(
-        f"{name} {problem}; step {manifest.step} wrote it: delete steps/{manifest.step_digest}.json there "
-        "to run that step again"
-    )
+            return None
+    return problem
 
 
 class _Measured:

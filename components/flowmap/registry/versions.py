@@ -24,8 +24,8 @@ from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import fetch, publish, verify
-from flowmap.errors import ConfigError, FlowmapError
+from flowmap.artifacts.transfer import faults, fetch, publish, verify
+from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
@@ -79,12 +79,22 @@ class Registry:
         return [Rejection.model_validate_json(self.store.get(name)) for name in names]
 
     def resolve(self, reference: str) -> Version:
-        """The version that a number or an alias stands for. Raises UnknownModelError."""
+        """The version that a number or an alias stands for.
+
+        Raises:
+            UnknownModelError: there is none.
+            IntegrityError: an alias points to a version that is gone.
+        """
         versions, aliases = self.versions(), self.aliases()
         wanted = aliases.get(reference, reference)
         for version in versions:
             if str(version.version) == str(wanted):
                 return version
+        if reference in aliases:
+            raise IntegrityError(
+                f"{self._folder}/{wanted}/version.json is missing in {self.store.url}, and {reference} "
+                f"points to it: restore it, or point {reference} elsewhere with `flowmap models promote`"
+            )
         known = ", ".join([*(str(version.version) for version in versions), *sorted(aliases)])
         raise UnknownModelError(
             f"{self.name}@{reference}: unknown; there is {known or 'no version of that model'}"
@@ -138,6 +148,19 @@ class Registry:
         publish(self.store, directory, manifest, prefix)
         verify(self.store, manifest, prefix)
         return manifest
+
+    def mend(self, version: Version, directory: Path) -> list[str]:
+        """Write again what is missing or changed of a version's files; names what that was.
+
+        Args:
+            directory: a verified copy of the candidate that it was published from.
+        """
+        prefix = self.files_prefix(version)
+        damaged = sorted(faults(self.store, version.manifest, prefix))
+        if damaged:
+            publish(self.store, directory, version.manifest, prefix)
+            verify(self.store, version.manifest, prefix)
+        return damaged
 
     def version_of(self, candidate: str) -> Version | None:
         """The newest version that a candidate was published as."""

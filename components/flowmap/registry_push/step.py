@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 from flowmap.artifacts.manifest import Manifest
@@ -66,6 +67,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
     registry.check_judged(alias, judged)
     known = registry.version_of(judged.candidate)
     if known is not None and (known.evaluation == judged.evaluation or registry.was_promoted(known)):
+        _mend(registry, known, context.inputs["tuned"])
         registry.promote(alias, known, judged)
         return known, False
     manifest = registry.upload(context.inputs["tuned"], _TUNED_FILES, candidate)
@@ -105,12 +107,21 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
     )
     registry = _registry(context)
     grid = tuple(evaluated.metrics["trained_grid"])
+    known = registry.version_of(base.digest)
+    if known is not None and known.role == "base":
+        _mend(registry, known, context.inputs["base"])
     version = publish_anchor(registry, context.inputs["base"], base, _BASE_FILES, judged, grid)
     if version is not None:
         say(
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
             "are held against it"
         )
+
+
+def _mend(registry: Registry, version: Version, directory: Path) -> None:
+    """Known is only what is there and whole."""
+    for name in registry.mend(version, directory):
+        say(f"registry_push: {name} was damaged or missing, and is written again from what it was made of")
 
 
 def _registry(context: Context[Publication]) -> Registry:
