@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "data": {"settings", "artifacts"},
     "lineage": {"settings", "artifacts"},
     "registry": {"settings", "artifacts"},
+    "audit": {"settings", "artifacts", "lineage", "registry"},
     "reporting": {"settings", "artifacts", "lineage", "registry"},
     "training": {"settings", "artifacts"},
     "models": {"maps"},

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -13,7 +12,7 @@ from prometheus_client import generate_latest
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.lineage.record import record_step, run_records
+from flowmap.lineage.record import run_records
 from flowmap.reporting.summary import end_again
 from flowmap.reporting.webhook import notify
 from flowmap.run_end import ending
@@ -21,6 +20,7 @@ from flowmap.run_end.ending import end_run
 from flowmap.settings import RunConfig, environment
 from flowmap_pipelines.prometheus import registry_of
 from tests.minio_server import CREDENTIALS
+from tests.records import record
 
 SETTINGS = RunConfig(name="digits").to_json()
 PUBLISHED = {"outcome": "published", "version": 4, "alias": "production"}
@@ -66,10 +66,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     monkeypatch.setenv(environment.RUN_ID, "run-7")
     store = LocalStore(tmp_path)
     for step, reused in (("data_prep", True), ("registry_push", False)):
-        nothing: dict[str, Any] = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
-        record_step(
-            store, step=step, step_digest="d", output=f"{step}-made", reused=reused, wall_s=12.3, **nothing
-        )
+        record(store, step, f"{step}-made", reused=reused, wall_s=12.3)
     store.put(f"{artifact_prefix('registry_push-made')}/outcome.json", json.dumps(PUBLISHED).encode())
     return store
 
@@ -119,10 +116,7 @@ def test_metrics_count_every_run_once(store: LocalStore, monkeypatch: pytest.Mon
     end_run(SETTINGS, "COMPLETE")
     for run_id in ("run-8", "run-9"):
         monkeypatch.setenv(environment.RUN_ID, run_id)
-        nothing: dict[str, Any] = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
-        record_step(
-            store, step="grpo_finetuning", step_digest="d", output="o", reused=False, wall_s=100, **nothing
-        )
+        record(store, "grpo_finetuning", "o", wall_s=100)
         end_run(SETTINGS, "FAILED")
         text = generate_latest(registry).decode()
     assert 'flowmap_runs_total{model="digits",outcome="published"} 1.0' in text
@@ -147,10 +141,7 @@ def test_mlflow_is_told_of_a_retried_run(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put(f"{artifact_prefix('tuned')}/curve.json", json.dumps([{"rollout": 1, "reward": 0.5}]).encode())
-    nothing: dict[str, Any] = {"code_version": "c", "section": {}, "inputs": {}, "work_s": 0.0}
-    record_step(
-        store, step="grpo_finetuning", step_digest="d", output="tuned", reused=False, wall_s=1, **nothing
-    )
+    record(store, "grpo_finetuning", "tuned")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # instead of a server
     monkeypatch.setenv(environment.MLFLOW_URI, (tmp_path / "mlruns").as_uri())
     for state in ("FAILED", "COMPLETE", "COMPLETE"):

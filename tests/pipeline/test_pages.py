@@ -8,11 +8,12 @@ import pytest
 from playwright.sync_api import Page
 
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.lineage.record import find_run, last_done, original_of, record_step, run_records
+from flowmap.lineage.record import find_run, last_done, original_of, run_records
 from flowmap.page import END_OF_REPORT
 from flowmap_pipelines.registry_page import curve, write_registry_page
 from flowmap_pipelines.run_section import draw_dag, report_of, seconds_text, with_run
 from tests.browser import stands_alone_and_fits
+from tests.records import record
 
 FIGURES = {
     "judge_accuracy": 0.97,
@@ -37,14 +38,13 @@ SHELL = """<!doctype html><html lang="en"><head><meta name="viewport" content="w
 def record_run(store: LocalStore, run_id: str, monkeypatch: pytest.MonkeyPatch, reused: set[str]) -> None:
     monkeypatch.setenv("FLOWMAP_RUN_ID", run_id)
     for step, sources in READS.items():
-        record_step(
+        record(
             store,
-            step=step,
-            step_digest=f"digest of {step}",
-            code_version="c" * 64,
-            section={"seed": 3, "note": "<script>"},
+            step,
+            f"artifact of {step}",
             inputs={name: f"artifact of {source}" for name, source in sources.items()},
-            output=f"artifact of {step}",
+            section={"seed": 3, "note": "<script>"},
+            step_digest=f"digest of {step}",
             reused=step in reused,
             wall_s=1.0 if step in reused else 100.0,
             work_s=0.0 if step in reused else 99.0,

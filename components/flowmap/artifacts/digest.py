@@ -27,3 +27,8 @@ def sha256_of_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a sha256 as it is written here."""
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")

@@ -19,10 +19,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from flowmap.artifacts.digest import sha256_of
+from flowmap.artifacts.digest import is_digest, sha256_of
 from flowmap.artifacts.store import ObjectStore
 from flowmap.settings import environment
 
+RECORDS = "lineage"
 _SUMMARY = "summary.json"
 _PARALLEL = 8
 _LIBRARIES = (
@@ -45,6 +46,9 @@ class StepRecord(BaseModel):
     """What one step of one run did. Inputs and output are artifact digests.
 
     Attributes:
+        function, decisive_libraries: with step, code version, section and inputs what the step digest is
+            of; None in records from before they were kept.
+        config: the whole configuration of the run; None in records from before it was kept.
         wall_s: seconds from the frame's start to the record.
         work_s: those of them in the step's own function; 0 where its result was reused, None in records
             from before this was measured.
@@ -61,7 +65,10 @@ class StepRecord(BaseModel):
     step: str
     step_digest: str
     code_version: str
+    function: str | None = None
+    decisive_libraries: dict[str, str | None] | None = None
     section: dict[str, Any]
+    config: dict[str, Any] | None = None
     inputs: dict[str, str]
     output: str
     reused: bool
@@ -79,24 +86,30 @@ class StepRecord(BaseModel):
 def record_step(
     store: ObjectStore,
     *,
-    step: str,
     step_digest: str,
-    code_version: str,
-    section: dict[str, Any],
-    inputs: Mapping[str, str],
+    decided: Mapping[str, Any],
+    config: dict[str, Any],
     output: str,
     reused: bool,
     wall_s: float,
     work_s: float,
 ) -> StepRecord:
-    """Write the record under its digest, and under the run's id for those who look for a run."""
+    """Write the record under its digest, with its edges, and under the run's id for who looks for a run.
+
+    Args:
+        decided: what the step digest is of.
+        config: the whole configuration.
+    """
     record = StepRecord(
         run_id=os.environ.get(environment.RUN_ID, "none"),
-        step=step,
+        step=decided["step"],
         step_digest=step_digest,
-        code_version=code_version,
-        section=section,
-        inputs=dict(inputs),
+        code_version=decided["code"],
+        function=decided["function"],
+        decisive_libraries=decided.get("libraries"),
+        section=decided["section"],
+        config=config,
+        inputs=decided["inputs"],
         output=output,
         reused=reused,
         wall_s=round(wall_s, 2),
@@ -109,9 +122,42 @@ def record_step(
         libraries=dict(_library_versions()),
     )
     data = record.model_dump_json(indent=1).encode()
-    store.create(f"lineage/{sha256_of(data)}.json", data)
-    store.put(f"runs/{record.run_id}/{step}.json", data)
+    digest = sha256_of(data)
+    store.create(f"{RECORDS}/{digest}.json", data)
+    write_edges(store, digest, record)
+    store.put(f"runs/{record.run_id}/{record.step}.json", data)
     return record
+
+
+def write_edges(store: ObjectStore, digest: str, record: StepRecord) -> None:
+    """What a record says of artifacts, as empty objects with names to look for."""
+    for name in edges_of(digest, record):
+        store.create(name, b"")
+
+
+def edges_of(digest: str, record: StepRecord) -> list[str]:
+    """Their names."""
+    used = sorted(filter(is_digest, set(record.inputs.values())))
+    return [
+        f"{RECORDS}/made/{record.output}/{digest}",
+        *(f"{RECORDS}/used/{each}/{digest}" for each in used),
+    ]
+
+
+def decided_by(record: StepRecord) -> dict[str, Any] | None:
+    """What its step digest is of; None where an older record does not say all of it."""
+    if record.function is None:
+        return None
+    found: dict[str, Any] = {
+        "step": record.step,
+        "function": record.function,
+        "code": record.code_version,
+        "section": record.section,
+        "inputs": record.inputs,
+    }
+    if record.decisive_libraries is not None:
+        found["libraries"] = record.decisive_libraries
+    return found
 
 
 def summary_name(run_id: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.manifest import Manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
 
 Role = Literal["base", "tuned"]
+Kept = TypeVar("Kept", bound=BaseModel)
 
 
 class Judged(BaseModel):
@@ -76,3 +79,14 @@ class Move(BaseModel):
     evaluation: str | None
     reason: str | None = None
     moved_at: datetime
+
+
+def read_kept(store: ObjectStore, name: str, kind: type[Kept]) -> Kept:
+    """One of them by its name in the store. Raises IntegrityError where it is none any more."""
+    try:
+        return kind.model_validate_json(store.get(name))
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise IntegrityError(
+            f"{name} in {store.url} is no {kind.__name__.lower()} any more: {first}"
+        ) from None

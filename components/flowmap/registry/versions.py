@@ -26,7 +26,7 @@ from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import faults, fetch, publish, verify
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
-from flowmap.registry.records import Judged, Move, Rejection, Role, Version
+from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
 _WITHDRAWN_FILE = re.compile(r"/([1-9]\d*)/withdrawn\.json$")
@@ -53,11 +53,7 @@ class Registry:
         names = list(self.store.names(self._folder))
         withdrawn = {found[1] for name in names if (found := _WITHDRAWN_FILE.search(name))}
         numbered = [(name, found[1]) for name in names if (found := _VERSION_FILE.search(name))]
-        versions = [
-            Version.model_validate_json(self.store.get(name))
-            for name, number in numbered
-            if number not in withdrawn
-        ]
+        versions = [self._version(name, number) for name, number in numbered if number not in withdrawn]
         return sorted(versions, key=lambda version: version.version)
 
     def aliases(self) -> dict[str, int]:
@@ -76,7 +72,7 @@ class Registry:
 
     def rejections(self) -> list[Rejection]:
         names = self.store.names(f"{self._folder}/rejections")
-        return [Rejection.model_validate_json(self.store.get(name)) for name in names]
+        return [read_kept(self.store, name, Rejection) for name in names]
 
     def resolve(self, reference: str) -> Version:
         """The version that a number or an alias stands for.
@@ -246,6 +242,12 @@ class Registry:
         """Copy a version's files to `directory`, every byte checked."""
         fetch(self.store, version.manifest, directory, self.files_prefix(version))
 
+    def _version(self, name: str, number: str) -> Version:
+        version = read_kept(self.store, name, Version)
+        if (version.name, str(version.version)) != (self.name, number):
+            raise IntegrityError(f"{name} in {self.store.url} calls itself {version.name}@{version.version}")
+        return version
+
     def _numbers(self) -> list[str]:
         """Every number that a version has or had."""
         names = self.store.names(self._folder)
@@ -256,7 +258,7 @@ class Registry:
         return max((int(found[2]) for name in names if (found := _MOVE_FILE.search(name))), default=0)
 
     def _move(self, alias: str, number: int) -> Move:
-        return Move.model_validate_json(self.store.get(f"{self._folder}/moves/{alias}/{number}.json"))
+        return read_kept(self.store, f"{self._folder}/moves/{alias}/{number}.json", Move)
 
     def _write_move(
         self,

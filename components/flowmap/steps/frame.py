@@ -104,11 +104,9 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     wall_s = time.monotonic() - began_s
     record_step(
         store,
-        step=step.name,
         step_digest=digest,
-        code_version=decided["code"],
-        section=decided["section"],
-        inputs=decided["inputs"],
+        decided=decided,
+        config=config.model_dump(mode="json"),
         output=manifest.digest,
         reused=finished is not None,
         wall_s=wall_s,

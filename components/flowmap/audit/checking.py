@@ -1,0 +1,183 @@
+"""Whether what a version rests on is whole: every byte, every record, every link.
+
+    audit = check(store, version)
+    audit.faults                 # each with the object, what was expected and what was found
+    audit.num_files, audit.num_bytes, audit.num_records
+
+Nothing but the objects themselves is trusted: artifacts are read and hashed, records too; a step's digest is
+computed anew from what its record says decided it, and a version's figures are those of its evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowmap.artifacts.digest import canonical_json, sha256_of
+from flowmap.artifacts.manifest import MANIFEST_NAME, Manifest, artifact_digest, parse_manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix, faults
+from flowmap.audit.graph import Graph, Node, trace
+from flowmap.errors import IntegrityError
+from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
+from flowmap.registry import Registry, Version
+from flowmap.registry.evaluation_result import read_evaluated
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it should be: the object's name in the store, and what is wrong with it."""
+
+    name: str
+    told: str
+
+
+@dataclass
+class Audit:
+    """What was looked at, and what was wrong.
+
+    Attributes:
+        notes: what is unusual and no fault.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    num_artifacts: int = 0
+    num_files: int = 0
+    num_bytes: int = 0
+    num_records: int = 0
+    num_versions: int = 0
+
+    def add(self, name: str, told: str) -> None:
+        self.faults.append(Fault(name, told))
+
+
+def check(store: ObjectStore, version: Version) -> Audit:
+    """Look at a version and at everything that it rests on."""
+    audit = Audit()
+    try:
+        graph = trace(store, version)
+    except (IntegrityError, ValueError) as error:  # a record that lies in the way of all the rest
+        audit.add(f"{RECORDS}/", str(error).splitlines()[0])
+        return audit
+    if cycle := graph.cycle():
+        told = " of ".join(each[:12] for each in cycle)
+        audit.add(f"{RECORDS}/", f"artifacts are made of each other: {told}")
+    registry = Registry(store, version.name)
+    versions = {each.manifest.digest: each for each in registry.versions()}
+    manifests: dict[str, Manifest] = {}
+    for node in graph.nodes.values():
+        if node.kind != "version":
+            _check_node(store, graph, node, manifests, audit)
+    for digest in (node.digest for node in graph.nodes.values() if node.kind == "version"):
+        _check_version(registry, versions[digest], manifests, audit)
+    return audit
+
+
+def _check_node(
+    store: ObjectStore, graph: Graph, node: Node, manifests: dict[str, Manifest], audit: Audit
+) -> None:
+    prefix = artifact_prefix(node.digest)
+    name = f"{prefix}/{MANIFEST_NAME}"
+    try:
+        manifest = parse_manifest(store.get(name), where=name)
+    except KeyError:
+        if node.records:
+            audit.add(name, f"is missing, and {_who(node)} made that artifact")
+        return  # data from outside, which no store holds
+    except IntegrityError as error:
+        audit.add(name, str(error))
+        return
+    if manifest.digest != node.digest:
+        audit.add(name, f"describes artifact {manifest.digest}")
+        return
+    manifests[node.digest] = manifest
+    if not node.records:
+        audit.add(name, "no record says which run made this artifact")
+    _check_files(store, manifest, prefix, audit)
+    audit.num_artifacts += 1
+    for digest, record in node.records.items():
+        _check_record(store, digest, record, node, manifest, audit)
+    audit.num_records += len(node.records)
+
+
+def _check_files(store: ObjectStore, manifest: Manifest, prefix: str, audit: Audit) -> None:
+    for name, told in faults(store, manifest, prefix).items():
+        audit.add(name, told)
+    expected = {f"{prefix}/{entry.path}" for entry in manifest.files} | {f"{prefix}/{MANIFEST_NAME}"}
+    for name in store.names(prefix):
+        if name not in expected:
+            audit.add(name, "is no file of that artifact")
+    audit.num_files += len(manifest.files)
+    audit.num_bytes += sum(entry.size for entry in manifest.files)
+
+
+def _check_record(
+    store: ObjectStore, digest: str, record: StepRecord, node: Node, manifest: Manifest, audit: Audit
+) -> None:
+    name = f"{RECORDS}/{digest}.json"
+    for edge in edges_of(digest, record):
+        if not store.exists(edge):
+            audit.add(edge, "is missing: an edge of the record of that name")
+    if record.output != node.digest:
+        audit.add(name, f"is of artifact {record.output}, and an edge says {node.digest}")
+    if record.step != manifest.step:
+        audit.add(name, f"says that {record.step} made the artifact, and its manifest says {manifest.step}")
+    decided = decided_by(record)
+    if decided is None:
+        return
+    found = sha256_of(canonical_json(decided))
+    if found != record.step_digest:
+        audit.add(name, f"names step digest {record.step_digest}, and what decided it comes to {found}")
+    elif record.step_digest != manifest.step_digest:
+        audit.notes.append(
+            f"{record.step} of run {record.run_id} came to the artifact that step digest "
+            f"{manifest.step_digest[:12]} had come to: other settings, the same bytes"
+        )
+
+
+def _check_version(
+    registry: Registry, version: Version, manifests: dict[str, Manifest], audit: Audit
+) -> None:
+    prefix = registry.files_prefix(version)
+    name = f"models/{version.name}/{version.version}/version.json"
+    _check_files(registry.store, version.manifest, prefix, audit)
+    audit.num_versions += 1
+    if artifact_digest(version.manifest.files) != version.manifest.digest:
+        audit.add(name, "lists other files than its digest is of")
+    candidate = manifests.get(version.candidate)
+    if candidate is not None:
+        if not set(version.manifest.files) <= set(candidate.files):
+            audit.add(name, f"publishes files that are not those of its candidate, {version.candidate}")
+        made = (candidate.step, candidate.step_digest)
+        if made != (version.manifest.step, version.manifest.step_digest):
+            audit.add(name, f"names another maker than its candidate, {version.candidate}")
+    if version.evaluation in manifests:
+        _compare_with_evaluation(registry.store, version, name, audit)
+
+
+def _compare_with_evaluation(store: ObjectStore, version: Version, name: str, audit: Audit) -> None:
+    """All that a version says of itself stands in its evaluation too."""
+    try:
+        evaluated = read_evaluated(store, version.evaluation)
+    except (IntegrityError, ValueError):
+        return  # its files are damaged, which is told of them
+    is_base = version.role == "base"
+    expected: dict[str, Any] = {
+        "role": "base" if version.manifest.step == "base_training" else "tuned",
+        "figures": evaluated.figures("base" if is_base else "tuned"),
+        "verdict": {} if is_base else evaluated.verdict.model_dump(mode="json"),
+        "incumbent": None if is_base else evaluated.metrics["incumbent"],
+        "trial": None if is_base else evaluated.verdict.trial,
+        "grid": tuple(evaluated.metrics["trained_grid"]) if is_base else None,
+        "schema_version": 1,
+    }
+    for each, value in expected.items():
+        if getattr(version, each) != value:
+            audit.add(name, f"has another {each} than its evaluation, {version.evaluation}, says")
+
+
+def _who(node: Node) -> str:
+    record = node.made_by
+    assert record is not None
+    return f"{record.step} of run {record.run_id}"

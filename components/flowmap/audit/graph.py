@@ -1,0 +1,105 @@
+"""What a version was made of, backwards to data that came from outside.
+
+graph = trace(store, version)
+for node in graph.nodes.values():            # a version first, then what it names, and so on
+    print(node.kind, node.digest, node.inputs)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flowmap.artifacts.digest import is_digest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.lineage.edges import makers
+from flowmap.lineage.record import StepRecord
+from flowmap.registry import Registry, Version
+
+
+@dataclass(frozen=True)
+class Node:
+    """Something with a digest that other things were made of.
+
+    Attributes:
+        kind: the step that made it; `version`, or `outside` for what no step made.
+        inputs: what it was made of, by the name that the step gives it: digests.
+        records: of the steps that made or reused it, by their digests, whoever did the work first.
+        label: for people.
+    """
+
+    digest: str
+    kind: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, StepRecord] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def made_by(self) -> StepRecord | None:
+        """The record of the run that did the work; None for what no step made."""
+        return next(iter(self.records.values()), None)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes by their digests, and the one that was asked for."""
+
+    root: str
+    nodes: Mapping[str, Node]
+
+    def cycle(self) -> tuple[str, ...]:
+        """Digests that are made of each other, in turn; nothing where all is well."""
+        done: set[str] = set()
+        for start in self.nodes:
+            path: list[str] = []
+            if found := self._cycle_from(start, path, done):
+                return found
+        return ()
+
+    def _cycle_from(self, digest: str, path: list[str], done: set[str]) -> tuple[str, ...]:
+        if digest in path:
+            return (*path[path.index(digest) :], digest)
+        if digest in done or digest not in self.nodes:
+            return ()
+        path.append(digest)
+        for each in self.nodes[digest].inputs.values():
+            if found := self._cycle_from(each, path, done):
+                return found
+        path.pop()
+        done.add(digest)
+        return ()
+
+
+def trace(store: ObjectStore, version: Version) -> Graph:
+    """Everything that a version rests on, whether it can still be found or not.
+
+    A version rests on its candidate and on the evaluation that the gate decided by; an evaluation names the
+    version it held the candidate against by the digest of its published files, and the trace goes on there.
+
+    Raises:
+        IntegrityError: a record was changed after it was written.
+    """
+    published = {each.manifest.digest: each for each in Registry(store, version.name).versions()}
+    nodes: dict[str, Node] = {}
+    waiting = [version.manifest.digest]
+    while waiting:
+        digest = waiting.pop(0)
+        if digest in nodes:
+            continue
+        nodes[digest] = _version(published[digest]) if digest in published else _made(store, digest)
+        waiting += nodes[digest].inputs.values()
+    return Graph(version.manifest.digest, nodes)
+
+
+def _version(version: Version) -> Node:
+    inputs = {"model": version.candidate, "evaluation": version.evaluation}
+    return Node(version.manifest.digest, "version", inputs, label=f"{version.name}@{version.version}")
+
+
+def _made(store: ObjectStore, digest: str) -> Node:
+    records = makers(store, digest)
+    if not records:
+        return Node(digest, "outside")
+    first = next(iter(records.values()))
+    inputs = {name: used for name, used in first.inputs.items() if is_digest(used)}
+    return Node(digest, first.step, inputs, records, label=first.step)

@@ -1,0 +1,70 @@
+"""What came of something: forwards from an artifact, or from data outside, to every model that it went into.
+
+reached = impact(store, digest)
+reached.trained              # versions whose weights it went into
+reached.judged               # versions that were only judged with it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from flowmap.artifacts.store import ObjectStore
+from flowmap.lineage.edges import users
+from flowmap.registry import Registry, Rejection, Version
+from flowmap.registry.versions import model_names
+
+
+@dataclass(frozen=True)
+class Impact:
+    """What something went into.
+
+    Attributes:
+        artifacts: digests of all that was made of it, with the step that made each.
+        trained: versions whose weights were made of it; rejected: candidates that were, and did not pass.
+        judged: versions whose evaluation was made with it, and whose weights were not.
+    """
+
+    artifacts: Mapping[str, str]
+    trained: tuple[Version, ...]
+    rejected: tuple[Rejection, ...]
+    judged: tuple[Version, ...]
+
+
+def impact(store: ObjectStore, digest: str) -> Impact:
+    """Follow the edges from a digest forwards. Raises IntegrityError at a record that was changed."""
+    made: dict[str, str] = {}
+    waiting = [digest]
+    while waiting:
+        for record in users(store, waiting.pop()).values():
+            if record.output not in made:
+                made[record.output] = record.step
+                waiting.append(record.output)
+    weights, reached = _of_weights(made, digest), {*made, digest}
+    versions = [version for name in model_names(store) for version in Registry(store, name).versions()]
+    rejections = [each for name in model_names(store) for each in Registry(store, name).rejections()]
+    return Impact(
+        artifacts=made,
+        trained=tuple(each for each in versions if each.candidate in weights),
+        rejected=tuple(each for each in rejections if each.candidate in weights),
+        judged=tuple(
+            each for each in versions if each.evaluation in reached and each.candidate not in weights
+        ),
+    )
+
+
+def _of_weights(made: Mapping[str, str], digest: str) -> set[str]:
+    """Those that are made of it by training: an evaluation makes no weights."""
+    return {digest, *(each for each, step in made.items() if step not in ("evaluation", "registry_push"))}
+
+
+def digests_of(store: ObjectStore, start: str) -> Iterator[str]:
+    """The digests of artifacts and of data that begin with a few letters of one."""
+    found = set()
+    for folder in ("lineage/made", "lineage/used"):
+        for name in store.names(folder):
+            digest = name.split("/")[2]
+            if digest.startswith(start) and digest not in found:
+                found.add(digest)
+                yield digest

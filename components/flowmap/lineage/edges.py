@@ -1,0 +1,80 @@
+"""Edges between artifacts and the records of what made and used them: a question costs what its answer is
+long.
+
+    for record in makers(store, digest): ...      # who made that artifact
+    for record in users(store, digest): ...       # who made something of it
+
+An edge is an empty object whose name says all: `lineage/made/<artifact>/<record>` and
+`lineage/used/<artifact>/<record>`. Records of a flowmap from before there were edges are indexed once, by
+whoever asks first and may write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from flowmap.artifacts.digest import sha256_of
+from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
+from flowmap.lineage.record import RECORDS, StepRecord, write_edges
+
+_MADE, _USED, _INDEXED = f"{RECORDS}/made", f"{RECORDS}/used", f"{RECORDS}/indexed"
+_PARALLEL = 8
+
+
+def makers(store: ObjectStore, artifact: str) -> dict[str, StepRecord]:
+    """The records, by their digests, of the steps that made or reused an artifact; the maker's first."""
+    found = _records(store, f"{_MADE}/{artifact}")
+    return dict(sorted(found.items(), key=lambda item: (item[1].reused, item[1].finished_at)))
+
+
+def users(store: ObjectStore, digest: str) -> dict[str, StepRecord]:
+    """The records of the steps that took an artifact, or data from outside, as an input."""
+    return _records(store, f"{_USED}/{digest}")
+
+
+def read_record(store: ObjectStore, digest: str) -> StepRecord:
+    """A record by its digest. Raises IntegrityError where it is gone or is not what it was."""
+    name = f"{RECORDS}/{digest}.json"
+    try:
+        data = store.get(name)
+    except KeyError:
+        raise IntegrityError(f"{name} is missing in {store.url}") from None
+    if sha256_of(data) != digest:
+        raise IntegrityError(f"{name} was changed after it was written (sha256 differs)")
+    return StepRecord.model_validate_json(data)
+
+
+def add_missing_edges(store: ObjectStore) -> int:
+    """Write the edges of records that have none, once for a store; returns how many records that were.
+
+    One that was changed after it was written gets none: whoever verifies is told of it.
+    """
+    if store.exists(_INDEXED):
+        return 0
+    names = list(store.names(RECORDS))
+    digests = {
+        name.removeprefix(f"{RECORDS}/").removesuffix(".json") for name in names if name.count("/") == 1
+    }
+    known = {name.rsplit("/", 1)[1] for name in names if name.startswith(f"{_MADE}/")}
+    num = 0
+    for digest in sorted(digests - known):
+        try:
+            record = read_record(store, digest)
+        except (IntegrityError, ValueError):
+            continue
+        write_edges(store, digest, record)
+        num += 1
+    store.create(_INDEXED, b"")
+    return num
+
+
+def _records(store: ObjectStore, prefix: str) -> dict[str, StepRecord]:
+    return _read(store, (name.rsplit("/", 1)[1] for name in store.names(prefix)))
+
+
+def _read(store: ObjectStore, digests: Iterable[str]) -> dict[str, StepRecord]:
+    wanted = list(digests)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return dict(zip(wanted, pool.map(lambda digest: read_record(store, digest), wanted), strict=True))

@@ -1,0 +1,144 @@
+"""The commands of an audit: what a model was made of, whether all of it is whole, what else it went into."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flowmap_pipelines import options
+
+if TYPE_CHECKING:
+    from flowmap.artifacts.store import ObjectStore
+
+_MODEL = click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+
+
+@click.group()
+def lineage() -> None:
+    """Audit models: what one was made of, whether all of that is whole, and what else came of the same.
+
+    \b
+        flowmap lineage show digits@production
+        flowmap lineage verify digits
+        flowmap lineage impact 8f1b2c39872a
+    """
+
+
+@lineage.command()
+@_MODEL
+@options.ROOT
+@options.STORE
+@options.JSON
+@click.option("--dot", is_flag=True, help="Print it in the language of Graphviz.")
+def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool) -> None:
+    """Show what a version was made of, backwards to the data: steps, runs, digests."""
+    from flowmap.audit.graph import trace
+    from flowmap_pipelines import lineage_text
+    from flowmap_pipelines.model_list import find_version
+
+    models_in = _indexed(root, store)
+    graph = trace(models_in, find_version(models_in, model))
+    if as_json:
+        click.echo(lineage_text.as_json(graph))
+    elif dot:
+        click.echo(lineage_text.as_dot(graph))
+    else:
+        for line in lineage_text.tree(graph):
+            click.echo(line)
+
+
+@lineage.command()
+@_MODEL
+@options.ROOT
+@options.STORE
+@options.JSON
+def verify(model: str, root: Path, store: str | None, as_json: bool) -> int:
+    """Read all that a version rests on and say what is not as it was written: status 1 where anything is.
+
+    Every byte of its published files and of every artifact it was made of is hashed, every record too; a
+    step's digest is computed anew from what decided it; figures and verdict are those of its evaluation.
+    """
+    from flowmap.audit.checking import check
+    from flowmap_pipelines.model_list import find_version
+
+    models_in = _indexed(root, store)
+    version = find_version(models_in, model)
+    audit = check(models_in, version)
+    counts = (
+        f"{audit.num_versions} versions, {audit.num_artifacts} artifacts, {audit.num_files} files of "
+        f"{audit.num_bytes / 1e6:,.1f} MB, {audit.num_records} records"
+    )
+    if as_json:
+        faults = [{"name": each.name, "told": each.told} for each in audit.faults]
+        told = {"model": f"{version.name}@{version.version}", "notes": audit.notes, "checked": counts}
+        click.echo(json.dumps({**told, "faults": faults}, indent=1, sort_keys=True))
+        return 1 if audit.faults else 0
+    for fault in audit.faults:
+        click.echo(f"FAULT  {fault.name} {fault.told}")
+    for note in audit.notes:
+        click.echo(f"note   {note}")
+    whole = f"{len(audit.faults)} faults" if audit.faults else "all whole"
+    click.echo(f"{version.name}@{version.version}: {counts}: {whole}")
+    return 1 if audit.faults else 0
+
+
+@lineage.command()
+@click.argument("what", metavar="DIGEST|NAME[@VERSION|@ALIAS]")
+@options.ROOT
+@options.STORE
+@options.JSON
+def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
+    """Say what models something went into: an artifact, data from outside, or a model.
+
+    A digest may be shortened, to eight letters at least. Of a model its candidate's weights are followed.
+    """
+    from flowmap.audit.impact import impact as impact_of
+
+    models_in = _indexed(root, store)
+    found = impact_of(models_in, _digest(models_in, what))
+    trained = [f"{each.name}@{each.version}" for each in found.trained]
+    judged = [f"{each.name}@{each.version}" for each in found.judged]
+    rejected = [f"{each.name}, candidate {each.candidate[:12]}" for each in found.rejected]
+    if as_json:
+        told = {"trained": trained, "rejected": rejected, "judged": judged}
+        click.echo(json.dumps({**told, "artifacts": dict(found.artifacts)}, indent=1, sort_keys=True))
+        return
+    for title, names in (
+        ("went into the weights of", trained),
+        ("went into candidates that were rejected", rejected),
+        ("was only judged with, by", judged),
+    ):
+        click.echo(f"{title}: {', '.join(names) or 'none'}")
+    steps = [f"{step} {digest[:12]}" for digest, step in found.artifacts.items()]
+    click.echo(f"made of it: {', '.join(steps) or 'nothing'}")
+
+
+def _indexed(root: Path, store: str | None) -> ObjectStore:
+    """The store, records of an older flowmap with their edges."""
+    from flowmap.lineage.edges import add_missing_edges
+    from flowmap_pipelines.local_run import store_of
+
+    models_in = store_of(root, store)
+    if num := add_missing_edges(models_in):
+        click.echo(f"{num} records of an older flowmap have their edges now", err=True)
+    return models_in
+
+
+def _digest(store: ObjectStore, what: str) -> str:
+    """What somebody means. Raises ConfigError where that is nothing, or several."""
+    from flowmap.audit.impact import digests_of
+    from flowmap.errors import ConfigError
+    from flowmap_pipelines.model_list import find_version
+
+    if len(what) >= 8 and set(what) <= set("0123456789abcdef"):
+        found = list(digests_of(store, what))
+        if len(found) > 1:
+            raise ConfigError(
+                f"{what} begins {len(found)} digests: {', '.join(each[:16] for each in found)}"
+            )
+        if found:
+            return found[0]
+    return find_version(store, what).candidate

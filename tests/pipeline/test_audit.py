@@ -1,0 +1,180 @@
+"""An audit of a real run's store: whole as it is, and every object in it damaged, one at a time."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flowmap.artifacts.digest import sha256_of
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.audit.checking import Audit, check
+from flowmap.audit.graph import Graph, trace
+from flowmap.audit.impact import impact
+from flowmap.errors import FlowmapError
+from flowmap.lineage.edges import add_missing_edges
+from flowmap.lineage.record import RECORDS, write_edges
+from tests.cli import flowmap as cli
+from tests.pipeline.runs import Finished, registry
+
+# What a run does without, or checks itself each time: no part of what a version rests on.
+ASIDE = ("checkpoints/", "tensorboard/", "runs/", "steps/")
+
+
+def audit(root: Path, reference: str = "production") -> Audit:
+    versions = registry(root)
+    return check(versions.store, versions.resolve(reference))
+
+
+def lineage(root: Path) -> Graph:
+    versions = registry(root)
+    return trace(versions.store, versions.resolve("2"))
+
+
+@contextmanager
+def damaged(file: Path, how: str) -> Iterator[None]:
+    whole = file.read_bytes()
+    try:
+        if how == "gone":
+            file.unlink()
+        else:
+            middle = len(whole) // 2
+            file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        yield
+    finally:
+        file.write_bytes(whole)
+
+
+def resting_on(root: Path, first: Finished) -> list[str]:
+    """Names of all objects that version 2 rests on."""
+    store = LocalStore(root / "store")
+    after = {first.digests()["registry_push"]}  # made of the version, not the version of it
+    names = [
+        name
+        for folder in ("artifacts", RECORDS, "models/tiny/2", "models/tiny/files")
+        for name in store.names(folder)
+        if not any(digest in name for digest in after)
+    ]
+    records = {name for name in names if name.endswith(".json") and name.count("/") == 1}
+    mine = {digest for node in lineage(root).nodes.values() for digest in node.records}
+    others = {Path(name).stem for name in records} - mine
+    base = registry(root).resolve("1").manifest.digest
+    return [
+        name
+        for name in names
+        if not any(digest in name for digest in others) and base not in name and name != f"{RECORDS}/indexed"
+    ]
+
+
+def test_a_run_is_whole_and_all_of_it_is_looked_at(root: Path, first: Finished) -> None:
+    found = audit(root)
+    assert not found.faults
+    assert (found.num_artifacts, found.num_records, found.num_versions) == (5, 5, 1)
+    graph = lineage(root)
+    kinds = {node.kind: node for node in graph.nodes.values()}
+    made = first.digests()
+    assert {kind: kinds[kind].digest for kind in made if kind in kinds} == {
+        kind: digest for kind, digest in made.items() if kind != "registry_push"
+    }
+    assert kinds["version"].inputs == {"model": made["grpo_finetuning"], "evaluation": made["evaluation"]}
+    record = kinds["grpo_finetuning"].made_by
+    assert record is not None
+    assert record.config is not None
+    assert record.config["evaluation"]["resamples"] == 50
+
+
+def test_whatever_is_damaged_is_found_and_named(root: Path, first: Finished) -> None:
+    names = resting_on(root, first)
+    assert len(names) > 40
+    missed = []
+    for name in names:
+        for how in ("gone", "flipped"):
+            file = root / "store" / name
+            if how == "flipped" and not file.stat().st_size:
+                continue  # an edge is empty
+            with damaged(file, how):
+                try:
+                    told = [f"{fault.name} {fault.told}" for fault in audit(root).faults]
+                except FlowmapError as error:  # a version that can't be read can't be asked for
+                    told = [str(error)]
+            named = name if not name.startswith(f"{RECORDS}/made/") else "no record says"
+            if not any(named in each for each in told):
+                missed.append((name, how, told))
+    assert not missed
+    assert not audit(root).faults
+
+
+def test_a_file_too_many_is_found(root: Path, first: Finished) -> None:
+    name = f"artifacts/{first.digests()['grpo_finetuning']}/extra.safetensors"
+    LocalStore(root / "store").put(name, b"x")
+    (fault,) = audit(root).faults
+    assert (fault.name, fault.told) == (name, "is no file of that artifact")
+    (root / "store" / name).unlink()
+
+
+def test_a_record_put_in_the_place_of_another_is_found(root: Path, first: Finished) -> None:
+    """With a digest of its own it is no forgery of bytes, but what it says does not add up."""
+    store = LocalStore(root / "store")
+    node = lineage(root).nodes[first.digests()["base_training"]]
+    (digest,) = node.records
+    record = node.records[digest].model_copy(update={"section": {"updates": 1}})
+    data = record.model_dump_json(indent=1).encode()
+    forged = sha256_of(data)
+    original = store.get(f"{RECORDS}/{digest}.json")
+    store.put(f"{RECORDS}/{forged}.json", data)
+    write_edges(store, forged, record)
+    told = [fault.told for fault in audit(root).faults]
+    assert any("what decided it comes to" in each for each in told), told
+    for name in [name for name in store.names(RECORDS) if forged in name]:
+        store.delete(name)
+    assert store.get(f"{RECORDS}/{digest}.json") == original
+
+
+def test_records_of_an_older_flowmap_get_their_edges_once(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "store", tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
+    edges = [name for name in store.names(RECORDS) if name.count("/") > 1]
+    for name in [*edges, f"{RECORDS}/indexed"]:
+        store.delete(name)
+    assert add_missing_edges(store) > 0
+    assert [name for name in store.names(RECORDS) if name.count("/") > 1] == edges
+    assert add_missing_edges(store) == 0
+
+
+def test_what_data_went_into(root: Path, first: Finished) -> None:
+    found, made = impact(LocalStore(root / "store"), first.digests()["data_prep"]), first.digests()
+    assert [version.version for version in found.trained] == [1, 2]
+    assert set(found.artifacts) == set(made.values()) - {made["data_prep"]}
+    tuned = impact(LocalStore(root / "store"), made["grpo_finetuning"])
+    assert [version.version for version in tuned.trained] == [2]
+    assert [version.version for version in tuned.judged] == [1]
+
+
+def test_the_commands(root: Path, first: Finished) -> None:
+    shown = cli("lineage", "show", "tiny@2", "--root", str(root))
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[0].startswith("tiny@2 ")
+    assert f"   └─ tuned: grpo_finetuning {first.digests()['grpo_finetuning'][:12]}" in shown.stdout
+    assert shown.stdout.rstrip().endswith("(above)")
+    nodes = json.loads(cli("lineage", "show", "tiny@2", "--json", "--root", str(root)).stdout)["nodes"]
+    assert len(nodes) == 6
+    verified = cli("lineage", "verify", "tiny", "--root", str(root))
+    assert (verified.returncode, verified.stdout.rstrip().endswith("all whole")) == (0, True)
+    data = root / "store" / "artifacts" / first.digests()["data_prep"]
+    with damaged(max(data.iterdir(), key=lambda file: file.stat().st_size), "flipped"):
+        refused = cli("lineage", "verify", "tiny", "--root", str(root))
+    assert refused.returncode == 1
+    assert "FAULT  artifacts/" in refused.stdout
+    touched = cli("lineage", "impact", first.digests()["data_prep"][:10], "--root", str(root))
+    assert "went into the weights of: tiny@1, tiny@2" in touched.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "says"), [("nothing", 3, "no such model"), ("abcdefabcdef", 3, "no such model")]
+)
+def test_what_is_not_known_is_told(root: Path, what: str, status: int, says: str) -> None:
+    told = cli("lineage", "impact", what, "--root", str(root))
+    assert says in told.stderr
+    assert told.returncode in (status, 2)
