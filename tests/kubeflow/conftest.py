@@ -1,6 +1,6 @@
 """A real Kubeflow Pipelines: FLOWMAP_KFP_HOST. Not part of `make test`; `make test-kfp` runs it.
 
-FLOWMAP_KFP_HOST         its API's URL
+FLOWMAP_KFP_HOST         its API's URL, as pods reach it too: the chart's retraining asks it from one
 FLOWMAP_KFP_NAMESPACE    where it runs pods, without those of anybody else's flowmap; `kubeflow` unless told
 and all that tests/cluster/conftest.py names.
 """

@@ -151,19 +151,23 @@ def test_an_edit_of_the_report_and_a_changed_setting_of_evaluation_leave_trainin
     assert "The gate, edited" in Path(edited.outcome["report"]).read_text()
 
 
-def test_a_changed_byte_stops_the_run_and_names_the_file(
+def test_a_changed_byte_is_named_and_the_step_runs_again_to_the_same(
     root: Path, first: Finished, tmp_path: Path
 ) -> None:
     copy = tmp_path / "root"
     shutil.copytree(root, copy)
-    weights = copy / "store" / "artifacts" / first.digests()["base_training"] / "map.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    stopped = run(copy)
-    assert stopped.status == 1
-    assert f"{first.digests()['base_training']}/map.safetensors was changed" in stopped.told
-    assert "Traceback" not in stopped.told
+    artifact = copy / "store" / "artifacts" / first.digests()["reward_training"]
+    weights = artifact / "preference.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = run(copy)
+    assert again.status == 0, again.told
+    assert f"{artifact.name}/preference.safetensors was changed" in again.told
+    assert again.reused() == (TRAINING | {"evaluation"}) - {"reward_training"}
+    assert {name: again.digests()[name] for name in TRAINING} == {
+        name: first.digests()[name] for name in TRAINING
+    }
+    assert weights.read_bytes() == whole
 
 
 def test_of_two_runs_below_one_root_the_second_waits(root: Path, first: Finished) -> None:

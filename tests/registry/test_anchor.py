@@ -29,9 +29,9 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(LocalStore(tmp_path / "store"), "digits")
 
 
-def judged(candidate: str) -> Judged:
+def judged(candidate: str, name: str = "digits") -> Judged:
     return Judged(
-        name="digits",
+        name=name,
         candidate=candidate,
         evaluation=f"evaluation of {candidate}",
         incumbent=None,
@@ -125,8 +125,8 @@ def test_models_from_before_anchors_are_held_against_their_oldest_version(
     base, made = publish(registry, tmp_path, "one")
     assert made is not None
     other = Registry(registry.store, "older")
-    oldest = other.write_version(made.manifest, judged("tuned"))
-    other.write_version(made.manifest, judged("later"))
+    oldest = other.write_version(made.manifest, judged("tuned", "older"))
+    other.write_version(made.manifest, judged("later", "older"))
     assert anchor_of(other, base) == oldest
     publish(other, tmp_path, "two")
     assert other.aliases() == {"anchor": oldest.version}

@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from flowmap.artifacts.manifest import Manifest, parse_manifest
+import pytest
+
+from flowmap.artifacts.manifest import Manifest, artifact_digest, parse_manifest
 
 
 def start(store: Path) -> subprocess.Popen[str]:
@@ -63,12 +65,37 @@ def test_killed_again_and_again_a_step_ends_in_the_same_bytes(tmp_path: Path) ->
     assert "slow: reused" in said
 
 
-def test_a_changed_byte_stops_it_and_names_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_what_is_damaged_is_set_aside_and_made_again(tmp_path: Path, damage: str) -> None:
     store = tmp_path / "store"
     made, _ = finish(store)
-    (store / "artifacts" / made.digest / "sum.json").write_text("1.0")
+    file = store / "artifacts" / made.digest / "sum.json"
+    whole = file.read_bytes()
+    if damage == "changed":
+        file.write_text("1.0")
+    else:
+        file.unlink()
+    again, said = finish(store)
+    assert again == made
+    assert file.read_bytes() == whole
+    assert f"{made.digest}/sum.json" in said
+    assert "the step runs again" in said
+    kept = store / "quarantine" / "artifacts" / made.digest / "sum.json"
+    assert kept.exists() == (damage == "changed")
+    assert "slow: reused" in finish(store)[1]
+
+
+def test_what_comes_to_something_else_than_before_is_an_error(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    made, _ = finish(store)
+    (result,) = store.glob("steps/*.json")
+    other = made.model_copy(
+        update={"files": (*made.files[:1], made.files[0].model_copy(update={"path": "x"}))}
+    )
+    other = other.model_copy(update={"digest": artifact_digest(other.files)})
+    result.write_bytes(other.to_bytes())
     process = start(store)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert f"{made.digest}/sum.json" in said
+    assert f"came to artifact {made.digest}, and before it was damaged to {other.digest}" in said
     assert "Traceback" not in said

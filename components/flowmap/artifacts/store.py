@@ -8,7 +8,9 @@ Layout below the store's root:
     steps/<step digest>.json            which result a step digest has
     checkpoints/<step>/<step digest>/   what an interrupted step resumes from
     tensorboard/<step>/<step digest>/   curves, as event files, while a step trains and after
+    quarantine/...                      what was found damaged, before it was made again
     lineage/<digest>.json               who made what, when, where
+    lineage/{made,used}/<artifact>/...  where to look for that
     runs/<run id>/...                   what each step of one run did, the run's summary, nodes' logs
     models/<name>/<version>/...         published versions; immutable
     models/<name>/moves/<alias>/<number>.json   where an alias went; immutable too

@@ -9,6 +9,7 @@ faults(store, manifest)                                            # what is wro
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,6 +90,23 @@ def faults(store: ObjectStore, manifest: Manifest, prefix: str | None = None) ->
         found = f"is missing in {store.url}"
     told = {own: found} | dict(_for_each(manifest, check))
     return {name: problem for name, problem in told.items() if problem is not None}
+
+
+def set_aside(store: ObjectStore, name: str) -> str | None:
+    """Copy a damaged object below `quarantine/`, for whoever wants to know what became of it.
+
+    Returns:
+        The copy's name; None where the object is missing.
+    """
+    kept = f"quarantine/{name}"
+    with tempfile.NamedTemporaryFile() as file:
+        try:
+            file.writelines(store.chunks(name))
+        except KeyError:
+            return None
+        file.flush()
+        store.put_file(kept, Path(file.name))
+    return kept
 
 
 def _for_each(manifest: Manifest, work: Callable[[FileEntry], T]) -> list[T]:

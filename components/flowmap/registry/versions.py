@@ -24,8 +24,9 @@ from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import faults, fetch, publish, verify
+from flowmap.artifacts.transfer import fetch, publish, verify
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
+from flowmap.registry import files
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
@@ -138,8 +139,8 @@ class Registry:
         Returns:
             The manifest of the published files.
         """
-        files = tuple(source.entry(path) for path in sorted(paths))
-        manifest = source.model_copy(update={"files": files, "digest": artifact_digest(files)})
+        entries = tuple(source.entry(path) for path in sorted(paths))
+        manifest = source.model_copy(update={"files": entries, "digest": artifact_digest(entries)})
         prefix = f"{self._folder}/files/{manifest.digest}"
         publish(self.store, directory, manifest, prefix)
         verify(self.store, manifest, prefix)
@@ -151,12 +152,7 @@ class Registry:
         Args:
             directory: a verified copy of the candidate that it was published from.
         """
-        prefix = self.files_prefix(version)
-        damaged = sorted(faults(self.store, version.manifest, prefix))
-        if damaged:
-            publish(self.store, directory, version.manifest, prefix)
-            verify(self.store, version.manifest, prefix)
-        return damaged
+        return files.mend(self.store, version.manifest, self.files_prefix(version), directory)
 
     def version_of(self, candidate: str) -> Version | None:
         """The newest version that a candidate was published as."""
@@ -238,9 +234,14 @@ class Registry:
         """Where a version's files lie in the store."""
         return f"{self._folder}/files/{version.manifest.digest}"
 
+    def whole_prefix(self, version: Version) -> str:
+        """Where a version's files lie whole, as `files.whole_prefix` says."""
+        prefix = self.files_prefix(version)
+        return files.whole_prefix(self.store, version.manifest, prefix, version.candidate)
+
     def download(self, version: Version, directory: Path) -> None:
         """Copy a version's files to `directory`, every byte checked."""
-        fetch(self.store, version.manifest, directory, self.files_prefix(version))
+        fetch(self.store, version.manifest, directory, self.whole_prefix(version))
 
     def _version(self, name: str, number: str) -> Version:
         version = read_kept(self.store, name, Version)

@@ -45,7 +45,7 @@ def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
         "anchor": anchor_of(registry, inputs["base"].digest),
     }
     found = {
-        name: Input(version.manifest.digest, version.manifest, registry.files_prefix(version))
+        name: Input(version.manifest.digest, version.manifest, registry.whole_prefix(version))
         for name, version in versions.items()
         if version is not None
     }
@@ -64,7 +64,7 @@ def _fits_its_name(config: RunConfig, store: ObjectStore, made: Manifest) -> Non
         if alias not in aliases:
             continue
         version = registry.resolve(str(aliases[alias]))
-        model = json.loads(store.get(f"{registry.files_prefix(version)}/model.json"))
+        model = json.loads(store.get(f"{registry.whole_prefix(version)}/model.json"))
         there, here = set(model["prompts"]), set(facts.prompts)
         told = []
         if new := sorted(here - there):

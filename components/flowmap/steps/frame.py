@@ -26,8 +26,8 @@ from typing import Any, Protocol
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
-from flowmap.artifacts.transfer import artifact_prefix, fetch, publish, verify
-from flowmap.errors import ConfigError, FlowmapError, full_disk_told
+from flowmap.artifacts.transfer import artifact_prefix, faults, fetch, publish, set_aside
+from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_told
 from flowmap.launching.job import Job
 from flowmap.launching.processes import die_with_run
 from flowmap.lineage.record import record_step
@@ -93,10 +93,9 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     decided = decisions(step, config, inputs)
     digest = digest_of(decided)
     os.environ |= {environment.STEP: step.name, environment.STEP_DIGEST: digest}
-    finished = finished_result(store, digest) if step.reuse else None
-    if finished is not None:
-        verify(store, finished)
-    manifest, work_s = (finished, 0.0) if finished else _run(step, digest, config, store, inputs)
+    known = finished_result(store, digest) if step.reuse else None
+    finished = known if known is not None and _is_whole(step, known, store) else None
+    manifest, work_s = (finished, 0.0) if finished else _run(step, digest, config, store, inputs, known)
     step.check(config, store, manifest)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
@@ -117,6 +116,16 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     return manifest
 
 
+def _is_whole(step: Step, known: Manifest, store: ObjectStore) -> bool:
+    """Whether an artifact is there as it was made; what is damaged of it is set aside and said."""
+    damaged = faults(store, known)
+    for name, told in damaged.items():
+        kept = set_aside(store, name)
+        where = f"kept as {kept}, and " if kept else ""
+        say(f"{step.name}: {name} {told}: {where}the step runs again")
+    return not damaged
+
+
 def _inputs(step: Step, config: RunConfig, store: ObjectStore, carriers: Mapping[str, Carrier]) -> Inputs:
     """What other steps made, and what else decides the result."""
     inputs: dict[str, Input] = {}
@@ -127,9 +136,20 @@ def _inputs(step: Step, config: RunConfig, store: ObjectStore, carriers: Mapping
 
 
 def _run(
-    step: Step, digest: str, config: RunConfig, store: ObjectStore, inputs: Inputs
+    step: Step,
+    digest: str,
+    config: RunConfig,
+    store: ObjectStore,
+    inputs: Inputs,
+    before: Manifest | None,
 ) -> tuple[Manifest, float]:
-    """Do the step's work; returns what it published, and the seconds its own function took."""
+    """Do the step's work; returns what it published, and the seconds its own function took.
+
+    Args: before: what it came to once, if that has to be made again.
+
+    Raises:
+        IntegrityError: it comes to something else now.
+    """
     say(f"{step.name}: starting")
     section = step.section(config)
     with tempfile.TemporaryDirectory(prefix=f"flowmap-{step.name}-") as folder:
@@ -155,6 +175,13 @@ def _run(
         work(context)
         work_s = time.monotonic() - began_s
         made = build_manifest(out, step=step.name, step_digest=digest)
+        if before is not None and made.digest != before.digest:
+            raise IntegrityError(
+                f"{step.name} came to artifact {made.digest}, and before it was damaged to {before.digest}: "
+                "another processor or GPU, most likely. Run it where it was made, restore "
+                f"{artifact_prefix(before.digest)}/, or delete steps/{digest}.json in {store.url} to go on "
+                "with the new one"
+            )
         publish(store, out, made)
         store.put(f"steps/{digest}.json", made.to_bytes())
         checkpoints.clear()

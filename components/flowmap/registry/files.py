@@ -1,0 +1,37 @@
+"""The files of a version: what is damaged of them is made good from the artifact that they are copies of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowmap.artifacts.manifest import Manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix, faults, publish, verify
+from flowmap.progress import say
+
+
+def mend(store: ObjectStore, manifest: Manifest, prefix: str, directory: Path) -> list[str]:
+    """Write again what is missing or changed; names what that was.
+
+    Args:
+        manifest, prefix: of the published files.
+        directory: a verified copy of what they were published from.
+    """
+    damaged = sorted(faults(store, manifest, prefix))
+    if damaged:
+        publish(store, directory, manifest, prefix)
+        verify(store, manifest, prefix)
+    return damaged
+
+
+def whole_prefix(store: ObjectStore, manifest: Manifest, prefix: str, candidate: str) -> str:
+    """Where published files lie whole: where they were published, or else in their candidate's artifact.
+
+    Raises IntegrityError where they are damaged in both places.
+    """
+    if not (damaged := faults(store, manifest, prefix)):
+        return prefix
+    source = artifact_prefix(candidate)
+    verify(store, manifest, source)
+    say(f"{', '.join(sorted(damaged))}: damaged or missing; read from {source}/ instead")
+    return source
