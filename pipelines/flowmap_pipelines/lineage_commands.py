@@ -23,6 +23,7 @@ def lineage() -> None:
     \b
         flowmap lineage show digits@production
         flowmap lineage verify digits
+        flowmap lineage diff digits@1 digits@2
         flowmap lineage impact 8f1b2c39872a
     """
 
@@ -33,19 +34,26 @@ def lineage() -> None:
 @options.STORE
 @options.JSON
 @click.option("--dot", is_flag=True, help="Print it in the language of Graphviz.")
-def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool) -> None:
+@click.option("--html", type=options.OutputFile(".html", ".htm"), help="Write it as a page to this file.")
+def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool, html: Path | None) -> None:
     """Show what a version was made of, backwards to the data: steps, runs, digests."""
     from flowmap.audit.graph import trace
     from flowmap_pipelines import lineage_text
     from flowmap_pipelines.model_list import find_version
 
     models_in = _indexed(root, store)
-    graph = trace(models_in, find_version(models_in, model))
+    version = find_version(models_in, model)
+    graph = trace(models_in, version)
+    if html is not None:
+        from flowmap_pipelines.lineage_page import write_lineage_page
+
+        write_lineage_page(graph, f"{version.name}@{version.version}", models_in.url, html)
+        click.echo(f"wrote {html}", err=as_json or dot)
     if as_json:
         click.echo(lineage_text.as_json(graph))
     elif dot:
         click.echo(lineage_text.as_dot(graph))
-    else:
+    elif html is None:
         for line in lineage_text.tree(graph):
             click.echo(line)
 
@@ -83,6 +91,36 @@ def verify(model: str, root: Path, store: str | None, as_json: bool) -> int:
     whole = f"{len(audit.faults)} faults" if audit.faults else "all whole"
     click.echo(f"{version.name}@{version.version}: {counts}: {whole}")
     return 1 if audit.faults else 0
+
+
+@lineage.command()
+@click.argument("one", metavar="NAME[@VERSION|@ALIAS]")
+@click.argument("other", metavar="NAME[@VERSION|@ALIAS]")
+@options.ROOT
+@options.STORE
+@options.JSON
+def diff(one: str, other: str, root: Path, store: str | None, as_json: bool) -> None:
+    """Say why two versions differ: data, settings, code, libraries that decided them; first cause first."""
+    from dataclasses import asdict
+
+    from flowmap.audit.difference import differences
+    from flowmap.audit.graph import trace
+    from flowmap_pipelines.model_list import find_version
+
+    models_in = _indexed(root, store)
+    left, right = (trace(models_in, find_version(models_in, each)) for each in (one, other))
+    found = list(differences(left, right))
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in found], indent=1, sort_keys=True))
+        return
+    for each in found:
+        click.echo(f"{each.step}: {each.what}: {_written(each.left)} -> {_written(each.right)}")
+    if not found:
+        click.echo("nothing that decided them differs")
+
+
+def _written(value: object) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 @lineage.command()

@@ -14,9 +14,10 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord, find_run, original_of, run_records
 from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
 from flowmap.settings.yaml_text import write_yaml
+from flowmap_pipelines.graph_picture import laid_out
 
 _TEMPLATE = Path(__file__).with_name("run_section.html")
-_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150, 46, 40, 18
+_BOX = (150, 46)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Box:
 def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord]) -> bytes:
     """A report with the run's section at its end."""
     originals = {name: original_of(store, record) for name, record in records.items()}
-    boxes, arrows = draw_dag(records)
+    boxes, arrows, frame = draw_dag(records)
     section = render(
         _TEMPLATE,
         records=records,
@@ -42,8 +43,8 @@ def with_run(report: bytes, store: ObjectStore, records: Mapping[str, StepRecord
         settings=settings_text(records),
         boxes=boxes,
         arrows=arrows,
-        box=(_BOX_WIDTH, _BOX_HEIGHT),
-        size=(max(box.x for box in boxes) + _BOX_WIDTH + 2, max(box.y for box in boxes) + _BOX_HEIGHT + 2),
+        box=_BOX,
+        frame=frame,
     )
     top = f" of <b>{escape(model_name(records))}</b>" if model_name(records) else ""
     return report.replace(TOP_OF_REPORT.encode(), top.encode()).replace(
@@ -69,34 +70,30 @@ def report_of(store: ObjectStore, report: bytes, evaluation: str) -> bytes:
     return report if run_id is None else with_run(report, store, run_records(store, run_id))
 
 
-def draw_dag(records: Mapping[str, StepRecord]) -> tuple[list[Box], list[tuple[int, int, int, int]]]:
-    """Boxes in columns, each right of all that it reads from, and the arrows between them as x1, y1, x2, y2.
+def draw_dag(
+    records: Mapping[str, StepRecord],
+) -> tuple[list[Box], list[str], tuple[int, int, int, int]]:
+    """Boxes in columns, each right of all that it reads from, the arrows between them as SVG paths, and the
+    `viewBox` of it all.
 
     Which step reads what another made is told by the digests in the records.
     """
     made_by = {record.output: name for name, record in records.items()}
     reads = {
-        name: [made_by[digest] for digest in record.inputs.values() if made_by.get(digest, name) != name]
+        name: sorted({made_by[each] for each in record.inputs.values() if made_by.get(each, name) != name})
         for name, record in records.items()
     }
-    column: dict[str, int] = {}
-    for name in records:  # in the order they finished, so all that a step reads is there already
-        column[name] = max((column[source] + 1 for source in reads[name]), default=0)
-    boxes: dict[str, Box] = {}
-    for name, record in records.items():
-        row = sum(column[other] == column[name] for other in boxes)
-        x, y = 1 + column[name] * (_BOX_WIDTH + _GAP_X), 1 + row * (_BOX_HEIGHT + _GAP_Y)
-        boxes[name] = Box(
-            name, "reused" if record.reused else seconds_text(record.wall_s), record.reused, x, y
+    picture = laid_out(reads, *_BOX)
+    boxes = [
+        Box(
+            name,
+            "reused" if record.reused else seconds_text(record.wall_s),
+            record.reused,
+            *picture.places[name],
         )
-    arrows = [
-        (boxes[source].x + _BOX_WIDTH, boxes[source].y + _BOX_HEIGHT // 2, box.x, box.y + _BOX_HEIGHT // 2)
-        for name, box in boxes.items()
-        for source in sorted(set(reads[name]))
-        if column[name]
-        == column[source] + 1  # longer ones would run through boxes; the table below has them all
+        for name, record in records.items()
     ]
-    return list(boxes.values()), arrows
+    return boxes, [arrow.path for arrow in picture.arrows], picture.frame
 
 
 def seconds_text(seconds: float) -> str:

@@ -4,18 +4,24 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from playwright.sync_api import Page
 
 from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.audit.checking import Audit, check
+from flowmap.audit.difference import differences
 from flowmap.audit.graph import Graph, trace
 from flowmap.audit.impact import impact
 from flowmap.errors import FlowmapError
 from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.record import RECORDS, write_edges
+from flowmap_pipelines.lineage_page import write_lineage_page
+from tests.browser import stands_alone_and_fits
 from tests.cli import flowmap as cli
 from tests.pipeline.runs import Finished, registry
 
@@ -171,6 +177,40 @@ def test_the_commands(root: Path, first: Finished) -> None:
     assert "went into the weights of: tiny@1, tiny@2" in touched.stdout
 
 
+def test_why_two_versions_differ_first_cause_first(root: Path, first: Finished) -> None:
+    told = cli("lineage", "diff", "tiny@2", "tiny@2", "--root", str(root))
+    assert told.stdout.strip() == "nothing that decided them differs"
+    graph = lineage(root)
+
+    def changed(kind: str, digest: str, **update: object) -> Graph:
+        """The same history with another record of one step, and all that was made of it made anew."""
+        nodes = {}
+        for node in graph.nodes.values():
+            (name, record), *_ = [*node.records.items(), ("", None)]
+            if record is not None and node.kind == kind:
+                record = record.model_copy(update=update)
+            renamed = {each: digest if each == made[kind] else f"{each}+" for each in graph.nodes}
+            inputs = {key: renamed[used] for key, used in node.inputs.items()}
+            records = {} if record is None else {name: record}
+            nodes[renamed[node.digest]] = replace(
+                node, digest=renamed[node.digest], inputs=inputs, records=records
+            )
+        return Graph(f"{graph.root}+", nodes)
+
+    made = first.digests()
+    section = graph.nodes[made["base_training"]].made_by
+    assert section is not None
+    other = changed(
+        "base_training", "b" * 64, section={**section.section, "updates": 9}, code_version="c" * 64
+    )
+    found = list(differences(graph, other))
+    assert [(each.step, each.what) for each in found[:2]] == [
+        ("base_training", "code"),
+        ("base_training", "updates"),
+    ]
+    assert (found[1].left, found[1].right) == (250, 9)
+
+
 @pytest.mark.parametrize(
     ("what", "status", "says"), [("nothing", 3, "no such model"), ("abcdefabcdef", 3, "no such model")]
 )
@@ -178,3 +218,22 @@ def test_what_is_not_known_is_told(root: Path, what: str, status: int, says: str
     told = cli("lineage", "impact", what, "--root", str(root))
     assert says in told.stderr
     assert told.returncode in (status, 2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 1200])
+def test_lineage_is_a_page_whose_boxes_lead_to_what_is_on_record(
+    root: Path, first: Finished, page: Page, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    graph = lineage(root)
+    write_lineage_page(graph, "tiny@2", "here", tmp_path / "pages" / "lineage.html")
+    stands_alone_and_fits(page, tmp_path / "pages" / "lineage.html", width, scheme)
+    assert page.locator("svg a").count() == len(graph.nodes) == 6
+    assert page.locator("svg path").count() == sum(len(node.inputs) for node in graph.nodes.values())
+    page.locator("svg a", has_text="grpo_finetuning").focus()
+    page.keyboard.press("Enter")
+    assert page.url.endswith(f"#{first.digests()['grpo_finetuning']}")
+    shown = page.locator("section:target")
+    assert first.outcome["run_id"] in shown.inner_text()
+    shown.locator("summary").first.click()
+    assert '"rollouts": 16' in shown.locator("pre").first.inner_text()
