@@ -26,6 +26,7 @@ def test_the_script_is_short_and_the_reward_lifts_the_points() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_the_notebook_runs_and_is_kept_without_outputs() -> None:
     read: Any = nbformat.read
     notebook = read(EXAMPLES / "quickstart.ipynb", as_version=4)

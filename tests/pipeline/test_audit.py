@@ -187,10 +187,11 @@ def test_why_two_versions_differ_first_cause_first(root: Path, first: Finished) 
         nodes = {}
         for node in graph.nodes.values():
             (name, record), *_ = [*node.records.items(), ("", None)]
-            if record is not None and node.kind == kind:
-                record = record.model_copy(update=update)
             renamed = {each: digest if each == made[kind] else f"{each}+" for each in graph.nodes}
             inputs = {key: renamed[used] for key, used in node.inputs.items()}
+            if record is not None:
+                more = update if node.kind == kind else {}
+                record = record.model_copy(update={"inputs": {**record.inputs, **inputs}, **more})
             records = {} if record is None else {name: record}
             nodes[renamed[node.digest]] = replace(
                 node, digest=renamed[node.digest], inputs=inputs, records=records

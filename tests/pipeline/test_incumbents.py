@@ -31,6 +31,7 @@ def test_a_better_candidate_is_judged_against_the_incumbent(
     assert better.outcome["metrics"]["anchor"] is None  # the same base, which is the anchor itself
 
 
+@pytest.mark.slow
 def test_a_worse_candidate_is_rejected(root: Path, better: Finished, tmp_path: Path) -> None:
     """And each is judged on the grid that it ships, which need not be of as many evaluations."""
     few = ("grpo_finetuning.rollouts=1", "grpo_finetuning.snapshots=1", "grpo_finetuning.grid=[1,0.05,0]")

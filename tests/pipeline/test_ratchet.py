@@ -28,6 +28,7 @@ def bench(root: Path, first: Finished) -> Bench:
     return Bench({name: artifacts / made[step] for name, step in steps.items()}, section)
 
 
+@pytest.mark.slow
 def test_twelve_times_less_start_noise_is_promoted_not_once(bench: Bench) -> None:
     """A gate that asks for a gain over the last one, at 95 % each time, takes what less noise gives."""
     base = bench.player("base", "map")
