@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -266,10 +267,14 @@ def copied(model: Model) -> Model:
 
 
 def total(rewards: Sequence[Weighted], data: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The weighted sum of rewards of data (groups, members, *data), or (groups x members, *data)."""
+    """Rewards of data (groups, members, *data), or (groups x members, *data), added up as GRPO does it: each
+    over its standard deviation in the batch, weighed."""
     groups = data if data.shape[0] == len(prompts) else data.unflatten(0, (len(prompts), -1))
-    samples = Samples(groups, prompts)
-    return torch.stack([each.weight * each.reward.score(samples) for each in rewards]).sum(0)
+    samples, added = Samples(groups, prompts), torch.zeros(groups.shape[:2])
+    for each in rewards:
+        value = each.reward.score(samples)
+        added = added + each.weight * value / value.detach().std().clamp(min=1e-6)
+    return added / math.sqrt(sum(each.weight**2 for each in rewards))
 
 
 def _batch(ground: Ground, model: Model, seed: int, index: int) -> tuple[Condition, list[str], Tensor]:
