@@ -82,6 +82,14 @@ def test_grpo_takes_any_condition_any_codec_and_one_time_maps() -> None:
     assert figures["drift"] < 0.1
 
 
+@pytest.mark.parametrize("kernel", ["local", "exact_local"])
+def test_a_kernel_that_takes_two_times_is_refused_for_a_map_of_one(kernel: str) -> None:
+    model = Model(TextNetwork(), conditioner=Letters(), codec=Halved(), make_map=one_time)
+    settings = GrpoSettings.model_validate({"grid": [1.0, 0.5, 0.0], "kernel": kernel})
+    with pytest.raises(ConfigError, match=f"the kernel '{kernel}' .* knows one time only: set kernel"):
+        Grpo(model, [lambda samples: samples.data[..., 0]], ["a"], settings, TorchEngine())
+
+
 def test_the_reference_stays_while_the_network_is_trained() -> None:
     model = text_model()
     x, t = torch.randn(3, 2), torch.ones(3)

@@ -26,13 +26,13 @@ from flowmap.asfmc import (
     Transition,
     roll_out,
 )
-from flowmap.errors import InvariantError
+from flowmap.errors import ConfigError, InvariantError
 from flowmap.grpo.advantages import Advantages, advantages, check
 from flowmap.grpo.kl_controller import KlController
 from flowmap.grpo.micro_batches import over_parts, parts_of
 from flowmap.grpo.objective import transition_loss
 from flowmap.grpo.scoring import Scores, score_figures
-from flowmap.maps import Condition
+from flowmap.maps import Condition, OneTimeMap
 from flowmap.maps.condition import repeat, rows
 from flowmap.models.model import Model
 from flowmap.rewards.protocol import Prompt, Reward, Samples, Weighted, weighted
@@ -57,7 +57,7 @@ class Grpo:
         engine: what trains; plain PyTorch in one process unless a worker brings another.
 
     Raises:
-        ConfigError: the model does not know a prompt.
+        ConfigError: the model does not know a prompt, or the kernel does not suit its map.
     """
 
     def __init__(
@@ -87,6 +87,11 @@ class Grpo:
             accumulation=len(self.window) * len(self._parts),
         )
         self.policy = model.make_map(engine.module)
+        if isinstance(self.policy, OneTimeMap) and section.kernel != "endpoint":
+            raise ConfigError(
+                f"the kernel {section.kernel!r} goes on from where a map arrives between two times, and this "
+                "one knows one time only: set kernel to 'endpoint'"
+            )
         self.kernel = kernel_of(section)
         self.ema = Ema(network, section.ema)
         self.controllers = {each: KlController(section.kl_weight, section.kl_target) for each in self.window}
