@@ -89,8 +89,8 @@ class Grpo:
         self.policy = model.make_map(engine.module)
         if isinstance(self.policy, OneTimeMap) and section.kernel != "endpoint":
             raise ConfigError(
-                f"the kernel {section.kernel!r} goes on from where a map arrives between two times, and this "
-                "one knows one time only: set kernel to 'endpoint'"
+                f"the kernel {section.kernel!r} goes on from where a map arrives between two times, and "
+                "this one knows one time only: set kernel to 'endpoint'"
             )
         self.kernel = kernel_of(section)
         self.ema = Ema(network, section.ema)
