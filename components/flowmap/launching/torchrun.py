@@ -1,5 +1,5 @@
-"""Training jobs on this machine: torchrun starts each one's processes, and the first that fails ends the
-others."""
+"""Training jobs on this machine: torchrun starts each one's processes, a single one is started as it is, and
+the first that fails ends the others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from flowmap.launching.job import Job, raise_failure
 from flowmap.launching.processes import die_with_parent
+from flowmap.settings import environment
 
 _WORKER = "flowmap.launching.worker"
 _POLL_S = 0.1
@@ -53,11 +54,29 @@ def bounded_threads(num: int) -> int:
 def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str, str]]:
     """The command that starts a job's processes on this machine, and its environment; leaves the job's file
     behind."""
+    command = [sys.executable, "-m", "torch.distributed.run", *options, *_worker(job)]
+    return command, _variables(threads)
+
+
+def _start(job: Job, threads: int) -> subprocess.Popen[bytes]:
+    if job.num_processes == 1:  # torchrun would take seconds to find nobody to bring together
+        command, variables = [sys.executable, *_worker(job)], _variables(threads) | environment.WORLD_OF_ONE
+    else:
+        options = ("--standalone", "--nproc-per-node", str(job.num_processes))
+        command, variables = torchrun(job, threads, *options)
+    return subprocess.Popen(command, env=variables, preexec_fn=die_with_parent)
+
+
+def _worker(job: Job) -> list[str]:
+    """What a training process runs; leaves the job's file behind."""
     job.scratch.mkdir(parents=True, exist_ok=True)
     file = job.scratch / "job.json"
     file.write_text(job.model_dump_json())
-    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", _WORKER, str(file)]
-    return command, {
+    return ["-m", _WORKER, str(file)]
+
+
+def _variables(threads: int) -> dict[str, str]:
+    return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         # Threads that spin while they wait take the cores from the processes beside them.
@@ -65,11 +84,6 @@ def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str
         # A file in the current folder must not stand for a module.
         "PYTHONSAFEPATH": "1",
     }
-
-
-def _start(job: Job, threads: int) -> subprocess.Popen[bytes]:
-    command, variables = torchrun(job, threads, "--standalone", "--nproc-per-node", str(job.num_processes))
-    return subprocess.Popen(command, env=variables, preexec_fn=die_with_parent)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

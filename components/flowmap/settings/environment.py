@@ -32,3 +32,12 @@ POD = "FLOWMAP_POD"  # the step's own pod
 NAMESPACE = "FLOWMAP_NAMESPACE"
 KUBEFLOW_HOST = "FLOWMAP_KFP_HOST"
 KUBEFLOW_TOKEN = "FLOWMAP_KFP_TOKEN"
+
+# What torch.distributed is told where a training is a single process.
+WORLD_OF_ONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}

@@ -22,17 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from flowmap.settings import environment
 from flowmap.training.devices import device
 
 ENGINE_FOLDER = "state"
 _CLIP_NORM = 1.0
-_WORLD_OF_ONE = {
-    "RANK": "0",
-    "LOCAL_RANK": "0",
-    "WORLD_SIZE": "1",
-    "MASTER_ADDR": "127.0.0.1",
-    "MASTER_PORT": "0",
-}
 
 
 class DeepSpeedEngine:
@@ -107,7 +101,7 @@ def init_distributed() -> None:
         return
     deepspeed = _import_deepspeed()
     if "RANK" not in os.environ:
-        os.environ.update(_WORLD_OF_ONE)
+        os.environ.update(environment.WORLD_OF_ONE)
     here = device()
     if here.type == "cuda":
         torch.cuda.set_device(here)
