@@ -59,38 +59,47 @@ def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool, ht
 
 
 @lineage.command()
-@_MODEL
+@click.argument("model", metavar="[NAME[@VERSION|@ALIAS]]", required=False)
 @options.ROOT
 @options.STORE
 @options.JSON
-def verify(model: str, root: Path, store: str | None, as_json: bool) -> int:
+def verify(model: str | None, root: Path, store: str | None, as_json: bool) -> int:
     """Read all that a version rests on and say what is not as it was written: status 1 where anything is.
 
     Every byte of its published files and of every artifact it was made of is hashed, every record too; a
-    step's digest is computed anew from what decided it; figures and verdict are those of its evaluation.
+    step's digest is computed anew from what decided it; figures and verdict are those of its evaluation; an
+    alias moved from where it was. Without a model it is every version of every one.
     """
     from flowmap.audit.checking import check
+    from flowmap.registry import Registry
+    from flowmap.registry.versions import model_names
     from flowmap_pipelines.model_list import find_version
 
     models_in = _indexed(root, store)
-    version = find_version(models_in, model)
-    audit = check(models_in, version)
-    counts = (
-        f"{audit.num_versions} versions, {audit.num_artifacts} artifacts, {audit.num_files} files of "
-        f"{audit.num_bytes / 1e6:,.1f} MB, {audit.num_records} records"
-    )
+    if model is not None:
+        versions = [find_version(models_in, model)]
+    else:
+        versions = [each for name in model_names(models_in) for each in Registry(models_in, name).versions()]
+    told, num_faults = [], 0
+    for version in versions:
+        audit, name = check(models_in, version), f"{version.name}@{version.version}"
+        num_faults += len(audit.faults)
+        counts = (
+            f"{audit.num_artifacts} artifacts, {audit.num_files} files of {audit.num_bytes / 1e6:,.1f} MB, "
+            f"{audit.num_records} records, {audit.num_moves} moves"
+        )
+        faults = [{"name": fault.name, "told": fault.told} for fault in audit.faults]
+        told.append({"model": name, "faults": faults, "notes": audit.notes, "checked": counts})
+        if as_json:
+            continue
+        for fault in audit.faults:
+            click.echo(f"FAULT  {fault.name} {fault.told}")
+        for note in audit.notes:
+            click.echo(f"note   {note}")
+        click.echo(f"{name}: {counts}: {f'{len(faults)} faults' if faults else 'all whole'}")
     if as_json:
-        faults = [{"name": each.name, "told": each.told} for each in audit.faults]
-        told = {"model": f"{version.name}@{version.version}", "notes": audit.notes, "checked": counts}
-        click.echo(json.dumps({**told, "faults": faults}, indent=1, sort_keys=True))
-        return 1 if audit.faults else 0
-    for fault in audit.faults:
-        click.echo(f"FAULT  {fault.name} {fault.told}")
-    for note in audit.notes:
-        click.echo(f"note   {note}")
-    whole = f"{len(audit.faults)} faults" if audit.faults else "all whole"
-    click.echo(f"{version.name}@{version.version}: {counts}: {whole}")
-    return 1 if audit.faults else 0
+        click.echo(json.dumps(told, indent=1, sort_keys=True))
+    return 1 if num_faults else 0
 
 
 @lineage.command()

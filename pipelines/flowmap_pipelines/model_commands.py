@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flowmap_pipelines import options
+
+if TYPE_CHECKING:
+    from flowmap.registry.records import Move
 
 
 @click.command()
@@ -73,6 +77,8 @@ def models() -> None:
         flowmap models digits --json
         flowmap models list --html models.html
         flowmap models promote digits@3 --reason "4 draws no sevens"
+        flowmap models rollback digits --reason "4 draws no sevens"
+        flowmap models history digits
     """
 
 
@@ -125,9 +131,70 @@ def promote(model: str, root: Path, store: str | None, alias: str, reason: str) 
         raise click.UsageError(f"{model}: say which version, such as {model}@1")
     there = store_of(root, store)
     version = find_version(there, model)
-    move = Registry(there, version.name).move_alias(alias, version, reason)
-    before = "nothing" if move.before is None else f"{version.name}@{move.before}"
-    click.echo(f"{version.name}@{alias} points to {version.name}@{version.version}, before to {before}")
+    _tell(version.name, alias, Registry(there, version.name).move_alias(alias, version, reason))
+
+
+@models.command()
+@click.argument("name")
+@options.ROOT
+@options.STORE
+@click.option("--alias", default="production", show_default=True, help="What is to point back.")
+@click.option("--reason", required=True, help="Why, for those who ask later.")
+def rollback(name: str, root: Path, store: str | None, alias: str, reason: str) -> None:
+    """Let an alias point to what it pointed to before its last move.
+
+    \b
+        flowmap models rollback digits --reason "4 draws no sevens"
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import list_models
+
+    there = store_of(root, store)
+    list_models(there, name)  # whoever names no model is told what there is
+    registry = Registry(there, name)
+    last = next(iter(registry.moves(alias)[-1:]), None)
+    if last is None or last.before is None:
+        raise click.UsageError(f"{name}@{alias} has pointed to nothing before what it points to now")
+    _tell(name, alias, registry.move_alias(alias, registry.resolve(str(last.before)), reason))
+
+
+@models.command()
+@click.argument("name")
+@options.ROOT
+@options.STORE
+@options.JSON
+def history(name: str, root: Path, store: str | None, as_json: bool) -> None:
+    """List where every alias went, who moved it, when and why.
+
+    \b
+        flowmap models history digits
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import list_models
+
+    there = store_of(root, store)
+    list_models(there, name)
+    registry = Registry(there, name)
+    moves = [(alias, move) for alias in registry.aliases() for move in registry.moves(alias)]
+    moves.sort(key=lambda pair: pair[1].moved_at)
+    if as_json:
+        told = [{"alias": alias, **move.model_dump(mode="json")} for alias, move in moves]
+        click.echo(json.dumps(told, indent=1, sort_keys=True))
+        return
+    for alias, move in moves:
+        why = move.reason or (f"evaluation {move.evaluation[:12]}" if move.evaluation else "no reason given")
+        before = "nothing" if move.before is None else f"{name}@{move.before}"
+        click.echo(
+            f"{move.moved_at:%Y-%m-%d %H:%M}  {alias}: {before} -> {name}@{move.version}, by "
+            f"{move.who or 'nobody on record'}: {why}"
+        )
+
+
+def _tell(name: str, alias: str, move: Move) -> None:
+    before = "nothing" if move.before is None else f"{name}@{move.before}"
+    click.echo(f"{name}@{alias} points to {name}@{move.version}, before to {before}")
 
 
 @click.command()

@@ -1,5 +1,8 @@
 """What somebody gets who asks for a model by its name alone, and what they are told."""
 
+import getpass
+import json
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,9 @@ import pytest
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.registry import Judged, Registry, Rejection, UnknownModelError, publish_anchor
+from flowmap.registry.who import who
 from flowmap_pipelines.model_list import find_judged, find_version, instead_of_production
+from tests.cli import flowmap as cli
 
 FAILED = {"criteria": [{"name": "recall", "passed": False}, {"name": "judge", "passed": True}]}
 
@@ -75,3 +80,34 @@ def test_a_rejection_keeps_its_time(registry: Registry) -> None:
     registry.reject(Rejection(**judged("c", FAILED).model_dump()))
     (found,) = registry.rejections()
     assert found.rejected_at is not None
+
+
+def test_an_alias_goes_back_and_its_history_says_who_and_why(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["--root", str(tmp_path)]
+    early = cli("models", "rollback", "digits", "--reason", "x", *common)
+    assert (early.returncode, "has pointed to nothing before" in early.stderr) == (2, True)
+    for candidate in ("second", "third"):
+        version = registry.write_version(registry.versions()[0].manifest, judged(candidate))
+        registry.move_alias("production", version, "for the test")
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    back = cli("models", "rollback", "digits", "--reason", "it draws no sevens", *common)
+    assert back.stdout == "digits@production points to digits@2, before to digits@3\n"
+    assert registry.resolve("production").version == 2
+    lines = cli("models", "history", "digits", *common).stdout.splitlines()
+    assert lines[-1].endswith("production: digits@3 -> digits@2, by octocat by CI: it draws no sevens")
+    (last,) = json.loads(cli("models", "history", "digits", "--json", *common).stdout)[-1:]
+    assert (last["alias"], last["before"], last["version"]) == ("production", 3, 2)
+    unknown = cli("models", "history", "other", *common)
+    assert "'other': no such model" in unknown.stderr
+
+
+def test_who_it_is_is_the_run_before_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("FLOWMAP_RUN_ID", "GITHUB_ACTOR", "GITLAB_USER_LOGIN"):
+        monkeypatch.delenv(variable, raising=False)
+    assert who() == f"{getpass.getuser()}@{socket.gethostname()}"
+    monkeypatch.setenv("GITLAB_USER_LOGIN", "ada")
+    assert who() == "ada by CI"
+    monkeypatch.setenv("FLOWMAP_RUN_ID", "r1")
+    assert who() == "run r1"

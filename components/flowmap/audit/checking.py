@@ -47,6 +47,7 @@ class Audit:
     num_bytes: int = 0
     num_records: int = 0
     num_versions: int = 0
+    num_moves: int = 0
 
     def add(self, name: str, told: str) -> None:
         self.faults.append(Fault(name, told))
@@ -71,7 +72,28 @@ def check(store: ObjectStore, version: Version) -> Audit:
             _check_node(store, graph, node, manifests, audit)
     for digest in (node.digest for node in graph.nodes.values() if node.kind == "version"):
         _check_version(registry, versions[digest], manifests, audit)
+    _check_moves(registry, audit)
     return audit
+
+
+def _check_moves(registry: Registry, audit: Audit) -> None:
+    """Each move of an alias begins where the one before it ended, and leads to a version that there is."""
+    known = {version.version: version for version in registry.versions()}
+    for alias in registry.aliases():
+        points_to = None
+        for number, move in enumerate(registry.moves(alias), 1):
+            name = f"models/{registry.name}/moves/{alias}/{number}.json"
+            if number > 1 and move.before != points_to:
+                audit.add(name, f"moves {alias} from version {move.before}, and it pointed to {points_to}")
+            version = known.get(move.version)
+            if version is None:
+                audit.add(name, f"moves {alias} to version {move.version}, which there is none of")
+            elif move.evaluation not in (None, version.evaluation):
+                audit.add(
+                    name, f"rests on evaluation {move.evaluation}, and version {move.version} on another"
+                )
+            points_to = move.version
+            audit.num_moves += 1
 
 
 def _check_node(

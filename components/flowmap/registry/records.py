@@ -70,6 +70,7 @@ class Move(BaseModel):
         before: what it pointed to; None for its first move.
         evaluation: digest of the evaluation that the move rests on; None for a person's decision.
         reason: what a person gave as such.
+        who: moved it, in words; None in those of older versions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +79,7 @@ class Move(BaseModel):
     before: int | None
     evaluation: str | None
     reason: str | None = None
+    who: str | None = None
     moved_at: datetime
 
 

@@ -28,6 +28,7 @@ from flowmap.artifacts.transfer import fetch, publish, verify
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.registry import files
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
+from flowmap.registry.who import who
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
 _WITHDRAWN_FILE = re.compile(r"/([1-9]\d*)/withdrawn\.json$")
@@ -276,6 +277,7 @@ class Registry:
             before=before,
             evaluation=evaluation,
             reason=reason,
+            who=who(),
             moved_at=datetime.now(UTC).replace(microsecond=0),
         )
         data = move.model_dump_json(indent=1).encode()
