@@ -24,6 +24,7 @@ def lineage() -> None:
         flowmap lineage show digits@production
         flowmap lineage verify digits
         flowmap lineage diff digits@1 digits@2
+        flowmap lineage reproduce digits@2
         flowmap lineage impact 8f1b2c39872a
     """
 
@@ -130,6 +131,41 @@ def diff(one: str, other: str, root: Path, store: str | None, as_json: bool) -> 
 
 def _written(value: object) -> str:
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+@lineage.command()
+@_MODEL
+@options.ROOT
+@options.STORE
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    help="An empty folder to run in.  [default: one that goes again]",
+)
+def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> int:
+    """Run what made a version again, from its record, and compare the digest of every step: status 1 where
+    one is not the same.
+
+    With this code and these libraries, on this machine; what was not the same then is said. Data from
+    outside are read where they were.
+    """
+    import tempfile
+
+    from flowmap.audit.graph import trace
+    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.reproducing import reproduce as run_again
+
+    models_in = _indexed(root, store)
+    version = find_version(models_in, model)
+    with tempfile.TemporaryDirectory(prefix="flowmap-reproduce-") as folder:
+        found = run_again(trace(models_in, version), version, into or Path(folder))
+    for each in found:
+        digest = "not run" if each.now is None else each.now.output[:12]
+        same = "the same" if each.is_same else f"not the same, {digest}"
+        click.echo(f"{each.step} {each.before.output[:12]}: {same}")
+        for why in () if each.is_same else each.why():
+            click.echo(f"  {why}")
+    return 0 if all(each.is_same for each in found) else 1
 
 
 @lineage.command()

@@ -264,3 +264,14 @@ def test_lineage_is_a_page_whose_boxes_lead_to_what_is_on_record(
     assert first.outcome["run_id"] in shown.inner_text()
     shown.locator("summary").first.click()
     assert '"rollouts": 16' in shown.locator("pre").first.inner_text()
+
+
+@pytest.mark.slow
+def test_a_version_is_made_again_from_its_record(root: Path, first: Finished, tmp_path: Path) -> None:
+    again = cli("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))
+    assert again.returncode == 0, again.stdout + again.stderr
+    steps = ("data_prep", "base_training", "reward_training", "grpo_finetuning")
+    assert again.stdout.splitlines() == [f"{step} {first.digests()[step][:12]}: the same" for step in steps]
+    refused = cli("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))
+    assert refused.returncode == 2
+    assert "holds a store already" in refused.stderr

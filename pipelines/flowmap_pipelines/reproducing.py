@@ -1,0 +1,94 @@
+"""A version made again from what is on record of it, in an empty store, and held against what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowmap.audit.graph import Graph, Node
+from flowmap.errors import ConfigError
+from flowmap.lineage.record import StepRecord
+from flowmap.registry import Version
+from flowmap.settings import RunConfig
+from flowmap_pipelines.local_run import run_locally, store_of
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A step of a version's history, as it was and as it has come out now; None where it was not run."""
+
+    step: str
+    before: StepRecord
+    now: StepRecord | None
+
+    @property
+    def is_same(self) -> bool:
+        return self.now is not None and self.now.output == self.before.output
+
+    def why(self) -> Iterator[str]:
+        """What decided it otherwise, or else on what other machine it was."""
+        if self.now is None:
+            return
+        a, b = self.before, self.now
+        if a.code_version != b.code_version:
+            yield f"another code, {a.code_version[:12]} then and {b.code_version[:12]} now"
+        if a.decisive_libraries != b.decisive_libraries:
+            yield f"other libraries, {a.decisive_libraries} then and {b.decisive_libraries} now"
+        changed = sorted(name for name in a.inputs if a.inputs[name] != b.inputs.get(name))
+        if changed:
+            yield f"other inputs: {', '.join(changed)}"
+        if (a.instruction_set, a.threads) != (b.instruction_set, b.threads):
+            yield (
+                f"another machine, {a.instruction_set} with {a.threads} threads then and "
+                f"{b.instruction_set} with {b.threads} now"
+            )
+
+
+def config_of(graph: Graph) -> RunConfig:
+    """The configuration of the run that made a version's weights.
+
+    Raises ConfigError where that is not on record.
+    """
+    made = _weights(graph).made_by
+    if made is None or made.config is None:
+        raise ConfigError(
+            "the configuration that made it is not on record: it was made by a flowmap from before 0.3"
+        )
+    return RunConfig.model_validate(made.config)
+
+
+def reproduce(graph: Graph, version: Version, root: Path) -> list[Reproduced]:
+    """Run what made a version again below an empty root, and compare every step of its weights' history.
+
+    Raises ConfigError where the root is not empty, or the configuration is not on record.
+    """
+    config = config_of(graph)
+    if (root / "store").exists():
+        raise ConfigError(
+            f"{root} holds a store already, of which much would be reused; name an empty folder"
+        )
+    if version.role == "base":  # GRPO is none of its history: as little of it as there can be
+        update = {"rollouts": 1, "snapshots": 1}
+        config = config.model_copy(
+            update={"grpo_finetuning": config.grpo_finetuning.model_copy(update=update)}
+        )
+    records = run_locally(config, root, store_of(root)).records
+    return [
+        Reproduced(record.step, record, records.get(record.step))
+        for record in _history(graph, _weights(graph).digest)
+    ]
+
+
+def _weights(graph: Graph) -> Node:
+    return graph.nodes[graph.nodes[graph.root].inputs["model"]]
+
+
+def _history(graph: Graph, digest: str) -> list[StepRecord]:
+    """Records of whoever made it and what it was made of, the first step first."""
+    node, found = graph.nodes[digest], dict[str, StepRecord]()
+    for used in node.inputs.values():
+        found |= {record.step: record for record in _history(graph, used)}
+    if node.made_by is not None:
+        found[node.kind] = node.made_by
+    return list(found.values())
