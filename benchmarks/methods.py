@@ -47,6 +47,7 @@ _COLUMNS = (
     "diversity",
     "million evaluations trained",
 )
+_COSTS = ("seconds", "trained")
 _FIGURES = ("judge_accuracy", "kid_judge", "recall", "diversity")
 
 
@@ -244,11 +245,16 @@ def plot(points: Sequence[Point], chosen: Mapping[str, float], path: Path) -> No
         mine = [each for each in points if (each.method, each.knob) == (method, knob)]
         steps = [[each for each in mine if each.part == part] for part in _PARTS]
         accuracy = [mean(each.figures["judge_accuracy"] for each in step) for step in steps]
-        axes[0].plot([mean(p.seconds for p in step) for step in steps], accuracy, "o-", color=colour)
-        trained = [mean(p.trained for p in step) for step in steps]
+        seconds, trained = ([mean(getattr(p, name) for p in step) for step in steps] for name in _COSTS)
+        if not trained[-1]:  # nothing is trained
+            for axis in axes:
+                axis.axhline(accuracy[-1], color=colour, linestyle=":")
+            axes[1].plot([], [], ":", color=colour, label=method)
+            continue
+        axes[0].plot(seconds, accuracy, "o-", color=colour)
         axes[1].plot(trained, accuracy, "o-", color=colour, label=method)
     axes[0].set(xlabel="seconds of training", ylabel="judge accuracy", xscale="log")
-    axes[1].set(xlabel="map evaluations of training", xscale="symlog")
+    axes[1].set(xlabel="map evaluations of training", xscale="log")
     figure.legend(loc="outside right center", fontsize=8)
     figure.savefig(path, metadata={"Software": None})
 
