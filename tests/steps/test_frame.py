@@ -85,6 +85,17 @@ def test_what_is_damaged_is_set_aside_and_made_again(tmp_path: Path, damage: str
     assert "slow: reused" in finish(store)[1]
 
 
+def test_whoever_came_to_the_same_bytes_later_has_damaged_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    made, _ = finish(store)
+    later = made.model_copy(update={"step_digest": "e" * 64})
+    (store / "artifacts" / made.digest / "manifest.json").write_bytes(later.to_bytes())
+    again, said = finish(store)
+    assert again == made
+    assert "slow: reused" in said
+    assert not (store / "quarantine").exists()
+
+
 def test_what_comes_to_something_else_than_before_is_an_error(tmp_path: Path) -> None:
     store = tmp_path / "store"
     made, _ = finish(store)

@@ -77,17 +77,26 @@ def verify(store: ObjectStore, manifest: Manifest, prefix: str | None = None) ->
 
 
 def faults(store: ObjectStore, manifest: Manifest, prefix: str | None = None) -> dict[str, str]:
-    """What is wrong with files of an artifact in the store, by their paths there; the manifest's own too."""
+    """What is wrong with files of an artifact in the store, by their paths there; the manifest's own too.
+
+    That may name another maker: who came to the same bytes later wrote it again.
+    """
     where = prefix or artifact_prefix(manifest.digest)
     own = f"{where}/{MANIFEST_NAME}"
 
     def check(entry: FileEntry) -> tuple[str, str | None]:
         return f"{where}/{entry.path}", _problem(store, entry, where, _drop)
 
+    found = None
     try:
-        found = None if store.get(own) == manifest.to_bytes() else "was changed after it was written"
+        data = store.get(own)
+        there = parse_manifest(data, where=own)
+        if there.digest != manifest.digest or there.to_bytes() != data:
+            found = "was changed after it was written"
     except KeyError:
         found = f"is missing in {store.url}"
+    except IntegrityError:
+        found = "was changed after it was written"
     told = {own: found} | dict(_for_each(manifest, check))
     return {name: problem for name, problem in told.items() if problem is not None}
 

@@ -118,6 +118,9 @@ def _check_node(
         audit.add(name, "no record says which run made this artifact")
     _check_files(store, manifest, prefix, audit)
     audit.num_artifacts += 1
+    known = {record.step_digest for record in node.records.values()}
+    if node.records and manifest.step_digest not in known:
+        audit.add(name, f"names step digest {manifest.step_digest}, and no record of that artifact does")
     for digest, record in node.records.items():
         _check_record(store, digest, record, node, manifest, audit)
     audit.num_records += len(node.records)
