@@ -13,7 +13,7 @@ import pytest
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest, build_manifest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import artifact_prefix, faults
+from flowmap.artifacts.transfer import artifact_prefix, faults, publish
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.registry import Judged, Registry, StaleVerdictError, Version, trial_of
 from flowmap.registry_push.step import promote
@@ -228,6 +228,24 @@ def test_what_is_damaged_of_a_version_is_named_and_written_again(
     assert registry.mend(version, tmp_path / "one") == [f"{prefix}/{name}"]
     assert file.read_bytes() == whole
     assert not faults(registry.store, version.manifest, prefix)
+
+
+def test_what_is_damaged_where_it_was_published_is_read_from_its_artifact(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version, folder = published(registry, tmp_path, "one", None), tmp_path / "copy"
+    publish(registry.store, *candidate(tmp_path, "one"))
+    file = tmp_path / "store" / registry.files_prefix(version) / "ema.safetensors"
+    file.write_text("two")
+    registry.download(version, folder)
+    assert (folder / "ema.safetensors").read_text() == "one"
+    spare = artifact_prefix(version.candidate)
+    assert f"ema.safetensors was changed after it was written (sha256 differs); read from {spare}/" in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "store" / spare / "ema.safetensors").unlink()
+    with pytest.raises(IntegrityError, match=f"{spare}/ema.safetensors is missing"):
+        registry.download(version, folder)
 
 
 def test_an_alias_to_a_version_that_is_gone_is_damage_and_no_mistake_of_whoever_asks(

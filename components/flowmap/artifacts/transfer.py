@@ -18,6 +18,7 @@ from typing import TypeVar
 from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
+from flowmap.progress import say
 
 T = TypeVar("T")
 _PARALLEL = 8
@@ -57,6 +58,19 @@ def fetch(store: ObjectStore, manifest: Manifest, directory: Path, prefix: str |
         _read(store, manifest, entry, where, write)
 
     _for_each(manifest, download)
+
+
+def fetch_either(
+    store: ObjectStore, manifest: Manifest, directory: Path, prefix: str | None, spare: str | None
+) -> None:
+    """Fetch from `prefix`; where a file is damaged there, from a place with the same files, and say so."""
+    try:
+        fetch(store, manifest, directory, prefix)
+    except IntegrityError as error:
+        if spare is None:
+            raise
+        fetch(store, manifest, directory, spare)
+        say(f"{str(error).partition(';')[0]}; read from {spare}/ instead")
 
 
 def fetch_artifact(

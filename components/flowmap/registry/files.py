@@ -6,8 +6,7 @@ from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import artifact_prefix, faults, publish, verify
-from flowmap.progress import say
+from flowmap.artifacts.transfer import faults, publish, verify
 
 
 def mend(store: ObjectStore, manifest: Manifest, prefix: str, directory: Path) -> list[str]:
@@ -22,16 +21,3 @@ def mend(store: ObjectStore, manifest: Manifest, prefix: str, directory: Path) -
         publish(store, directory, manifest, prefix)
         verify(store, manifest, prefix)
     return damaged
-
-
-def whole_prefix(store: ObjectStore, manifest: Manifest, prefix: str, candidate: str) -> str:
-    """Where published files lie whole: where they were published, or else in their candidate's artifact.
-
-    Raises IntegrityError where they are damaged in both places.
-    """
-    if not (damaged := faults(store, manifest, prefix)):
-        return prefix
-    source = artifact_prefix(candidate)
-    verify(store, manifest, source)
-    say(f"{', '.join(sorted(damaged))}: damaged or missing; read from {source}/ instead")
-    return source

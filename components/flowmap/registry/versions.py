@@ -24,7 +24,7 @@ from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import fetch, publish, verify
+from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, verify
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.registry import files
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
@@ -235,14 +235,16 @@ class Registry:
         """Where a version's files lie in the store."""
         return f"{self._folder}/files/{version.manifest.digest}"
 
-    def whole_prefix(self, version: Version) -> str:
-        """Where a version's files lie whole, as `files.whole_prefix` says."""
-        prefix = self.files_prefix(version)
-        return files.whole_prefix(self.store, version.manifest, prefix, version.candidate)
+    def download(self, version: Version, directory: Path, paths: Iterable[str] | None = None) -> None:
+        """Copy a version's files, or some of them, to `directory`, every byte checked.
 
-    def download(self, version: Version, directory: Path) -> None:
-        """Copy a version's files to `directory`, every byte checked."""
-        fetch(self.store, version.manifest, directory, self.whole_prefix(version))
+        What is damaged where it was published is read from the artifact that it was copied from.
+        """
+        manifest = version.manifest
+        if paths is not None:
+            manifest = manifest.model_copy(update={"files": tuple(map(manifest.entry, paths))})
+        spare = artifact_prefix(version.candidate)
+        fetch_either(self.store, manifest, directory, self.files_prefix(version), spare)
 
     def _version(self, name: str, number: str) -> Version:
         version = read_kept(self.store, name, Version)

@@ -6,7 +6,9 @@ From this the pipeline that Kubeflow runs is made, and `flowmap plan`, and the p
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
@@ -45,7 +47,12 @@ def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
         "anchor": anchor_of(registry, inputs["base"].digest),
     }
     found = {
-        name: Input(version.manifest.digest, version.manifest, registry.whole_prefix(version))
+        name: Input(
+            version.manifest.digest,
+            version.manifest,
+            registry.files_prefix(version),
+            spare=artifact_prefix(version.candidate),
+        )
         for name, version in versions.items()
         if version is not None
     }
@@ -64,7 +71,9 @@ def _fits_its_name(config: RunConfig, store: ObjectStore, made: Manifest) -> Non
         if alias not in aliases:
             continue
         version = registry.resolve(str(aliases[alias]))
-        model = json.loads(store.get(f"{registry.whole_prefix(version)}/model.json"))
+        with tempfile.TemporaryDirectory() as folder:
+            registry.download(version, Path(folder), ["model.json"])
+            model = json.loads((Path(folder) / "model.json").read_text())
         there, here = set(model["prompts"]), set(facts.prompts)
         told = []
         if new := sorted(here - there):

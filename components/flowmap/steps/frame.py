@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
-from flowmap.artifacts.transfer import artifact_prefix, faults, fetch, publish, set_aside
+from flowmap.artifacts.transfer import artifact_prefix, faults, fetch_either, publish, set_aside
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_told
 from flowmap.launching.job import Job
 from flowmap.launching.processes import die_with_run
@@ -157,7 +157,7 @@ def _run(
         manifests = {name: each.manifest for name, each in inputs.items() if each.manifest is not None}
         copies = {name: scratch / "inputs" / name for name in manifests}
         for name, manifest in manifests.items():
-            fetch(store, manifest, copies[name], inputs[name].prefix)
+            fetch_either(store, manifest, copies[name], inputs[name].prefix, inputs[name].spare)
         checkpoints = Checkpoints(store, f"checkpoints/{step.name}/{digest}")
         out = scratch / "out"
         out.mkdir()

@@ -18,11 +18,13 @@ class Input:
         digest: or what it is, where it is as short as a number.
         manifest, prefix: of an artifact in the store, which the step gets a copy of; None for what it reads
             elsewhere.
+        spare: where the same files lie too, should one be damaged at `prefix`.
     """
 
     digest: str
     manifest: Manifest | None = None
     prefix: str | None = None
+    spare: str | None = None
 
 
 Inputs = Mapping[str, Input]
