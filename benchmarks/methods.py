@@ -82,6 +82,10 @@ def _few(num_few: int, knob: float) -> int:
     return num_few
 
 
+def _as_changed(num_few: int, knob: float, changes: Mapping[str, Any]) -> int:
+    return len(changes["grid"]) - 1 if "grid" in changes else num_few
+
+
 def _many(num_few: int, knob: float) -> int:
     return rivals.NUM_STEPS
 
@@ -130,7 +134,12 @@ ABLATIONS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]] = {
 def ablated(setting: str, knobs: tuple[float, ...]) -> tuple[Method, ...]:
     """Flow-Map GRPO as one method for each value of a setting."""
     return tuple(
-        Method(f"{setting}: {label}", partial(rivals.flow_map_grpo, changes=changes), knobs, _few)
+        Method(
+            f"{setting}: {label}",
+            partial(rivals.flow_map_grpo, changes=changes),
+            knobs,
+            partial(_as_changed, changes=changes),
+        )
         for label, changes in ABLATIONS[setting]
     )
 

@@ -8,6 +8,7 @@ facts.size()              # parameters and activations by a count, without torch
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -38,7 +39,7 @@ class ModelSize:
     state: int
 
 
-class _Facts(BaseModel):
+class _Facts(BaseModel, ABC):
     """What every kind has.
 
     Attributes:
@@ -58,9 +59,9 @@ class _Facts(BaseModel):
     modality: str = "images"
     grid: tuple[float, ...] | None = None
 
+    @abstractmethod
     def network(self) -> nn.Module:
         """With fresh weights, drawn from torch's global generator."""
-        raise NotImplementedError
 
     def build(self, device: torch.device | None = None) -> Model:
         """The model with fresh weights, drawn from torch's global generator."""
