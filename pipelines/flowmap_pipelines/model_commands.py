@@ -79,6 +79,7 @@ def models() -> None:
         flowmap models promote digits@3 --reason "4 draws no sevens"
         flowmap models rollback digits --reason "4 draws no sevens"
         flowmap models history digits
+        flowmap models export tiny-flux tiny-flux-pipeline
     """
 
 
@@ -132,6 +133,28 @@ def promote(model: str, root: Path, store: str | None, alias: str, reason: str) 
     there = store_of(root, store)
     version = find_version(there, model)
     _tell(version.name, alias, Registry(there, version.name).move_alias(alias, version, reason))
+
+
+@models.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@options.ROOT
+@options.STORE
+def export(model: str, folder: Path, root: Path, store: str | None) -> None:
+    """Write a text-to-image model into a new folder, as a pipeline that the library diffusers loads.
+
+    Its README.md says how to draw, and at which times; adapters are in the folder `lora`.
+
+    \b
+        flowmap models export tiny-flux tiny-flux-pipeline
+    """
+    from flowmap_pipelines.exporting import export_model
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import find_judged
+
+    there = store_of(root, store)
+    found = export_model(there, find_judged(there, model), folder)
+    click.echo(f"wrote {', '.join(found)} to {folder}")
 
 
 @models.command()

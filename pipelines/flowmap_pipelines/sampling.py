@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import fetch_artifact
+from flowmap.artifacts.transfer import artifact_files, fetch_artifact
 from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
 from flowmap.maps import grid_for
 from flowmap.modality import pictures
+from flowmap.models import ModelFacts, parts_among
 from flowmap.models.storing import AS_TUNED, MODEL, load_model, read_model_facts, shipped_weights
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version
 from flowmap.seeding import derived_seed
@@ -58,13 +59,14 @@ def draw_samples(
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _copy(store, version, folder)
+        copy_model(store, version, folder)
         facts, model = read_model_facts(folder), load_model(folder, shipped_weights(folder), device())
     prompt = normal_prompt(prompt)
-    if prompt not in facts.prompts:
-        raise ConfigError(f"prompt {prompt!r}: {version.name} knows {', '.join(facts.prompts)}")
-    own = facts.grid if isinstance(version, Rejection) else facts.grid or version.grid
-    assert own is not None  # a tuned model has its own; a base's version names the one of its figures
+    try:
+        model.condition([prompt])
+    except ConfigError as error:
+        raise ConfigError(f"{version.name}: {error}") from None
+    own = grid_of(version, facts)
     grid = grid_for(num_evaluations or len(own) - 1, own)
     samples = []
     for start in range(0, num, _PART):
@@ -72,6 +74,13 @@ def draw_samples(
         noise = torch.stack([_noise(model.codec.state_shape, seed, index) for index in indices])
         samples.append(model.sample([prompt] * len(indices), noise, grid).cpu())
     return Drawn(torch.cat(samples), facts.modality)
+
+
+def grid_of(version: Version | Rejection, facts: ModelFacts) -> tuple[float, ...]:
+    """The times that a model is drawn at."""
+    own = facts.grid if isinstance(version, Rejection) else facts.grid or version.grid
+    assert own is not None  # a tuned model has its own; a base's version names the one of its figures
+    return own
 
 
 def save_samples(drawn: Drawn, path: Path) -> None:
@@ -87,13 +96,16 @@ def save_samples(drawn: Drawn, path: Path) -> None:
     path.write_bytes(shown.contact_sheet(samples, num_columns, scale))
 
 
-def _copy(store: ObjectStore, version: Version | Rejection, folder: Path) -> None:
+def copy_model(store: ObjectStore, version: Version | Rejection, folder: Path) -> None:
     """A version's files, or those of a candidate that never became one, as its training left them."""
     if isinstance(version, Version):
         Registry(store, version.name).download(version, folder)
         return
     try:
-        fetch_artifact(store, version.candidate, folder, (f"{AS_TUNED}.safetensors", MODEL))
+        files = artifact_files(store, version.candidate)
+        fetch_artifact(
+            store, version.candidate, folder, (f"{AS_TUNED}.safetensors", MODEL, *parts_among(files))
+        )
     except KeyError:
         raise UnknownModelError(
             f"{version.name}: the candidate that was rejected is not in the store any more"

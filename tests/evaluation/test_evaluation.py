@@ -10,7 +10,7 @@ from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
 from flowmap.evaluation.judge import Panel, calibration_error, train_judge
 from flowmap.evaluation.measure import FIGURES
-from flowmap.evaluation.report import first_of_each
+from flowmap.evaluation.shown import first_of_each, some_of
 from flowmap.modality.images.judging import make_judges
 from flowmap.modality.images.pictures import contact_sheet
 from tests.evaluation.samples import SHAPE, measurer, normal, split
@@ -92,8 +92,8 @@ def test_a_contact_sheet_has_a_cell_for_each_image() -> None:
 
 def test_the_same_seeds_are_chosen_for_each_prompt() -> None:
     prompt = torch.tensor([0, 0, 0, 1, 1, 1])
-    assert first_of_each(prompt, 2, 10).tolist() == [0, 1, 3, 4]
-    assert first_of_each(prompt, 2, 1).tolist() == [0, 1]
+    assert first_of_each(prompt, 2, some_of(prompt, 10)).tolist() == [0, 1, 3, 4]
+    assert first_of_each(prompt, 2, some_of(prompt, 1)).tolist() == [0, 1]
 
 
 def test_figures_do_not_depend_on_the_parts_that_samples_come_in() -> None:

@@ -101,6 +101,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             figures=RATHER_GOOD,
             features=no_scores[:, None],
             right=no_scores > 0,
+            told=no_scores.long(),
             score=no_scores,
             reward=no_scores,
             copied=no_scores > 0,

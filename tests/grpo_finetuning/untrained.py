@@ -39,7 +39,7 @@ def write_untrained(folder: Path) -> None:
     for path in (base, reward):
         path.mkdir()
     write_model_facts(base, FACTS)
-    save_weights(FACTS.build().network, base / "map.safetensors")
+    save_weights(FACTS.build().network.state_dict(), base / "map.safetensors")
     told = PreferenceFacts(real_score=0.0, real_reward=-0.7, pair_accuracy={}, num_pairs=0)
     trained = TrainedFacts(shape=SHAPE, prompts=PROMPTS)
     write_reference(reward, trained, torch.randn(20, *SHAPE), torch.arange(20) % 2)

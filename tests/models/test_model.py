@@ -122,7 +122,7 @@ def test_a_model_is_kept_and_comes_back(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = FACTS.build()
     write_model_facts(tmp_path, FACTS)
-    save_weights(model.network, tmp_path / "map.safetensors")
+    save_weights(model.network.state_dict(), tmp_path / "map.safetensors")
     again = load_model(tmp_path, "map")
     noise, prompts = torch.randn(4, 1, 4, 4), ["a", "b", "b", "a"]
     torch.testing.assert_close(
@@ -134,7 +134,7 @@ def test_a_model_is_kept_and_comes_back(tmp_path: Path) -> None:
 
 def test_weights_or_facts_that_do_not_fit_are_told(tmp_path: Path) -> None:
     write_model_facts(tmp_path, FACTS)
-    save_weights(nn.Linear(2, 2), tmp_path / "map.safetensors")
+    save_weights(nn.Linear(2, 2).state_dict(), tmp_path / "map.safetensors")
     with pytest.raises(IntegrityError, match=r"map\.safetensors does not fit model\.json"):
         load_model(tmp_path, "map")
     told = json.loads(FACTS.model_dump_json())

@@ -213,7 +213,7 @@ def test_the_report_of_a_version_is_written_out_and_a_missing_one_is_named(
         ("other", "3", "'other': no such model"),
         ("tiny@77", "3", "tiny@77: unknown; there is 1, 2, "),
         ("tiny@rejected", "3", "tiny: no candidate of that model was rejected"),
-        ("tiny@1", "seven", "prompt 'seven': tiny knows 0, 1, 2"),
+        ("tiny@1", "seven", "tiny: prompt 'seven': the model knows 0, 1, 2"),
     ],
 )
 def test_an_unknown_model_or_prompt_is_named(

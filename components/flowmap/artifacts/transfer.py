@@ -73,6 +73,12 @@ def fetch_either(
         say(f"{str(error).partition(';')[0]}; read from {spare}/ instead")
 
 
+def artifact_files(store: ObjectStore, digest: str) -> list[str]:
+    """The paths of an artifact's files. Raises KeyError without one."""
+    where = f"{artifact_prefix(digest)}/{MANIFEST_NAME}"
+    return [entry.path for entry in parse_manifest(store.get(where), where=where).files]
+
+
 def fetch_artifact(
     store: ObjectStore, digest: str, directory: Path, paths: Iterable[str] | None = None
 ) -> None:

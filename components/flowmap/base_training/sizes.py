@@ -9,10 +9,13 @@ from pydantic import ValidationError
 from flowmap.data.facts import DataFacts
 from flowmap.errors import ConfigError
 from flowmap.modality import sizes
-from flowmap.models import DitFacts, MlpFacts
-from flowmap.settings import BaseTraining
+from flowmap.models import DitFacts, FluxFacts, MlpFacts, latent_shape
+from flowmap.settings import BaseTraining, FluxSettings
 
 _TRANSFORMER_WIDTH = 128
+_BASELINE_UPDATES = 2  # for each of the map's, which take twice as long
+_OF_FLUX = {"updates": 1100, "batch_size": 32}
+_PATCH = 2  # latents on the side of a token
 
 
 def with_sizes(section: BaseTraining, modality: str, shape: Sequence[int], num_data: int) -> BaseTraining:
@@ -24,15 +27,23 @@ def with_sizes(section: BaseTraining, modality: str, shape: Sequence[int], num_d
     suggested = sizes(modality).suggest(shape, num_data)
     if section.patch is not None:
         suggested["width"] = _TRANSFORMER_WIDTH
+    if section.flux is not None:
+        suggested |= {"width": section.flux.heads * section.flux.head_width, **_OF_FLUX}
     left_open = {name: value for name, value in suggested.items() if getattr(section, name) is None}
     return section.model_copy(update=left_open)
 
 
-def model_facts(section: BaseTraining, data: DataFacts) -> MlpFacts | DitFacts:
+def baseline_updates(section: BaseTraining) -> int:
+    """How long the many-step baseline is trained."""
+    assert section.updates is not None
+    return section.updates * _BASELINE_UPDATES if section.flux is None else section.flux.velocity_updates
+
+
+def model_facts(section: BaseTraining, data: DataFacts) -> MlpFacts | DitFacts | FluxFacts:
     """The model that a section with sizes makes of data.
 
     Raises:
-        ConfigError: `patch` does not suit the data or the width.
+        ConfigError: `patch` or `flux` does not suit the data or the width.
     """
     assert section.width is not None
     known = {
@@ -42,7 +53,10 @@ def model_facts(section: BaseTraining, data: DataFacts) -> MlpFacts | DitFacts:
         "depth": section.depth,
         "max_frequency": section.max_frequency,
         "modality": data.modality,
+        "prompt_facts": data.prompt_facts,
     }
+    if section.flux is not None:
+        return _flux(section.flux, data)
     if section.patch is None:
         return MlpFacts.model_validate(known)
     try:
@@ -50,3 +64,26 @@ def model_facts(section: BaseTraining, data: DataFacts) -> MlpFacts | DitFacts:
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"base_training.patch: {said}") from None
+
+
+def _flux(sizes: FluxSettings, data: DataFacts) -> FluxFacts:
+    try:
+        latent = latent_shape(data.shape, sizes.latent_channels, len(sizes.autoencoder_widths) - 1, _PATCH)
+    except ValueError as error:
+        raise ConfigError(
+            f"base_training.flux: {error}; set data_prep.resize, or fewer autoencoder_widths"
+        ) from None
+    return FluxFacts(
+        shape=data.shape,
+        prompts=data.prompts,
+        latent=latent,
+        patch=_PATCH,
+        heads=sizes.heads,
+        head_width=sizes.head_width,
+        double_blocks=sizes.double_blocks,
+        single_blocks=sizes.single_blocks,
+        text_width=sizes.text_width,
+        pooled_width=sizes.text_width,
+        num_tokens=max(len(prompt.split()) for prompt in data.prompts) + 1,
+        prompt_facts=data.prompt_facts,
+    )

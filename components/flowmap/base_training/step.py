@@ -2,7 +2,8 @@
 
 The two are trained side by side, each through the DeepSpeed engine in a process of its own: networks this
 small gain nothing from a second core. A MeanFlow update takes a derivative along the path on top, so the
-baseline gets twice the updates in about the same seconds. Then the map's health is measured on a grid of
+baseline gets twice the updates in about the same seconds. A FLUX model has an autoencoder and text encoders
+before, and its map starts from the velocity. Then the map's health is measured on a grid of
 times: an unhealthy map never leaves this step.
 """
 
@@ -34,9 +35,19 @@ def run(context: Context[BaseTraining]) -> None:
         f"{facts.modality}"
     )
     write_model_facts(context.out, model_facts(section, facts))
-    worker = "flowmap.base_training.worker"
-    context.train([Training(worker, section, name=objective) for objective in ("map", "velocity")])
+    for together in _order(section):
+        context.train(
+            [Training(f"flowmap.base_training.{worker}", section, name=name) for name, worker in together]
+        )
     _check_health(context, section, data)
+
+
+def _order(section: BaseTraining) -> list[list[tuple[str, str]]]:
+    """What is trained side by side, one after the other: names, and the module of each."""
+    if section.flux is None:
+        return [[("map", "worker"), ("velocity", "worker")]]
+    parts = [("autoencoder", "autoencoder"), ("text", "text")]
+    return [parts, [("velocity", "worker")], [("map", "worker")]]
 
 
 def _check_health(context: Context[BaseTraining], section: BaseTraining, data: Split) -> None:

@@ -10,11 +10,14 @@ import math
 
 import torch
 
+from flowmap.base_training.schedule import schedule
+from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps import TwoTimeMap, flow_matching_loss, mean_flow_loss
 from flowmap.maps.condition import rows
-from flowmap.models.storing import read_model_facts, save_weights
+from flowmap.maps.objectives import TIMES, central_difference, exact_slope
+from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
@@ -23,7 +26,6 @@ from flowmap.training.devices import device
 from flowmap.training.ema import Ema
 from flowmap.training.work import Work
 
-_BASELINE_UPDATES = 2
 _CHECKPOINT_EVERY = 200
 _CURVE_EVERY = 20
 
@@ -34,9 +36,11 @@ def train(work: Work) -> None:
     is_map = objective == "map"
     assert section.updates is not None  # the step has filled them in
     assert section.batch_size is not None
-    num_updates = section.updates * (1 if is_map else _BASELINE_UPDATES)
+    num_updates = section.updates if is_map else baseline_updates(section)
     torch.manual_seed(derived_seed(section.seed, objective, "weights"))
-    model = read_model_facts(work.out).build(device())
+    model = read_model_facts(work.out).build(device(), work.out)
+    if is_map and section.flux is not None:
+        load_weights(model.network, work.out / "velocity.safetensors")
     network, conditions = model.network, model.condition(facts.prompts)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
@@ -68,12 +72,19 @@ def train(work: Work) -> None:
                     equal_times=section.equal_times,
                     start_times=section.start_times,
                     power=section.adaptive_power,
+                    times=section.times or TIMES,
+                    slope=exact_slope if section.flux is None else central_difference,
                     engine=engine.module,
                 )
             else:
                 velocity = TwoTimeMap(engine.module).velocity
                 loss, measured = flow_matching_loss(
-                    velocity, x, condition, generator=generator, power=section.adaptive_power
+                    velocity,
+                    x,
+                    condition,
+                    generator=generator,
+                    power=section.adaptive_power,
+                    times=section.times or TIMES,
                 )
             metrics = {name: float(value) for name, value in measured.items()}
             if not math.isfinite(metrics["error"]):
@@ -94,11 +105,5 @@ def train(work: Work) -> None:
                 work.checkpoints.save(update + 1, folder)
                 work.events.upload()
     work.events.upload()
-    save_weights(average.network, work.out / f"{objective}.safetensors")
+    save_weights(average.network.state_dict(), work.out / f"{objective}.safetensors")
     (work.out / f"{objective}.json").write_text(json.dumps({"num_updates": num_updates, "curve": curve}))
-
-
-def schedule(update: int, num_updates: int) -> float:
-    """Linear warm-up over a sixth of the updates (at most 100), then a half cosine to 1 %."""
-    warm_up = min(1.0, (update + 1) / min(100, max(1, num_updates // 6)))
-    return warm_up * 0.5 * (1 + math.cos(math.pi * update / num_updates)) + 0.01

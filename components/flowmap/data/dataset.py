@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pyarrow import parquet
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_torch
@@ -23,15 +24,23 @@ from flowmap.data.facts import FACTS, DataFacts
 
 # The columns of prompts: what a datum shows, and what the base is told of it.
 LABEL, CAPTION = "label", "caption"
+ORIGIN = "origin"  # the column that says which data come from one thing, where some do
 TABLE, DATA, PREFERENCES = "table.parquet", "data.safetensors", "preferences.safetensors"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Data of one split, (N, *shape) in about [-1, 1], and the index of each one's prompt, (N,)."""
+    """Data of one split.
+
+    Attributes:
+        data: (N, *shape), in about [-1, 1].
+        prompts: the index of each one's prompt, (N,).
+        origins: the digest of what each was made from, where several come from one.
+    """
 
     data: Tensor
     prompts: Tensor
+    origins: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -68,11 +77,14 @@ def read_split(directory: Path, split: str, prompts: str = LABEL) -> Split:
 
     `prompts` is the column that they are taken from.
     """
-    table = pd.read_parquet(directory / TABLE, columns=[prompts, "split"])
+    there = parquet.read_schema(directory / TABLE).names
+    columns = [prompts, "split", *({ORIGIN} & set(there))]
+    table = pd.read_parquet(directory / TABLE, columns=columns)
     chosen = np.flatnonzero((table["split"] == split).to_numpy())
     data = load_file(directory / DATA)["data"]
     labels = table[prompts].to_numpy(dtype=np.int64)[chosen]
-    return Split(data[torch.from_numpy(chosen)], torch.from_numpy(labels))
+    origins = tuple(table[ORIGIN].iloc[chosen]) if ORIGIN in table else None
+    return Split(data[torch.from_numpy(chosen)], torch.from_numpy(labels), origins)
 
 
 def write_preferences(directory: Path, preferences: Preferences) -> None:

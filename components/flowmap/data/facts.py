@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowmap.prompts.facts import PromptFacts
 
 FACTS = "data.json"
 
@@ -24,6 +26,8 @@ class DataFacts(BaseModel):
         counts: number of data of each prompt in each split.
         expectations: what was checked, as rows of name, column and figures.
         num_preferences: pairs in the user's own preference table that may be used; None without one.
+        prompt_facts: what prompts demand, and which are kept apart; None where nothing is known, and then it
+            is not written either, as before there was such a thing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,3 +42,4 @@ class DataFacts(BaseModel):
     counts: dict[str, dict[str, int]]
     expectations: tuple[dict[str, Any], ...]
     num_preferences: int | None = None
+    prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)

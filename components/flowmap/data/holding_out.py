@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from flowmap.data.dataset import Split
+
 _ONE_IN = 5
 
 
@@ -31,6 +33,18 @@ def content_digest(datum: NDArray[np.float32]) -> str:
 def content_digests(data: Tensor) -> list[str]:
     """That of each datum, data (N, *shape)."""
     return [content_digest(datum) for datum in data.numpy()]
+
+
+def apart(split: Split) -> Tensor:
+    """The data of a split that are kept from training, as a mask (N,).
+
+    Where several data come from one thing, that is kept apart with all that came of it: one of five.
+    """
+    import torch
+
+    if split.origins is None:
+        return held_out(content_digests(split.data), split.prompts)
+    return torch.tensor([int(origin[:8], 16) % _ONE_IN == 0 for origin in split.origins])
 
 
 def held_out(digests: Sequence[str], prompts: Tensor) -> Tensor:

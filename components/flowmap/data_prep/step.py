@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from flowmap.data.dataset import CAPTION, LABEL, write_dataset, write_preferences
+from flowmap.artifacts.digest import sha256_of
+from flowmap.data.dataset import CAPTION, LABEL, ORIGIN, write_dataset, write_preferences
 from flowmap.data.facts import DataFacts
 from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
 from flowmap.data.remote import fetch_source, is_remote
 from flowmap.data_prep.preferences import read_preferences
+from flowmap.data_prep.prompts import prompt_facts, with_captions
 from flowmap.data_prep.splits import split_of
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
 from flowmap.modality import modality_of, reading
 from flowmap.modality.protocols import Read
 from flowmap.progress import say
-from flowmap.seeding import derived_seed
 from flowmap.settings import DataPrep
 from flowmap.steps.context import Context
 
@@ -63,14 +64,19 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     everything = describe(found, prompts)
     told_apart = without_conflicts(everything, section.max_conflicts)
     table = told_apart.sort_values(["digest", "id"]).drop_duplicates("digest")
-    kept = found.data[table.index.to_numpy()]
+    num_different = len(table)
     shares = section.shares.model_dump()
-    table = table.assign(split=[split_of(digest, shares) for digest in table["digest"]]).reset_index(
-        drop=True
-    )
-    table = with_captions(table, prompts, section.caption_noise)
+    table = table.assign(split=[split_of(digest, shares) for digest in table[ORIGIN]])
+    known = prompt_facts(prompts, found.attributes, section.kept_prompts)
+    never_seen = [] if known is None else list(known.never_seen)
+    table = table[~((table["split"] == "base") & table["prompt"].isin(never_seen))]
+    kept = found.data[table.index.to_numpy()]
+    table = table.reset_index(drop=True)
+    if found.origins is None:
+        table = table.drop(columns=ORIGIN)
+    table = with_captions(table, prompts, section.caption_noise, known)
     expectations = validate(table)
-    counts = images_of_each_prompt(table, prompts, tuple(shares))
+    counts = images_of_each_prompt(table, prompts, tuple(shares), never_seen)
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
     preferences = read_preferences(section, reader, prompts, kept_apart, kept.shape[1:])
     if preferences is not None:
@@ -80,13 +86,14 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
         prompts=prompts,
         shape=kept.shape[1:],
         num_read=len(everything),
-        num_duplicates=len(told_apart) - len(table),
+        num_duplicates=len(told_apart) - num_different,
         num_conflicts=len(everything) - len(told_apart),
         num_miscaptioned=int((table[CAPTION] != table[LABEL]).sum()),
         splits={name: sum(row[name] for row in counts.values()) for name in shares},
         counts=counts,
         expectations=expectations,
         num_preferences=None if preferences is None else len(preferences),
+        prompt_facts=known,
     )
     if not found.named:  # where data have no names of their own, their row must not decide the artifact
         table["id"] = table["digest"].str[:16]
@@ -137,51 +144,37 @@ def without_conflicts(table: pd.DataFrame, allowed: int) -> pd.DataFrame:
     return table[~conflicting]
 
 
-def with_captions(table: pd.DataFrame, prompts: tuple[str, ...], noise: float) -> pd.DataFrame:
-    """The table with the column `caption`: the label, but for a share of the base split one at random.
-
-    Which and what each datum's content decides.
-
-    Raises:
-        DataError: there is only one prompt, so no caption could be wrong.
-    """
-    if noise and len(prompts) == 1:
-        raise DataError(
-            f"data_prep.caption_noise is {noise:g}, and the data have one prompt only, {prompts[0]!r}: no "
-            "caption could be wrong"
-        )
-
-    def caption(digest: str, label: int, split: str) -> int:
-        drawn = derived_seed("caption", digest)
-        is_noisy = split == "base" and drawn % 2**32 < noise * 2**32
-        return (drawn >> 32) % len(prompts) if is_noisy else label
-
-    rows = zip(table["digest"], table[LABEL], table["split"], strict=True)
-    return table.assign(**{CAPTION: [caption(*row) for row in rows]})
-
-
 def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:
     """One row a datum: what can be checked without looking at it again."""
     flat = found.data.reshape(len(found.data), -1)
     index = {prompt: label for label, prompt in enumerate(prompts)}
+    digests = [content_digest(datum) for datum in found.data]
     return pd.DataFrame(
         {
             "id": found.ids,
-            "digest": [content_digest(datum) for datum in found.data],
+            "digest": digests,
             "shape": ["x".join(map(str, datum.shape)) for datum in found.data],
             "label": [index[prompt] for prompt in found.prompts],
             "prompt": found.prompts,
             "min": flat.min(1),
             "max": flat.max(1),
             "mean": flat.mean(1),
+            ORIGIN: digests if found.origins is None else [_digest_of(name) for name in found.origins],
         }
     )
 
 
+def _digest_of(origin: str) -> str:
+    return sha256_of(origin.encode())
+
+
 def images_of_each_prompt(
-    table: pd.DataFrame, prompts: tuple[str, ...], splits: tuple[str, ...]
+    table: pd.DataFrame,
+    prompts: tuple[str, ...],
+    splits: tuple[str, ...],
+    never_seen: Sequence[str] = (),
 ) -> dict[str, dict[str, int]]:
-    """How many images each prompt has in each split.
+    """How many images each prompt has in each split; the base split has none of what is `never_seen`.
 
     Raises:
         DataError: naming the prompts with too few images for all splits, and how many each has.
@@ -189,11 +182,16 @@ def images_of_each_prompt(
     found = pd.crosstab(table["prompt"], table["split"])
     found = found.reindex(index=list(prompts), columns=list(splits), fill_value=0)
     counts = {str(prompt): {split: int(row[split]) for split in splits} for prompt, row in found.iterrows()}
-    short = [
-        f"{prompt!r} ({sum(row.values())} images, none in "
-        f"{', '.join(split for split in splits if not row[split])})"
+    lacking = {
+        prompt: [
+            split for split, num in row.items() if not num and (split != "base" or prompt not in never_seen)
+        ]
         for prompt, row in counts.items()
-        if not all(row.values())
+    }
+    short = [
+        f"{prompt!r} ({sum(counts[prompt].values())} images, none in {', '.join(missing)})"
+        for prompt, missing in lacking.items()
+        if missing
     ]
     if short:
         raise DataError(

@@ -33,7 +33,7 @@ def measurer_of(
     Args: inputs: `data` and `reward`; seed: of the judge, `judge_seed`.
     """
     torch.manual_seed(derived_seed(seed, "weights"))
-    members = judging(facts.modality).make_judges(facts.shape, len(facts.prompts))
+    members = judging(facts.modality).make_judges(facts.shape, len(facts.prompts), facts.prompt_facts)
     judge = train_judge(read_split(inputs["data"], "judge"), members, section.judge_updates, seed)
     held_out = read_split(inputs["data"], "holdout")
     judge.calibrate(held_out.data, held_out.prompts)
@@ -52,6 +52,6 @@ def drawing_of(
     candidate: str, purpose: str, facts: DataFacts, prompt: torch.Tensor, inputs: Mapping[str, Path]
 ) -> Drawing:
     """Noise that follows from the candidate's digest, so that a candidate can't draw again."""
-    state_shape = read_model_facts(inputs["base"]).build().codec.state_shape
+    state_shape = read_model_facts(inputs["base"]).state_shape
     noise = torch.randn(len(prompt), *state_shape, generator=generator_for(candidate, purpose))
     return Drawing(facts.prompts, prompt, noise)

@@ -51,6 +51,7 @@ class Measured:
             the gate, so a model that has diverged is rejected and not a crash.
         features: the judge's, (N, features).
         right: whether the judge recognises each one's prompt, (N,).
+        told: the prompt that the judge takes each for, (N,).
         score: the judge's log-probability of it, counted from chance up to what real data get, (N,).
         reward: the preference model's, of each sample, (N,).
         copied: whether it lies as near to training data as a copy, (N,).
@@ -65,6 +66,7 @@ class Measured:
     figures: dict[str, float]
     features: Tensor
     right: Tensor
+    told: Tensor
     score: Tensor
     reward: Tensor
     copied: Tensor
@@ -156,6 +158,7 @@ class Measurer:
         return _Look(
             features=self.judge.features(data).cpu(),
             right=(told.argmax(1) == prompt).cpu(),
+            told=told.argmax(1).cpu(),
             log_probability=log_probability.cpu(),
             score=log_probability.clamp(self.floor, self.ceiling).cpu(),
             reward=self.reward(data, prompt).cpu(),
@@ -174,6 +177,7 @@ class _Look:
 
     features: Tensor
     right: Tensor
+    told: Tensor
     log_probability: Tensor
     score: Tensor
     reward: Tensor
@@ -251,6 +255,7 @@ class _Seen:
             figures=figures,
             features=look.features,
             right=look.right,
+            told=look.told,
             score=look.score,
             reward=look.reward,
             copied=look.copied,

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from flowmap.data.dataset import Split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.measure import Measured
+from flowmap.evaluation.shown import MOST_PROMPTS, NUM_SEEDS, first_of_each, shown_indices, some_of
 from flowmap.modality import pictures
 from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
 from flowmap.registry.evaluation_result import REPORT, SAMPLES, Verdict
@@ -56,9 +56,7 @@ _RELATIVE = {  # the differences that the gate turns on, in words, and whether t
     "copies": ("copies of training data", False),
 }
 _GAINS = 4  # of them are over the incumbent, the others against the anchor
-_MAX_PROMPTS = 20
 _MAX_PICTURED = 10
-_NUM_SEEDS = 8
 _SHEET_WIDTH_PX = 260
 
 
@@ -91,17 +89,6 @@ class Report:
         return self.prompt[shown_indices(self.prompt)]
 
 
-def first_of_each(prompt: Tensor, num_each: int, most_prompts: int) -> Tensor:
-    """Indices of the first few of each of the first prompts, prompt after prompt."""
-    chosen = [(prompt == value).nonzero()[:num_each, 0] for value in prompt.unique().tolist()[:most_prompts]]
-    return torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.long)
-
-
-def shown_indices(prompt: Tensor) -> Tensor:
-    """The samples that the report shows, of those with these prompts, (N,), rising."""
-    return first_of_each(prompt, _NUM_SEEDS, _MAX_PROMPTS).sort().values
-
-
 def write_report(directory: Path, report: Report) -> None:
     marked = pictures(report.facts.modality).labelled_rows(*_rows(report))
     page = render(
@@ -130,13 +117,14 @@ def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tenso
     """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real
     data; the prompts, and which samples show theirs."""
     trained, rows, right = report.verdict.num_evaluations, {}, {}
-    chosen = first_of_each(report.shown_prompt, 2, _MAX_PICTURED)
+    prompts = some_of(report.shown_prompt, _MAX_PICTURED)
+    chosen = first_of_each(report.shown_prompt, 2, prompts)
     for count in sorted({min(report.models["tuned"]), trained}):
         for name in ("baseline", "base", "tuned"):
             label, measured = f"{name}, {count} evaluation{'s' * (count > 1)}", report.models[name][count]
             rows[label], right[label] = measured.shown[chosen], measured.shown_right[chosen]
     held = report.held_out
-    real = held.data[first_of_each(held.prompts, 2, _MAX_PICTURED)]
+    real = held.data[first_of_each(held.prompts, 2, prompts)]
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
         rows["real"] = real
     return rows, [report.facts.prompts[each] for each in report.shown_prompt[chosen].tolist()], right
@@ -183,7 +171,7 @@ def _pictures(report: Report) -> dict[int, dict[str, dict[str, Any]]]:
 
 def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
     held = report.held_out
-    real = held.data[first_of_each(held.prompts, _NUM_SEEDS, _MAX_PROMPTS)]
+    real = held.data[first_of_each(held.prompts, NUM_SEEDS, some_of(held.prompts, MOST_PROMPTS))]
     worst = report.models["tuned"][report.verdict.num_evaluations].worst
     return {
         "real, held out": _sheet(report, real, "Real data, prompt after prompt"),
@@ -195,7 +183,7 @@ def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
 
 def _sheet(report: Report, x: Tensor, alt: str) -> dict[str, Any]:
     """A picture for the page; the browser scales its few pixels up."""
-    png = pictures(report.facts.modality).contact_sheet(x, _NUM_SEEDS)
+    png = pictures(report.facts.modality).contact_sheet(x, NUM_SEEDS)
     (width,) = struct.unpack(">I", png[16:20])
     scale = max(1, round(_SHEET_WIDTH_PX / width))
     return {"source": _embedded(png), "width": width * scale, "alt": alt}

@@ -19,6 +19,7 @@ from flowmap.artifacts.manifest import Manifest
 from flowmap.data.dataset import read_facts, read_split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
+from flowmap.evaluation.breakdown import Read, by_attribute, by_prompt, by_set, read_of
 from flowmap.evaluation.controls import BEST_OF, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
@@ -26,7 +27,8 @@ from flowmap.evaluation.gate import Contest, compare, decide, level_of
 from flowmap.evaluation.judge import calibration_error
 from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
 from flowmap.evaluation.measure import Measured, Measurer
-from flowmap.evaluation.report import Report, shown_indices, write_report
+from flowmap.evaluation.report import Report, write_report
+from flowmap.evaluation.shown import shown_indices
 from flowmap.maps import grid_for
 from flowmap.models.storing import load_model, load_weights
 from flowmap.progress import Progress, say
@@ -53,6 +55,7 @@ def run(context: Context[Evaluation]) -> None:
 
     drawing = drawing_of(candidate, "published", facts, prompt, inputs)
     models = _measure(section, inputs, entered, measurer, drawing)
+    read = _read(models, trained, drawing, measurer, inputs["data"])
     metrics = {
         "trained_grid": entered["tuned"].grid,
         "trained_evaluations": trained,
@@ -67,7 +70,8 @@ def run(context: Context[Evaluation]) -> None:
         "gate": {name: getattr(contest, name).figures for name in ("candidate", "incumbent", "anchor")},
         "difference": difference,
         "real": real,
-        "accuracy_by_prompt": _by_prompt(models, trained, drawing, measurer, inputs["data"], facts),
+        "accuracy_by_prompt": by_prompt(read, facts),
+        **_parts_of_accuracy(read, facts),
         "controls": _controls(entered, measurer, drawing, models, inputs["reward"]),
         "curve": _judge_curve(inputs["tuned"], measurer, drawing, entered["tuned"]),
     }
@@ -201,35 +205,17 @@ def _real(measurer: Measurer, data: Path) -> dict[str, float]:
     }
 
 
-def _by_prompt(
-    models: Models,
-    trained: int,
-    drawing: Drawing,
-    measurer: Measurer,
-    data: Path,
-    facts: DataFacts,
-) -> dict[str, dict[str, float | None]]:
-    """How often the judge recognises each prompt: in what every model draws on the trained grid, and in
-    held-out real data; None where a prompt has none."""
+def _read(models: Models, trained: int, drawing: Drawing, measurer: Measurer, data: Path) -> dict[str, Read]:
+    """What the judge takes samples of every model on the trained grid for, and held-out real data."""
     held_out = read_split(data, "holdout")
-    real = measurer.measure(in_parts(held_out.data, held_out.prompts)).right
+    real = measurer.measure(in_parts(held_out.data, held_out.prompts))
+    return read_of(models, trained, drawing.prompt, Read(held_out.prompts, real.told))
 
-    def shares(right: torch.Tensor, prompt: torch.Tensor) -> list[float | None]:
-        return [
-            float(right[prompt == each].float().mean()) if bool((prompt == each).any()) else None
-            for each in range(len(facts.prompts))
-        ]
 
-    columns = {
-        name: shares(by_count[trained].right, drawing.prompt)
-        for name, by_count in models.items()
-        if name != "raw" and trained in by_count
-    }
-    columns["real"] = shares(real, held_out.prompts)
-    return {
-        prompt: {name: column[index] for name, column in columns.items()}
-        for index, prompt in enumerate(facts.prompts)
-    }
+def _parts_of_accuracy(read: Mapping[str, Read], facts: DataFacts) -> dict[str, Any]:
+    """By what prompts demand and by what training has seen, where there is such a thing."""
+    found = {"accuracy_by_set": by_set(read, facts), "accuracy_by_attribute": by_attribute(read, facts)}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _controls(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from flowmap.models.storing import read_model_facts, write_model_facts
+from flowmap.models.storing import copy_parts, read_model_facts, write_model_facts
 from flowmap.settings import GrpoFinetuning
 from flowmap.steps.context import Context
 from flowmap.training.work import Training
@@ -20,3 +20,4 @@ def run(context: Context[GrpoFinetuning]) -> None:
     base = read_model_facts(context.inputs["base"])
     (context.out / "grpo.json").write_text(json.dumps(section.decisive(), indent=1, sort_keys=True))
     write_model_facts(context.out, base.model_copy(update={"grid": section.grid}))
+    copy_parts(context.inputs["base"], context.out)

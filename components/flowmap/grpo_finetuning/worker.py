@@ -10,14 +10,21 @@ import json
 import shutil
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch import distributed as dist
 
 from flowmap.grpo.monitors import best_rollout, is_over, warnings
 from flowmap.grpo.scoring import nothing_to_buy
 from flowmap.grpo.trainer import Grpo
+from flowmap.models import ADAPTERS, ModelFacts
+from flowmap.models.adapting import lay_adapters, write_adapters
 from flowmap.models.storing import load_model, read_model_facts, save_weights
 from flowmap.progress import Progress, say
+from flowmap.prompts.facts import PromptFacts
 from flowmap.rewards.building import Materials, build_rewards
+from flowmap.rewards.protocol import Prompt
+from flowmap.seeding import derived_seed
 from flowmap.settings import GrpoFinetuning
 from flowmap.training.deepspeed_engine import ENGINE_FOLDER, DeepSpeedEngine
 from flowmap.training.devices import is_first_on_node, node
@@ -33,9 +40,14 @@ class Loop:
         self.work, self.section = work, GrpoFinetuning.model_validate_json(work.section)
         engine = DeepSpeedEngine(self.section.zero_stage)
         model = load_model(work.inputs["base"], "map", engine.device)
-        model.network.requires_grad_(True)
+        if self.section.lora is None:
+            model.network.requires_grad_(True)
+        else:
+            torch.manual_seed(derived_seed(self.section.seed, "lora"))
+            lay_adapters(model, self.section.lora.rank, self.section.lora.alpha)
         rewards = build_rewards(self.section.rewards, Materials(work.inputs["reward"], engine.device))
-        self.grpo = Grpo(model, rewards, read_model_facts(work.inputs["base"]).prompts, self.section, engine)
+        prompts = prompts_of(read_model_facts(work.inputs["base"]))
+        self.grpo = Grpo(model, rewards, prompts, self.section, engine)
         self.engine, self.model = engine, model
         self.is_first, self.is_first_here = engine.rank == 0, is_first_on_node()
         self.curve: list[dict[str, float]] = []
@@ -82,18 +94,23 @@ class Loop:
                 self.warned[name] = {"rollout": done, "message": message}
                 say(f"grpo_finetuning: rollout {done}: {message}")
         if self.section.stop_after is not None and best_rollout(self.section, self.curve) == done:
-            save_weights(self.grpo.ema.network, self.folder / _BEST)
+            save_weights(self._average(), self.folder / _BEST)
+
+    def _average(self) -> dict[str, Tensor]:
+        return self.model.weights_of(self.grpo.ema.network)
 
     def _keep_snapshot(self, done: int) -> None:
-        save_weights(self.model.network, self.folder / "snapshots" / f"{done:06d}.safetensors")
+        save_weights(
+            self.model.weights_of(self.model.network), self.folder / "snapshots" / f"{done:06d}.safetensors"
+        )
 
     def _leave(self) -> None:
         out, done = self.work.out, len(self.curve)
         shipped = done
         self._keep_snapshot(done)
         self.work.events.upload()
-        save_weights(self.model.network, out / "raw.safetensors")
-        save_weights(self.grpo.ema.network, out / "ema.safetensors")
+        save_weights(self.model.weights_of(self.model.network), out / "raw.safetensors")
+        save_weights(self._average(), out / "ema.safetensors")
         if (self.folder / _BEST).exists():
             shipped = best_rollout(self.section, self.curve)
             shutil.copyfile(self.folder / _BEST, out / "ema.safetensors")
@@ -103,6 +120,8 @@ class Loop:
                 f"rollout {shipped}, of the highest total reward"
             )
         told = {"rollouts": done, "shipped_rollout": shipped, "warnings": self.warned}
+        if self.section.lora is not None:
+            write_adapters(self.grpo.ema.network, out / ADAPTERS)
         (out / "training.json").write_text(json.dumps(told))
         shutil.copytree(self.folder / "snapshots", out / "snapshots")
         (out / "curve.json").write_text(json.dumps(self.curve))
@@ -147,6 +166,12 @@ class Loop:
         if self.is_first:
             say(f"grpo_finetuning: goes on after {found[0]} rollouts")
         return int(found[0])
+
+
+def prompts_of(facts: ModelFacts) -> list[Prompt]:
+    """Those that a model's training may draw, with what they demand."""
+    known = facts.prompt_facts or PromptFacts()
+    return [Prompt(facts.prompts[index], known.demanded(index)) for index in known.of_grpo(facts.prompts)]
 
 
 def train(work: Work) -> None:

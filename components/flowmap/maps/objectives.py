@@ -8,48 +8,99 @@ Data x are (batch, *data), times (batch,), and a condition's leaves (batch, ...)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.func import jvp
 
-from flowmap.maps.condition import Condition
+from flowmap.maps.condition import Condition, rows
 from flowmap.maps.flow_map import OneTimeNetwork, TwoTimeNetwork
 from flowmap.maps.path import RectifiedFlow, over_data
 
 _SMOOTHING = 1e-2
+_STEP = 1e-2  # of the central difference, on each side
+TIMES = (-0.4, 1.0)  # mean and spread of the normal distribution whose sigmoid a time is
+Slope = Callable[[TwoTimeNetwork, Tensor, Tensor, Tensor, Tensor, Condition], Tensor]
 _PATH = RectifiedFlow()
 
 
 def draw_times(
-    num: int, equal_times: float, generator: torch.Generator, start_times: float = 0.0
+    num: int,
+    equal_times: float,
+    generator: torch.Generator,
+    start_times: float = 0.0,
+    times: tuple[float, float] = TIMES,
 ) -> tuple[Tensor, Tensor]:
-    """t >= r, each logit-normal(-.4, 1), shape (num,); r = t for a fraction `equal_times` of them.
+    """t >= r, each logit-normal(*times), shape (num,); r = t for a fraction `equal_times` of them.
 
     For a fraction `start_times` t is 1, where sampling starts: the distribution hardly ever reaches it.
     """
-    pair = torch.sigmoid(torch.randn(2, num, generator=generator) - 0.4)
+    mean, spread = times
+    pair = torch.sigmoid(torch.randn(2, num, generator=generator) * spread + mean)
     t, r = pair.max(0).values, pair.min(0).values
     r = torch.where(torch.rand(num, generator=generator) < equal_times, t, r)
     t[: round(start_times * num)] = 1.0
     return t, r
 
 
-def mean_flow_target(
+def exact_slope(
     network: TwoTimeNetwork, z: Tensor, velocity: Tensor, t: Tensor, r: Tensor, condition: Condition
 ) -> Tensor:
-    """v - (t - r) du/dt along the path, without gradient, shape (batch, *data).
+    """du/dt along the path, (batch, *data): the Jacobian-vector product of u(z, r, t) with the tangents (v,
+    0, 1)."""
+    slope: Tensor = jvp(
+        lambda z, t, r: network(z, t, r, condition),
+        (z, t, r),
+        (velocity, torch.ones_like(t), torch.zeros_like(r)),
+    )[1]
+    return slope
 
-    du/dt is the Jacobian-vector product of u(z, r, t) with the tangents (v, 0, 1).
+
+def central_difference(
+    network: TwoTimeNetwork, z: Tensor, velocity: Tensor, t: Tensor, r: Tensor, condition: Condition
+) -> Tensor:
+    """The same by two plain forward passes, a step to each side: for networks with fused attention, of
+    which there is no such product, and for a half of its seconds.
+
+    Where r is t there is nothing to multiply it with, and it is not taken: 0.
+    """
+    slope = torch.zeros_like(z)
+    apart = (t > r).nonzero()[:, 0]
+    if len(apart):
+        z, velocity, t, r, told = (
+            z[apart],
+            velocity[apart],
+            t[apart],
+            r[apart],
+            rows(condition, apart),
+        )
+        step = _STEP * velocity
+        ahead, behind = network(
+            torch.cat([z + step, z - step]),
+            torch.cat([t + _STEP, t - _STEP]),
+            torch.cat([r, r]),
+            {name: torch.cat([leaf, leaf]) for name, leaf in told.items()},
+        ).chunk(2)
+        slope[apart] = (ahead - behind) / (2 * _STEP)
+    return slope
+
+
+def mean_flow_target(
+    network: TwoTimeNetwork,
+    z: Tensor,
+    velocity: Tensor,
+    t: Tensor,
+    r: Tensor,
+    condition: Condition,
+    slope: Slope = exact_slope,
+) -> Tensor:
+    """v - (t - r) du/dt along the path, without gradient, shape (batch, *data).
 
     Source: MeanFlow (arXiv 2505.13447), equations 8 to 11.
     """
     with torch.no_grad():
-        slope: Tensor = jvp(
-            lambda z, t, r: network(z, t, r, condition),
-            (z, t, r),
-            (velocity, torch.ones_like(t), torch.zeros_like(r)),
-        )[1]
-    return velocity - over_data(t - r, z) * slope
+        return velocity - over_data(t - r, z) * slope(network, z, velocity, t, r, condition)
 
 
 def mean_flow_loss(
@@ -61,6 +112,8 @@ def mean_flow_loss(
     equal_times: float = 0.5,
     start_times: float = 0.0,
     power: float = 0.5,
+    times: tuple[float, float] = TIMES,
+    slope: Slope = exact_slope,
     engine: TwoTimeNetwork | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of u against the MeanFlow target.
@@ -71,12 +124,14 @@ def mean_flow_loss(
         start_times: the fraction of pairs with t = 1.
         generator: of times and noise, on the CPU.
         power: of the adaptive weight; 1 seeks modes, 0 is the plain squared error.
+        times: mean and spread of the normal distribution whose sigmoid times are.
+        slope: how du/dt is taken, `exact_slope` or `central_difference`.
         engine: what is differentiated, where that is not the plain network but an engine around it.
     """
-    t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator, start_times))
+    t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator, start_times, times))
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
-    target = mean_flow_target(network, on_path.x_t, on_path.velocity, t, r, condition)
+    target = mean_flow_target(network, on_path.x_t, on_path.velocity, t, r, condition, slope)
     return _weighted((engine or network)(on_path.x_t, t, r, condition) - target, power)
 
 
@@ -87,6 +142,7 @@ def flow_matching_loss(
     *,
     generator: torch.Generator,
     power: float = 0.5,
+    times: tuple[float, float] = TIMES,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of v(x_t, t) against eps - x_0: the many-step baseline.
 
@@ -94,7 +150,7 @@ def flow_matching_loss(
 
     Source: flow matching (arXiv 2210.02747).
     """
-    t = draw_times(len(x), 1.0, generator)[0].to(x.device)
+    t = draw_times(len(x), 1.0, generator, times=times)[0].to(x.device)
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
     return _weighted(velocity(on_path.x_t, t, condition) - on_path.velocity, power)

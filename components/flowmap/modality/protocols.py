@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from flowmap.prompts.facts import PromptFacts
     from flowmap.settings import DataPrep
 
 
@@ -25,12 +26,16 @@ class Read:
         data: shape (N, *shape), about [-1, 1].
         prompts: one each, in normal form.
         named: whether the names are the data's own, as those of files are; else they only count.
+        origins: what each datum was made from, where several come from one: they stay in one split.
+        attributes: what prompts demand, by prompt and attribute.
     """
 
     ids: list[str]
     data: NDArray[np.float32]
     prompts: list[str]
     named: bool = False
+    origins: list[str] | None = None
+    attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,13 @@ class JudgeNetwork(Protocol):
 class Judging(Protocol):
     """What a panel of judges is made of."""
 
-    def make_judges(self, shape: Sequence[int], num_prompts: int) -> Sequence[nn.Module]:
-        """Fresh networks for data of that shape, logits of the prompts each, the first a `JudgeNetwork`."""
+    def make_judges(
+        self, shape: Sequence[int], num_prompts: int, facts: PromptFacts | None = None
+    ) -> Sequence[nn.Module]:
+        """Fresh networks for data of that shape, logits of the prompts each, the first a `JudgeNetwork`.
+
+        Prompts that are made of attributes are judged by these.
+        """
 
 
 class Pictures(Protocol):

@@ -4,6 +4,24 @@ is kept.
 Nothing is imported here but the facts, for whoever only plans a run has no torch.
 """
 
-from flowmap.models.facts import DitFacts, MlpFacts, ModelFacts, ModelSize
+from flowmap.models.facts import (
+    ADAPTERS,
+    DitFacts,
+    FluxFacts,
+    MlpFacts,
+    ModelFacts,
+    ModelSize,
+    latent_shape,
+    parts_among,
+)
 
-__all__ = ["DitFacts", "MlpFacts", "ModelFacts", "ModelSize"]
+__all__ = [
+    "ADAPTERS",
+    "DitFacts",
+    "FluxFacts",
+    "MlpFacts",
+    "ModelFacts",
+    "ModelSize",
+    "latent_shape",
+    "parts_among",
+]

@@ -1,7 +1,7 @@
 """How a model is built, by kind. One more kind is one more class in `ModelFacts`, with the same four names.
 
 facts.build(device)       # a Model with fresh weights
-facts.prompts, facts.shape, facts.grid
+facts.prompts, facts.shape, facts.state_shape, facts.grid
 facts.size()              # parameters and activations by a count, without torch
 """
 
@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flowmap.prompts.facts import PromptFacts
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
     from flowmap.models.model import Model
+
+# Folders of what lies beside the weights and no training changes, called as in a diffusers pipeline.
+PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+ADAPTERS = "lora"  # the folder of those that were trained, where they alone were
 
 _FREQUENCIES = 64
 # Values of one block that its backward pass needs, in widths: its input, norm, modulation, hidden twice,
@@ -27,6 +36,7 @@ _KEPT_WIDTHS = 12
 # The same of a transformer's block, for each patch: norms, modulated, heads, attended, four widths twice.
 _KEPT_TRANSFORMER_WIDTHS = 18
 _HEAD = 32
+_FLUX_FREQUENCIES, _SPAN_FREQUENCIES = 256, 32
 
 
 @dataclass(frozen=True)
@@ -43,28 +53,54 @@ class _Facts(BaseModel, ABC):
     """What every kind has.
 
     Attributes:
-        shape: of one state, which is the datum itself.
-        prompts: what its prompt indices mean.
-        width, depth, max_frequency: the network's sizes.
+        shape: of one datum.
+        prompts: those that it was trained on, in their order.
         modality: what kind of data it makes.
         grid: the times it was fine-tuned on, falling from 1 to 0; None for a base model.
+        prompt_facts: what the prompts demand and which training has not seen, where that is known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     shape: tuple[int, ...]
     prompts: tuple[str, ...]
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Of what the flow map moves."""
+        return self.shape
+
+    @abstractmethod
+    def build(self, device: torch.device | None = None, parts: Path | None = None) -> Model:
+        """The model with fresh weights, drawn from torch's global generator.
+
+        Args:
+            parts: the artifact's folder, where a kind has parts that lie there as they are.
+        """
+
+    @abstractmethod
+    def size(self) -> ModelSize:
+        """By a count, without torch."""
+
+
+class _TableFacts(_Facts):
+    """Of networks on the data themselves, with a table of prompts inside.
+
+    Attributes:
+        width, depth, max_frequency: the network's sizes.
+    """
+
     width: int
     depth: int
     max_frequency: float
     modality: str = "images"
     grid: tuple[float, ...] | None = None
+    prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
 
     @abstractmethod
     def network(self) -> nn.Module:
         """With fresh weights, drawn from torch's global generator."""
 
-    def build(self, device: torch.device | None = None) -> Model:
-        """The model with fresh weights, drawn from torch's global generator."""
+    def build(self, device: torch.device | None = None, parts: Path | None = None) -> Model:
         from flowmap.models.model import Model
 
         network = self.network()
@@ -73,7 +109,7 @@ class _Facts(BaseModel, ABC):
         )
 
 
-class MlpFacts(_Facts):
+class MlpFacts(_TableFacts):
     """A modulated MLP on small states, its prompts an embedding's rows."""
 
     kind: Literal["modulated_mlp"] = "modulated_mlp"
@@ -95,7 +131,7 @@ class MlpFacts(_Facts):
         )
 
 
-class DitFacts(_Facts):
+class DitFacts(_TableFacts):
     """A transformer over patches of an image, its prompts an embedding's rows.
 
     Attributes:
@@ -139,6 +175,86 @@ class DitFacts(_Facts):
         )
 
 
+class FluxFacts(_Facts):
+    """A transformer of FLUX's architecture on the latents of an autoencoder, told by text encoders.
+
+    The encoders and the autoencoder lie beside the weights, in the folders of a diffusers pipeline.
+
+    Attributes:
+        latent: shape of one state, (channels, height, width).
+        patch: latents on the side of what becomes one token.
+        heads, head_width: of the attention; their product is the width.
+        double_blocks, single_blocks: with streams of their own for text and image, and with one for both.
+        text_width, pooled_width: of what the two text encoders give.
+        num_tokens: that a prompt has, longer ones being cut.
+    """
+
+    kind: Literal["flux"] = "flux"
+    latent: tuple[int, int, int]
+    patch: int = 2
+    heads: int
+    head_width: int
+    double_blocks: int
+    single_blocks: int
+    text_width: int
+    pooled_width: int
+    num_tokens: int
+    modality: str = "images"
+    grid: tuple[float, ...] | None = None
+    prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return self.latent
+
+    @property
+    def width(self) -> int:
+        return self.heads * self.head_width
+
+    def build(self, device: torch.device | None = None, parts: Path | None = None) -> Model:
+        from flowmap.models.text_to_image.building import build
+
+        return build(self, device, parts)
+
+    def size(self) -> ModelSize:
+        """By a count; what the network itself says is tested to be the same."""
+        width, values = self.width, self.latent[0] * self.patch**2
+        num_places = self.latent[1] * self.latent[2] // self.patch**2
+        attention = 4 * _linear(width, width) + 2 * self.head_width
+        alone = _linear(width, 4 * width) + _linear(4 * width, width)
+        double = 2 * (_linear(width, 6 * width) + attention + alone)
+        single = _linear(width, 3 * width) + 3 * _linear(width, width) + 2 * self.head_width
+        single += _linear(width, 4 * width) + _linear(5 * width, width)
+        around = _linear(values, width) + _linear(width, values) + _linear(width, 2 * width)
+        around += _linear(self.text_width, width) + num_places * width
+        around += _linear(_FLUX_FREQUENCIES, width) + _linear(self.pooled_width, width)
+        around += 3 * _linear(width, width) + _linear(2 * _SPAN_FREQUENCIES, width)
+        kept = _KEPT_TRANSFORMER_WIDTHS * width * (num_places + self.num_tokens)
+        return ModelSize(
+            parameters=around + self.double_blocks * double + self.single_blocks * single,
+            activations=(self.double_blocks + self.single_blocks) * kept,
+            state=math.prod(self.latent),
+        )
+
+
+def latent_shape(shape: Sequence[int], channels: int, halvings: int, patch: int) -> tuple[int, int, int]:
+    """Of what an autoencoder makes of pictures (colours, height, width) that halves their sides so often.
+
+    Raises ValueError where patches of the latents do not come out even.
+    """
+    step = patch << halvings
+    if len(shape) != 3 or any(side % step for side in shape[1:]):
+        told = " x ".join(map(str, shape))
+        raise ValueError(f"pictures with sides that {step} divides are asked for, and data are {told}")
+    height, width = (side >> halvings for side in shape[1:])
+    return channels, height, width
+
+
+def parts_among(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those files of an artifact that belong to such parts, or to adapters."""
+    return tuple(path for path in paths if path.partition("/")[0] in (*PARTS, ADAPTERS))
+
+
 def _linear(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
 
@@ -149,4 +265,4 @@ def _embeddings(width: int, num_prompts: int) -> int:
 
 
 # Of several kinds `kind` says which.
-ModelFacts = Annotated[MlpFacts | DitFacts, Field(discriminator="kind")]
+ModelFacts = Annotated[MlpFacts | DitFacts | FluxFacts, Field(discriminator="kind")]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -45,6 +46,16 @@ class Codec(Protocol):
 
     def decode(self, state: Tensor) -> Tensor:
         """Data of states, (batch, *state_shape) to (batch, *data)."""
+
+
+class Adapters(Protocol):
+    """Small weights beside frozen ones, which are all that is trained."""
+
+    def off(self) -> AbstractContextManager[None]:
+        """The network as it was before, for the time of the block."""
+
+    def merged(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights of a plain network that does the same as this one, or as a copy of it."""
 
 
 class PromptTable:
@@ -83,6 +94,7 @@ class Model:
         shape: of one datum, where states are the data themselves; or `codec` in its place.
         make_map: from the network, or from an engine around it, to its flow map; `TwoTimeMap` unless
             the network knows one time only.
+        adapters: of the network, where they alone are trained.
     """
 
     def __init__(
@@ -94,11 +106,12 @@ class Model:
         conditioner: Conditioner | None = None,
         codec: Codec | None = None,
         make_map: MakeMap = TwoTimeMap,
+        adapters: Adapters | None = None,
     ) -> None:
         self.network = network
         self.conditioner = conditioner or PromptTable(prompts)
         self.codec = codec or NoCodec(shape)
-        self.make_map = make_map
+        self.make_map, self.adapters = make_map, adapters
         self._reference: FlowMap | None = None
 
     @property
@@ -120,17 +133,30 @@ class Model:
         return {name: leaf.to(self.device) for name, leaf in self.conditioner.encode(prompts).items()}
 
     def freeze_reference(self) -> None:
-        """Make the network as it is now the reference, whatever training makes of it: keep a frozen copy."""
+        """Make the network as it is now the reference, whatever training makes of it: keep a frozen copy.
+
+        Of a network with adapters it is the network without them, and there is nothing to keep.
+        """
+        if self.adapters is not None:
+            return
         self._reference = self.make_map(copy.deepcopy(self.network).eval().requires_grad_(False))
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[FlowMap]:
         """The map that `freeze_reference` was called on, for the time of the block.
 
-        A model that trains adapters keeps no copy: it turns them off for as long.
+        A model that trains adapters turns them off for as long.
         """
+        if self.adapters is not None:
+            with self.adapters.off():
+                yield self.make_map(self.network)
+            return
         assert self._reference is not None, "freeze_reference comes first"
         yield self._reference
+
+    def weights_of(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights of the network, or of a copy of it such as its average, as a plain network's."""
+        return network.state_dict() if self.adapters is None else self.adapters.merged(network)
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], noise: Tensor, grid: Sequence[float]) -> Tensor:

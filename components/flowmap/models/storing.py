@@ -1,21 +1,23 @@
 """A model in an artifact: `model.json` says how to build it, `<weights>.safetensors` fill its network.
 
-write_model_facts(directory, facts); save_weights(network, directory / "ema.safetensors")
+write_model_facts(directory, facts); save_weights(network.state_dict(), directory / "ema.safetensors")
 model = load_model(directory, "ema", device)
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from flowmap.errors import IntegrityError
-from flowmap.models.facts import ModelFacts
+from flowmap.models.facts import PARTS, ModelFacts
 from flowmap.models.model import Model
 
 MODEL = "model.json"
@@ -41,11 +43,10 @@ def read_model_facts(directory: Path) -> ModelFacts:
         raise IntegrityError(f"{MODEL} can't be read: {where}: {first['msg']}") from None
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
+def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write the weights of a network, its `state_dict()`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.detach().contiguous().cpu() for name, value in network.state_dict().items()}, path
-    )
+    save_file({name: value.detach().contiguous().cpu() for name, value in weights.items()}, path)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -54,6 +55,13 @@ def load_weights(network: nn.Module, path: Path) -> None:
         network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise IntegrityError(f"{path.name} does not fit {MODEL}: {str(error).splitlines()[0]}") from None
+
+
+def copy_parts(source: Path, directory: Path) -> None:
+    """Take over what of a model no training changes: an autoencoder, text encoders."""
+    for name in PARTS:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, directory / name)
 
 
 def shipped_weights(directory: Path) -> str:
@@ -67,7 +75,7 @@ def load_model(directory: Path, weights: str, device: torch.device = _CPU) -> Mo
     Raises:
         IntegrityError: the weights do not fit the network that `model.json` describes.
     """
-    model = read_model_facts(directory).build()
+    model = read_model_facts(directory).build(parts=directory)
     load_weights(model.network, directory / f"{weights}.safetensors")
     model.network.to(device).eval().requires_grad_(False)
     return model

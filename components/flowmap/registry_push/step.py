@@ -30,6 +30,7 @@ from flowmap.settings.sections import Publication
 from flowmap.steps.context import Context
 
 _TUNED_FILES, _BASE_FILES = ("ema.safetensors", "model.json"), ("map.safetensors", "model.json")
+_SNAPSHOTS = "snapshots"  # a folder that is the judge's, for its curve
 OUTCOME = "outcome.json"
 
 
@@ -70,7 +71,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
         _mend(registry, known, context.inputs["tuned"])
         registry.promote(alias, known, judged)
         return known, False
-    manifest = registry.upload(context.inputs["tuned"], _TUNED_FILES, candidate)
+    manifest = registry.upload(context.inputs["tuned"], _files(candidate, _TUNED_FILES), candidate)
     registry.check_judged(alias, judged)  # the upload takes its time
     version = registry.write_version(manifest, judged)
     try:
@@ -110,12 +111,18 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
     known = registry.version_of(base.digest)
     if known is not None and known.role == "base":
         _mend(registry, known, context.inputs["base"])
-    version = publish_anchor(registry, context.inputs["base"], base, _BASE_FILES, judged, grid)
+    version = publish_anchor(registry, context.inputs["base"], base, _files(base, _BASE_FILES), judged, grid)
     if version is not None:
         say(
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
             "are held against it"
         )
+
+
+def _files(made: Manifest, files: tuple[str, ...]) -> tuple[str, ...]:
+    """What is published of an artifact: those files, and what lies in folders, as a text encoder does."""
+    below = (entry.path for entry in made.files if "/" in entry.path)
+    return files + tuple(path for path in below if path.partition("/")[0] != _SNAPSHOTS)
 
 
 def _mend(registry: Registry, version: Version, directory: Path) -> None:

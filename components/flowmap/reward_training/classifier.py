@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from flowmap.data.dataset import Split
 from flowmap.progress import Progress, say
+from flowmap.prompts.facts import PromptFacts
 from flowmap.rewards.classifier import Classifier, ClassifierFacts, write_classifier
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import RewardTraining
@@ -25,13 +26,14 @@ def train_classifier(
     num_updates: int,
     shape: tuple[int, ...],
     num_prompts: int,
+    prompt_facts: PromptFacts | None,
     real: Split,
     unseen: Tensor,
 ) -> None:
     """Train on all of the split but the masked `unseen`, which say what real data get, and write it."""
     torch.manual_seed(derived_seed(section.seed, "classifier", "weights"))
     generator = generator_for(section.seed, "classifier", "batches")
-    model = Classifier(shape, num_prompts)
+    model = Classifier(shape, num_prompts, prompt_facts)
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
     seen = (~unseen).nonzero()[:, 0]
     with Progress("reward_training: classifier", num_updates) as progress:

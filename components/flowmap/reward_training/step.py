@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flowmap.data.dataset import Preferences, Split, read_facts, read_preferences, read_split
-from flowmap.data.holding_out import content_digests, held_out
+from flowmap.data.holding_out import apart, content_digests, held_out
 from flowmap.modality import corruption
 from flowmap.modality.protocols import Corruption
 from flowmap.progress import Progress, say
@@ -36,7 +36,9 @@ def run(context: Context[RewardTraining]) -> None:
     real, num_prompts = read_split(context.inputs["data"], "reward"), len(facts.prompts)
     given = read_preferences(context.inputs["data"])
     pairs = pairs_of(given, real, corruption(facts.modality))
-    apart, train = pairs.split(held_out(content_digests(pairs.better), pairs.prompts))
+    kept, train = pairs.split(
+        apart(real) if given is None else held_out(content_digests(pairs.better), pairs.prompts)
+    )
     generator = generator_for(section.seed, "preference", "batches")
     torch.manual_seed(derived_seed(section.seed, "preference", "weights"))  # and dropout
     network = PreferenceNetwork(facts.shape, num_prompts)
@@ -50,8 +52,8 @@ def run(context: Context[RewardTraining]) -> None:
             optimizer.step()
             progress.update(loss=float(loss.detach()))
     network.eval()
-    accuracy, num_pairs = pair_accuracy(network, apart, num_prompts, generator)
-    unseen = held_out(content_digests(real.data), real.prompts)
+    accuracy, num_pairs = pair_accuracy(network, kept, num_prompts, generator)
+    unseen = apart(real)
     with torch.no_grad():
         scores = network(real.data[unseen], real.prompts[unseen])
     real_score = float(scores.mean())
@@ -66,13 +68,23 @@ def run(context: Context[RewardTraining]) -> None:
         ),
     )
     write_reference(
-        context.out, TrainedFacts(shape=facts.shape, prompts=facts.prompts), real.data, real.prompts
+        context.out,
+        TrainedFacts(shape=facts.shape, prompts=facts.prompts, prompt_facts=facts.prompt_facts),
+        real.data,
+        real.prompts,
     )
     shares = ", ".join(f"{kind} {share:.3f}" for kind, share in accuracy.items())
     say(f"reward_training: held-out pairs in the right order: {shares}; real data score {real_score:.2f}")
     if section.classifier_updates is not None:
         train_classifier(
-            context.out, section, section.classifier_updates, facts.shape, num_prompts, real, unseen
+            context.out,
+            section,
+            section.classifier_updates,
+            facts.shape,
+            num_prompts,
+            facts.prompt_facts,
+            real,
+            unseen,
         )
 
 
@@ -109,19 +121,19 @@ def preference_loss(
 
 @torch.no_grad()
 def pair_accuracy(
-    network: PreferenceNetwork, apart: Pairs, num_prompts: int, generator: torch.Generator
+    network: PreferenceNetwork, kept: Pairs, num_prompts: int, generator: torch.Generator
 ) -> tuple[dict[str, float], int]:
     """The share of held-out pairs in the right order, by kind, and the number of pairs of each kind.
 
     Pairs that are drawn, not given, are drawn ten times for each datum.
     """
-    repeats = _REPEATS if apart.worse is None else 1
-    better = torch.cat([apart.better] * repeats)
-    prompts = apart.prompts.repeat(repeats)
-    worse = apart.corruption.corrupt(better, generator) if apart.worse is None else apart.worse
+    repeats = _REPEATS if kept.worse is None else 1
+    better = torch.cat([kept.better] * repeats)
+    prompts = kept.prompts.repeat(repeats)
+    worse = kept.corruption.corrupt(better, generator) if kept.worse is None else kept.worse
     score = network(better, prompts)
     mistaken = network(better, other_prompt(prompts, num_prompts, generator))
-    kind = "against_corrupted" if apart.worse is None else "against_rejected"
+    kind = "against_corrupted" if kept.worse is None else "against_rejected"
     return {
         kind: float((score > network(worse, prompts)).float().mean()),
         "against_wrong_prompt": float((score > mistaken).float().mean()),

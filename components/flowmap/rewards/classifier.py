@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from flowmap.errors import ConfigError
+from flowmap.prompts.facts import PromptFacts
+from flowmap.prompts.heads import prompt_head
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
 from flowmap.rewards.trained import PromptIndex, read_network, read_trained_facts, write_network
@@ -41,9 +43,9 @@ class Classifier(nn.Module):
     evaluation's three judges, and trained on other data than all of them.
     """
 
-    def __init__(self, shape: tuple[int, ...], num_prompts: int) -> None:
+    def __init__(self, shape: tuple[int, ...], num_prompts: int, facts: PromptFacts | None = None) -> None:
         super().__init__()
-        self.members = nn.ModuleList(_member(shape, num_prompts) for _ in range(_MEMBERS))
+        self.members = nn.ModuleList(_member(shape, num_prompts, facts) for _ in range(_MEMBERS))
 
     def logits(self, x: Tensor) -> Tensor:
         """Of each network, shape (networks, batch, prompts): what they are trained by, each for itself."""
@@ -54,7 +56,7 @@ class Classifier(nn.Module):
         return mean
 
 
-def _member(shape: tuple[int, ...], num_prompts: int) -> nn.Module:
+def _member(shape: tuple[int, ...], num_prompts: int, facts: PromptFacts | None) -> nn.Module:
     return nn.Sequential(
         nn.Flatten(),
         nn.Dropout(0.2),
@@ -64,7 +66,7 @@ def _member(shape: tuple[int, ...], num_prompts: int) -> nn.Module:
         nn.Linear(256, 128),
         nn.SiLU(),
         nn.Dropout(0.4),
-        nn.Linear(128, num_prompts),
+        prompt_head(128, num_prompts, facts),
     )
 
 
@@ -123,4 +125,5 @@ def write_classifier(directory: Path, model: Classifier, facts: ClassifierFacts)
 def read_classifier(directory: Path) -> tuple[Classifier, ClassifierFacts]:
     """The network, in evaluation mode and without gradients, and its facts."""
     trained = read_trained_facts(directory)
-    return read_network(directory, _NAME, Classifier(trained.shape, len(trained.prompts)), ClassifierFacts)
+    fresh = Classifier(trained.shape, len(trained.prompts), trained.prompt_facts)
+    return read_network(directory, _NAME, fresh, ClassifierFacts)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowmap.errors import ConfigError
+from flowmap.prompts.facts import PromptFacts
 from flowmap.rewards.protocol import Samples
 
 _FACTS, _REFERENCE = "reward.json", "reference.safetensors"
@@ -21,11 +22,13 @@ F = TypeVar("F", bound=BaseModel)
 
 
 class TrainedFacts(BaseModel):
-    """Of the data that rewards were trained on: the shape of one datum, and what prompt indices mean."""
+    """Of the data that rewards were trained on: the shape of one datum, what prompt indices mean, and what
+    the prompts demand, where that is known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     shape: tuple[int, ...]
     prompts: tuple[str, ...]
+    prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
 
 
 def write_reference(directory: Path, facts: TrainedFacts, data: Tensor, prompts: Tensor) -> None:

@@ -7,6 +7,7 @@ A module here holds values and checks, never what computes a result: none of the
 version.
 """
 
+from flowmap.settings.grpo import GrpoFinetuning, GrpoSettings, Lora
 from flowmap.settings.rewards import (
     AnyReward,
     ClassifierSettings,
@@ -26,8 +27,8 @@ from flowmap.settings.sections import (
     BaseTraining,
     DataPrep,
     Evaluation,
-    GrpoFinetuning,
-    GrpoSettings,
+    FluxSettings,
+    KeptPrompts,
     RegistryPush,
     RewardTraining,
 )
@@ -42,9 +43,12 @@ __all__ = [
     "ClassifierSettings",
     "DataPrep",
     "Evaluation",
+    "FluxSettings",
     "GrpoFinetuning",
     "GrpoSettings",
     "HttpSettings",
+    "KeptPrompts",
+    "Lora",
     "MmdSettings",
     "PreferenceSettings",
     "PythonSettings",

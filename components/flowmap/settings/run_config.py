@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self, get_args, get_origin
 from pydantic import BaseModel, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
+from flowmap.settings.grpo import GrpoFinetuning
 from flowmap.settings.messages import explain
 from flowmap.settings.rewards import AnyReward, PythonSettings
 from flowmap.settings.section import Name, Section
@@ -23,7 +24,6 @@ from flowmap.settings.sections import (
     BaseTraining,
     DataPrep,
     Evaluation,
-    GrpoFinetuning,
     RegistryPush,
     RewardTraining,
 )

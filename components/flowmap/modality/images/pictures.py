@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 _GAP = 1
-_LONGEST_TITLE = 8
+_UPRIGHT_TITLE, _LONGEST_TITLE = 8, 32
+_LEAN = 60  # degrees
 _SIDE = 0.9  # of an image, where the next one begins at 1
 _RIGHT, _WRONG = "#2e9e6b", "#d1495b"
 
@@ -45,7 +46,9 @@ def labelled_rows(
     """
     num = len(next(iter(rows.values())))
     tall = _SIDE * next(iter(rows.values())).shape[-2] / next(iter(rows.values())).shape[-1]
-    figure_height = 0.5 * (tall + 1 - _SIDE) * len(rows) + (0.25 if columns else 0.06)
+    tallest = max((len(each) for each in columns), default=0)
+    tallest = 0 if tallest <= _UPRIGHT_TITLE else min(tallest, _LONGEST_TITLE)
+    figure_height = 0.5 * (tall + 1 - _SIDE) * len(rows) + (0.25 if columns else 0.06) + 0.06 * tallest
     figure = Figure(figsize=(1.9 + 0.5 * num, figure_height), layout="constrained", dpi=110)
     # One plane for all of them: axes of their own take a hundred times as long to draw as what is in them.
     plane = figure.subplots()
@@ -63,7 +66,11 @@ def labelled_rows(
     plane.tick_params(length=0, labeltop=True, labelbottom=False)
     plane.set_yticks([top + tall / 2 for top in tops], list(rows), fontsize=9)
     titles = [each if len(each) <= _LONGEST_TITLE else f"{each[:_LONGEST_TITLE]}…" for each in columns]
-    plane.set_xticks([left + _SIDE / 2 for left in range(len(titles))], titles, fontsize=8)
+    places = [left + _SIDE / 2 for left in range(len(titles))]
+    if tallest:  # texts that would run into each other lean
+        plane.set_xticks(places, titles, fontsize=8, rotation=_LEAN, ha="left", rotation_mode="anchor")
+    else:
+        plane.set_xticks(places, titles, fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

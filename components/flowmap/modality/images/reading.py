@@ -27,6 +27,7 @@ from flowmap.data.prompts import normal_prompt
 from flowmap.data.tables import read_table, text_of
 from flowmap.errors import DataError
 from flowmap.modality.images.files import ImageReader, Pixels, normalised, resized
+from flowmap.modality.images.tinted import read_tinted
 from flowmap.modality.protocols import Read
 from flowmap.progress import Progress
 from flowmap.settings import DataPrep
@@ -37,7 +38,11 @@ def read(section: DataPrep) -> Read:
 
     Raises DataError naming every offender (the first ten of each kind).
     """
-    readers: dict[str, Callable[[DataPrep], Read]] = {"digits": _digits, "mnist": _mnist}
+    readers: dict[str, Callable[[DataPrep], Read]] = {
+        "digits": _digits,
+        "mnist": _mnist,
+        "tinted_digits": lambda section: read_tinted(),
+    }
     if section.source in readers:
         return readers[section.source](section)
     path = local_path(section.source)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from flowmap.modality.points.mixture import SPREAD, centres
+from flowmap.prompts.facts import PromptFacts
 
 
-def make_judges(shape: Sequence[int], num_prompts: int) -> list[nn.Module]:
+def make_judges(shape: Sequence[int], num_prompts: int, facts: PromptFacts | None = None) -> list[nn.Module]:
     """One judge, who is right."""
     return [ExactJudge()]
 

@@ -1,0 +1,86 @@
+"""Where the judge's accuracy comes from: prompt by prompt, by what prompts demand, by what training has
+seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowmap.data.facts import DataFacts
+from flowmap.evaluation.measure import Measured
+
+Row = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the judge takes samples for.
+
+    Attributes:
+        prompt: what each is to show, (N,).
+        told: what the judge says, (N,).
+    """
+
+    prompt: Tensor
+    told: Tensor
+
+    def share(self, chosen: Tensor, right: Tensor) -> float | None:
+        """How many of the chosen samples are right; None where there are none."""
+        return float(right[chosen].float().mean()) if bool(chosen.any()) else None
+
+
+def read_of(
+    models: Mapping[str, Mapping[int, Measured]], trained: int, prompt: Tensor, real: Read
+) -> dict[str, Read]:
+    """Every model on the trained grid, and held-out real data."""
+    drawn = {
+        name: Read(prompt, by_count[trained].told)
+        for name, by_count in models.items()
+        if name != "raw" and trained in by_count
+    }
+    return {**drawn, "real": real}
+
+
+def by_prompt(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
+    """How often each prompt is recognised."""
+    return {
+        prompt: {
+            name: column.share(column.prompt == index, column.told == column.prompt)
+            for name, column in columns.items()
+        }
+        for index, prompt in enumerate(facts.prompts)
+    }
+
+
+def by_set(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
+    """How often prompts are recognised that training has seen, and others; empty where it has seen all."""
+    known = facts.prompt_facts
+    sets = {} if known is None else known.sets(facts.prompts)
+    if len(sets) < 2:
+        return {}
+    return {
+        name: {
+            column: each.share(torch.isin(each.prompt, torch.tensor(indices)), each.told == each.prompt)
+            for column, each in columns.items()
+        }
+        for name, indices in sets.items()
+    }
+
+
+def by_attribute(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
+    """How often each attribute is as demanded, whatever the others are; empty without attributes."""
+    known = facts.prompt_facts
+    found: dict[str, Row] = {}
+    for name, values in ({} if known is None else known.attributes).items():
+        order = sorted(set(values))
+        value = torch.tensor([order.index(each) for each in values])
+        found[name] = {
+            column: each.share(
+                torch.ones_like(each.told, dtype=torch.bool), value[each.told] == value[each.prompt]
+            )
+            for column, each in columns.items()
+        }
+    return found

@@ -1,0 +1,28 @@
+"""A FLUX model from its facts and the parts beside its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from flowmap.models.facts import FluxFacts
+from flowmap.models.model import Model
+from flowmap.models.text_to_image.latents import LatentCodec
+from flowmap.models.text_to_image.network import FluxNetwork, fresh_transformer
+from flowmap.models.text_to_image.text import TextConditioner, TextEncoders
+
+
+def build(facts: FluxFacts, device: torch.device | None = None, parts: Path | None = None) -> Model:
+    """With a fresh transformer.
+
+    Raises ConfigError where the autoencoder or a text encoder is missing.
+    """
+    if parts is None:
+        raise ValueError("a FLUX model is built from the folder that has its autoencoder and encoders")
+    codec = LatentCodec.load(parts, facts.latent)
+    encoders = TextEncoders.load(parts, facts.num_tokens)
+    network = FluxNetwork(facts, fresh_transformer(facts))
+    if device is not None:
+        network.to(device), encoders.to(device), codec.vae.to(device)
+    return Model(network, conditioner=TextConditioner(encoders), codec=codec)

@@ -1,0 +1,90 @@
+"""Low-rank adapters on the transformer: a thousandth of the weights to train, and no copy as reference.
+
+    adapters = add_lora(network, rank=16, alpha=16)
+    with adapters.off(): ...                      # the network as it was before
+    weights = adapters.merged(network)            # as a plain network's
+
+Source: LoRA (arXiv 2106.09685), through the library peft.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from diffusers import FluxPipeline
+from diffusers.training_utils import _collate_lora_metadata
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+
+from flowmap.models.text_to_image.network import FluxNetwork
+
+# Every linear layer of the blocks; those that turn times and texts into modulation stay.
+_TARGETS = (
+    "attn.to_q",
+    "attn.to_k",
+    "attn.to_v",
+    "attn.to_out.0",
+    "attn.add_q_proj",
+    "attn.add_k_proj",
+    "attn.add_v_proj",
+    "attn.to_add_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "ff_context.net.0.proj",
+    "ff_context.net.2",
+    "proj_mlp",
+    "proj_out",
+)
+_NAME = "default"  # peft's own name for the only adapter there is
+
+
+class Lora:
+    """The adapters of one network: the only parameters of it that are trained."""
+
+    def __init__(self, network: FluxNetwork) -> None:
+        self.network = network
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """The network as it was before the adapters, for the time of the block."""
+        self.network.transformer.disable_adapters()
+        try:
+            yield
+        finally:
+            self.network.transformer.enable_adapters()
+
+    def merged(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights of a network without adapters that does what this one does, or a copy of it."""
+        weights = {name: value for name, value in network.state_dict().items() if ".lora_" not in name}
+        adapted = {name: each for name, each in network.named_modules() if isinstance(each, Linear)}
+        for name, module in adapted.items():
+            for kind in ("weight", "bias"):
+                if (value := weights.pop(f"{name}.base_layer.{kind}", None)) is not None:
+                    weights[f"{name}.{kind}"] = value
+            weights[f"{name}.weight"] = weights[f"{name}.weight"] + module.get_delta_weight(_NAME)
+        return weights
+
+
+def add_lora(network: FluxNetwork, rank: int, alpha: float) -> Lora:
+    """Freeze the network and lay adapters on it, which at first change nothing."""
+    network.requires_grad_(False)
+    network.transformer.add_adapter(
+        LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(_TARGETS))
+    )
+    return Lora(network)
+
+
+def write_lora(network: nn.Module, folder: Path) -> None:
+    """As `FluxPipeline.load_lora_weights` takes it: rank and alpha stand in its metadata, without which it
+    would be loaded at another strength and nobody be told."""
+    transformer = network.transformer
+    FluxPipeline.save_lora_weights(
+        folder,
+        transformer_lora_layers={
+            name: value.contiguous() for name, value in get_peft_model_state_dict(transformer).items()
+        },
+        **_collate_lora_metadata({"transformer": transformer}),
+    )

@@ -1,0 +1,80 @@
+"""The transformer as a network of this package: states in, average velocity out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flowmap.maps import Condition
+from flowmap.models.facts import FluxFacts
+from flowmap.models.text_to_image.transformer import FlowMapTransformer
+
+TOKENS, POOLED = "tokens", "pooled"  # the leaves of its condition
+
+
+class FluxNetwork(nn.Module):
+    """u(x, r, t) for latents x (batch, channels, height, width).
+
+    Its condition has the leaves `tokens` (batch, tokens, text_width) and `pooled` (batch, pooled_width).
+    """
+
+    image_ids: Tensor
+    text_ids: Tensor
+
+    def __init__(self, facts: FluxFacts, transformer: FlowMapTransformer) -> None:
+        super().__init__()
+        self.transformer, self.patch = transformer, facts.patch
+        self.rows, self.columns = (side // facts.patch for side in facts.latent[1:])
+        ids = torch.zeros(self.rows, self.columns, 3)
+        ids[..., 1] = torch.arange(self.rows)[:, None]
+        ids[..., 2] = torch.arange(self.columns)[None]
+        self.register_buffer("image_ids", ids.flatten(0, 1), persistent=False)
+        self.register_buffer("text_ids", torch.zeros(facts.num_tokens, 3), persistent=False)
+
+    def forward(self, x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
+        """u between r and t, shape of x; t and r have shape (batch,)."""
+        packed = self.transformer(
+            hidden_states=pack(x, self.patch),
+            encoder_hidden_states=condition[TOKENS],
+            pooled_projections=condition[POOLED],
+            timestep=t,
+            r=r,
+            img_ids=self.image_ids,
+            txt_ids=self.text_ids,
+            return_dict=False,
+        )[0]
+        return unpack(packed, self.patch, (self.rows, self.columns))
+
+
+def pack(x: Tensor, patch: int) -> Tensor:
+    """Latents (batch, channels, height, width) as tokens, (batch, tokens, channels * patch^2): FLUX's
+    order."""
+    return F.pixel_unshuffle(x, patch).flatten(2).transpose(1, 2)
+
+
+def unpack(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
+    """The inverse of `pack`, for so many rows and columns of tokens."""
+    return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, grid), patch)
+
+
+def fresh_transformer(facts: FluxFacts) -> FlowMapTransformer:
+    """With weights drawn from torch's global generator."""
+    channels, height, width = facts.latent
+    side = (
+        facts.head_width // 4 // 2 * 2
+    )  # of the rotary axes: a part for the text's, two for rows and columns
+    across = (facts.head_width - side) // 4 * 2
+    transformer: FlowMapTransformer = FlowMapTransformer(
+        in_channels=channels * facts.patch**2,
+        num_layers=facts.double_blocks,
+        num_single_layers=facts.single_blocks,
+        attention_head_dim=facts.head_width,
+        num_attention_heads=facts.heads,
+        joint_attention_dim=facts.text_width,
+        pooled_projection_dim=facts.pooled_width,
+        axes_dims_rope=(facts.head_width - 2 * across, across, across),
+        num_places=height * width // facts.patch**2,
+    )
+    transformer.start_from_nothing()
+    return transformer

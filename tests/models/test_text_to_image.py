@@ -1,0 +1,177 @@
+"""Models of FLUX's architecture: condition, second time, adapters, and how they leave the house."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from flowmap.errors import ConfigError
+from flowmap.grpo.trainer import Grpo
+from flowmap.maps.objectives import central_difference, exact_slope
+from flowmap.models import ADAPTERS
+from flowmap.models.adapting import lay_adapters, write_adapters
+from flowmap.models.model import Model
+from flowmap.models.storing import load_model, load_weights, save_weights
+from flowmap.models.text_to_image.network import FluxNetwork, pack, unpack
+from flowmap.rewards.protocol import Samples
+from flowmap.settings import GrpoSettings
+from tests.models.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("tiny")
+    tiny_flux(made)
+    return made
+
+
+@pytest.fixture
+def model(folder: Path) -> Model:
+    return load_model(folder, "ema")
+
+
+def noise(num: int, seed: int = 3) -> torch.Tensor:
+    return torch.randn(num, *FACTS.latent, generator=torch.Generator().manual_seed(seed))
+
+
+def brightness(samples: Samples) -> torch.Tensor:
+    return samples.data.flatten(2).mean(2)
+
+
+def settings(**given: object) -> GrpoSettings:
+    few = {"groups": 2, "group_size": 4, "learning_rate": 1e-3}
+    return GrpoSettings.model_validate({**few, **given})
+
+
+def test_its_size_is_counted_as_it_is(model: Model) -> None:
+    assert FACTS.size().parameters == sum(each.numel() for each in model.network.parameters())
+
+
+def test_a_prompt_is_encoded_once_and_any_text_will_do(model: Model) -> None:
+    both = model.condition([PROMPTS[0], PROMPTS[2], PROMPTS[0]])
+    assert both["tokens"].shape == (3, FACTS.num_tokens, FACTS.text_width)
+    assert both["pooled"].shape == (3, FACTS.pooled_width)
+    torch.testing.assert_close(both["tokens"][0], both["tokens"][2], rtol=0, atol=0)
+    assert not torch.equal(both["tokens"][0], both["tokens"][1])
+    new = model.condition(["a blue dog"])["tokens"][0]
+    assert not torch.equal(new, both["tokens"][0])
+
+
+def test_pictures_are_states_and_back(model: Model) -> None:
+    pictures = torch.rand(2, *FACTS.shape) * 2 - 1
+    state = model.codec.encode(pictures)
+    assert state.shape == (2, *FACTS.latent)
+    assert model.codec.decode(state).shape == pictures.shape
+    torch.testing.assert_close(unpack(pack(state, 2), 2, (4, 4)), state, rtol=0, atol=0)
+
+
+def test_a_difference_stands_for_the_derivative_along_the_path(model: Model) -> None:
+    network = model.network.double()
+    condition = {name: leaf.double() for name, leaf in model.condition(PROMPTS).items()}
+    z, velocity = noise(3).double(), noise(3, seed=4).double()
+    t, r = torch.tensor([0.9, 0.5, 0.4]).double(), torch.tensor([0.2, 0.1, 0.4]).double()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        exact = exact_slope(network, z, velocity, t, r, condition)
+        near = central_difference(network, z, velocity, t, r, condition)
+    size = exact[:2].square().mean().sqrt()
+    assert float((near - exact)[:2].square().mean().sqrt() / size) < 1e-2
+    assert not near[2].any()  # r is t: what it is multiplied with is 0
+
+
+def test_the_second_time_changes_what_comes_out(model: Model) -> None:
+    condition, t = model.condition(PROMPTS), torch.full((3,), 0.8)
+    at = [model.network(noise(3), t, t - span, condition) for span in (0.0, 0.3)]
+    assert not torch.allclose(at[0], at[1])
+
+
+def test_adapters_begin_as_nothing_and_are_taken_off_again(model: Model) -> None:
+    before = model.sample(PROMPTS, noise(3), GRID)
+    whole = sum(each.numel() for each in model.network.parameters())
+    lay_adapters(model, rank=2, alpha=4.0)
+    assert sum(each.numel() for each in model.parameters()) < whole / 4
+    torch.testing.assert_close(model.sample(PROMPTS, noise(3), GRID), before)
+    grpo = Grpo(model, [brightness], PROMPTS, settings(learning_rate=0.05))
+    grpo.rollout(0)
+    after = model.sample(PROMPTS, noise(3), GRID)
+    assert float((after - before).abs().max()) > 1e-4
+    t, condition = torch.full((3,), 0.8), model.condition(PROMPTS)
+    with torch.no_grad(), model.reference() as reference:
+        there = reference.endpoint(noise(3), t, condition)
+    assert not torch.allclose(there, model.flow_map.endpoint(noise(3), t, condition))
+
+
+def test_merged_adapters_are_a_plain_model(model: Model, folder: Path, tmp_path: Path) -> None:
+    lay_adapters(model, rank=2, alpha=4.0)
+    for name, parameter in model.network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    expected = model.sample(PROMPTS, noise(3), GRID)
+    save_weights(model.weights_of(model.network), tmp_path / "merged.safetensors")
+    plain = load_model(folder, "ema")
+    assert not torch.allclose(plain.sample(PROMPTS, noise(3), GRID), expected)
+    load_weights(plain.network, tmp_path / "merged.safetensors")
+    torch.testing.assert_close(plain.sample(PROMPTS, noise(3), GRID), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_other_networks_take_no_adapters() -> None:
+    plain = Model(torch.nn.Linear(2, 2), prompts=["a"], shape=(2,))
+    with pytest.raises(ConfigError, match=r"adapters are laid on .* this is a Linear; leave lora out"):
+        lay_adapters(plain, 2, 2.0)
+
+
+def test_rollout_and_training_are_one_policy(model: Model) -> None:
+    model.network.requires_grad_(True)
+    figures = Grpo(model, [brightness], PROMPTS, settings(micro_batch=3, updates_per_rollout=1)).rollout(0)
+    assert figures["drift"] < 1e-5
+    assert figures["kl"] >= 0
+
+
+def test_a_missing_part_is_named(folder: Path, tmp_path: Path) -> None:
+    from flowmap.models.text_to_image.building import build
+
+    with pytest.raises(ConfigError, match="the model has no vae"):
+        build(FACTS, parts=tmp_path)
+    (tmp_path / "vae").symlink_to(folder / "vae")
+    with pytest.raises(ConfigError, match="the model has no text_encoder: its text encoders can't be read"):
+        build(FACTS, parts=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_stock_pipeline_draws_what_we_draw(model: Model, folder: Path, tmp_path: Path) -> None:
+    from diffusers import FluxPipeline
+
+    from flowmap.models.text_to_image.publishing import write_pipeline
+
+    lay_adapters(model, rank=2, alpha=8.0)
+    for name, parameter in model.network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted = model.sample(PROMPTS, noise(3), GRID)
+    write_adapters(model.network, tmp_path / ADAPTERS)
+
+    plain = load_model(folder, "ema")
+    expected = plain.sample(PROMPTS, noise(3), GRID)
+    write_pipeline(plain, FACTS, GRID, tmp_path / "pipeline")
+    pipeline = FluxPipeline.from_pretrained(tmp_path / "pipeline", trust_remote_code=True)
+    assert not isinstance(pipeline.transformer, FluxNetwork)
+
+    def draw() -> torch.Tensor:
+        pipeline.tokenizer_max_length = FACTS.num_tokens
+        pipeline.set_progress_bar_config(disable=True)
+        drawn: torch.Tensor = pipeline(
+            prompt=list(PROMPTS),
+            height=16,
+            width=16,
+            sigmas=list(GRID[:-1]),
+            latents=pack(noise(3), FACTS.patch),
+            output_type="pt",
+            max_sequence_length=FACTS.num_tokens,
+            guidance_scale=0.0,
+        ).images
+        return drawn * 2 - 1
+
+    torch.testing.assert_close(draw(), expected.clamp(-1, 1), rtol=0, atol=1e-5)
+    pipeline.load_lora_weights(tmp_path / ADAPTERS)
+    torch.testing.assert_close(draw(), adapted.clamp(-1, 1), rtol=0, atol=1e-5)
+    assert float((adapted - expected).abs().max()) > 1e-2
