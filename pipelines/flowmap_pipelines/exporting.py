@@ -34,7 +34,7 @@ def export_model(store: ObjectStore, version: Version | Rejection, folder: Path)
                 f"{version.name} is a {facts.kind}, a network of flowmap's own that nothing else reads: "
                 "load it with flowmap.load_model, or draw with `flowmap sample`"
             )
-        from flowmap.models.text_to_image.publishing import write_pipeline
+        from flowmap.text_to_image.publishing import write_pipeline
 
         folder.mkdir(parents=True, exist_ok=True)
         write_pipeline(load_model(files, shipped_weights(files)), facts, grid_of(version, facts), folder)

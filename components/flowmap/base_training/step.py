@@ -25,6 +25,7 @@ from flowmap.training.devices import device
 from flowmap.training.work import Training
 
 _HEALTH_DATA = 256
+_WORKER = "base_training.worker"
 
 
 def run(context: Context[BaseTraining]) -> None:
@@ -36,18 +37,16 @@ def run(context: Context[BaseTraining]) -> None:
     )
     write_model_facts(context.out, model_facts(section, facts))
     for together in _order(section):
-        context.train(
-            [Training(f"flowmap.base_training.{worker}", section, name=name) for name, worker in together]
-        )
+        context.train([Training(f"flowmap.{worker}", section, name=name) for name, worker in together])
     _check_health(context, section, data)
 
 
 def _order(section: BaseTraining) -> list[list[tuple[str, str]]]:
     """What is trained side by side, one after the other: names, and the module of each."""
     if section.flux is None:
-        return [[("map", "worker"), ("velocity", "worker")]]
-    parts = [("autoencoder", "autoencoder"), ("text", "text")]
-    return [parts, [("velocity", "worker")], [("map", "worker")]]
+        return [[("map", _WORKER), ("velocity", _WORKER)]]
+    parts = [("autoencoder", "text_to_image.autoencoder_worker"), ("text", "text_to_image.text_worker")]
+    return [parts, [("velocity", _WORKER)], [("map", _WORKER)]]
 
 
 def _check_health(context: Context[BaseTraining], section: BaseTraining, data: Split) -> None:

@@ -10,7 +10,6 @@ import math
 
 import torch
 
-from flowmap.base_training.schedule import schedule
 from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.errors import InvariantError
@@ -24,6 +23,7 @@ from flowmap.settings import BaseTraining
 from flowmap.training.deepspeed_engine import DeepSpeedEngine
 from flowmap.training.devices import device
 from flowmap.training.ema import Ema
+from flowmap.training.schedule import schedule
 from flowmap.training.work import Work
 
 _CHECKPOINT_EVERY = 200

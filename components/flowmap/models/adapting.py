@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from flowmap.errors import ConfigError
 from flowmap.models.model import Model
+
+_LORA = "flowmap.text_to_image.lora"  # by name, as all of that room
 
 
 def lay_adapters(model: Model, rank: int, alpha: float) -> None:
@@ -21,14 +23,9 @@ def lay_adapters(model: Model, rank: int, alpha: float) -> None:
             f"grpo_finetuning.lora: adapters are laid on transformers of FLUX's architecture, and this is a "
             f"{type(model.network).__name__}; leave lora out"
         )
-    from flowmap.models.text_to_image.lora import add_lora
-
-    network: Any = model.network
-    model.adapters = add_lora(network, rank, alpha)
+    model.adapters = importlib.import_module(_LORA).add_lora(model.network, rank, alpha)
 
 
 def write_adapters(network: nn.Module, folder: Path) -> None:
     """Those of a network, as diffusers' `load_lora_weights` takes them."""
-    from flowmap.models.text_to_image.lora import write_lora
-
-    write_lora(network, folder)
+    importlib.import_module(_LORA).write_lora(network, folder)

@@ -7,6 +7,7 @@ facts.size()              # parameters and activations by a count, without torch
 
 from __future__ import annotations
 
+import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Folders of what lies beside the weights and no training changes, called as in a diffusers pipeline.
 PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+# Imported by name, so that what needs no such model neither loads it nor depends on its code.
+TEXT_TO_IMAGE = "flowmap.text_to_image.building"
 ADAPTERS = "lora"  # the folder of those that were trained, where they alone were
 
 _FREQUENCIES = 64
@@ -212,9 +215,8 @@ class FluxFacts(_Facts):
         return self.heads * self.head_width
 
     def build(self, device: torch.device | None = None, parts: Path | None = None) -> Model:
-        from flowmap.models.text_to_image.building import build
-
-        return build(self, device, parts)
+        built: Model = importlib.import_module(TEXT_TO_IMAGE).build(self, device, parts)
+        return built
 
     def size(self) -> ModelSize:
         """By a count; what the network itself says is tested to be the same."""

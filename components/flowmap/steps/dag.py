@@ -26,6 +26,19 @@ from flowmap.steps.step import Input, Inputs, Step
 
 PROMOTE, REJECT = "promote", "reject"  # the gate's verdicts
 _TRAINING = ("torch", "deepspeed")
+TEXT_TO_IMAGE_MODULES = tuple(
+    f"flowmap.text_to_image.{name}"
+    for name in (
+        "autoencoder_worker",
+        "building",
+        "latents",
+        "lora",
+        "network",
+        "text",
+        "text_worker",
+        "transformer",
+    )
+)
 
 
 def _external(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
@@ -98,6 +111,23 @@ def _rewards(config: RunConfig) -> tuple[str, ...]:
     return modules_of(config.grpo_finetuning.rewards)
 
 
+def _text_to_image(config: RunConfig) -> bool:
+    return config.base_training.flux is not None
+
+
+def _networks(config: RunConfig) -> tuple[str, ...]:
+    """What only models of text to image are made of."""
+    return TEXT_TO_IMAGE_MODULES if _text_to_image(config) else ()
+
+
+def _libraries(config: RunConfig) -> tuple[str, ...]:
+    return ("diffusers", "transformers", "peft") if _text_to_image(config) else ()
+
+
+def _all_of(*chosen: Callable[[RunConfig], tuple[str, ...]]) -> Callable[[RunConfig], tuple[str, ...]]:
+    return lambda config: tuple(module for each in chosen for module in each(config))
+
+
 def _facets(*facets: str) -> Callable[[RunConfig], tuple[str, ...]]:
     """What a step uses of the modality that the data are of."""
     return lambda config: facet_modules(modality_of(config.data_prep), *facets)
@@ -118,8 +148,9 @@ PIPELINE = (
         "base",
         ("data_prep",),
         says="MeanFlow map, flow-matching baseline",
-        modules=_facets("sizes"),
+        modules=_all_of(_facets("sizes"), _networks),
         libraries=_TRAINING,
+        more_libraries=_libraries,
     ),
     Step(
         "reward_training",
@@ -135,8 +166,9 @@ PIPELINE = (
         ("base_training", "reward_training"),
         says="Flow-Map GRPO through DeepSpeed",
         extra_inputs=_functions,
-        modules=_rewards,
+        modules=_all_of(_rewards, _networks),
         libraries=_TRAINING,
+        more_libraries=_libraries,
     ),
     Step(
         "evaluation",
@@ -144,7 +176,8 @@ PIPELINE = (
         ("data_prep", "base_training", "reward_training", "grpo_finetuning"),
         says="judge, figures, report",
         extra_inputs=_rivals,
-        modules=_facets("judging", "pictures"),
+        modules=_all_of(_facets("judging", "pictures"), _networks),
+        more_libraries=_libraries,
         libraries=("torch", "numpy", "scipy", "matplotlib", "pillow"),
     ),
     Step(

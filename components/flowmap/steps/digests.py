@@ -50,7 +50,9 @@ def decisions(
         "inputs": {name: each.digest for name, each in inputs.items()},
     }
     if not config.reuse_across_versions:
-        found["libraries"] = {library: version(library) for library in step.libraries}
+        found["libraries"] = {
+            library: version(library) for library in (*step.libraries, *step.more_libraries(config))
+        }
     return found
 
 

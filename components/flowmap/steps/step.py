@@ -66,7 +66,8 @@ class Step:
             end the run later.
         modules: of this package, that it imports by name only: the kinds of rewards that the settings ask
             for, and facets of the modality.
-        libraries: those that compute its result, by the names they are installed under.
+        libraries, more_libraries: those that compute its result, by the names they are installed under;
+            the latter with some settings only.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Step:
     check: Callable[[RunConfig, ObjectStore, Manifest], None] = _nothing_to_check
     modules: Callable[[RunConfig], tuple[str, ...]] = _no_modules
     libraries: tuple[str, ...] = ()
+    more_libraries: Callable[[RunConfig], tuple[str, ...]] = _no_modules
 
     def __post_init__(self) -> None:
         if not self.task:

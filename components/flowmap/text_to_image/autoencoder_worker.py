@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from flowmap.base_training.schedule import schedule
 from flowmap.data.dataset import read_split
-from flowmap.models.text_to_image.latents import FOLDER, fresh_autoencoder
 from flowmap.progress import Progress, say
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
+from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
 from flowmap.training.devices import device
+from flowmap.training.schedule import schedule
 from flowmap.training.work import Work
 
 _BATCH, _LEARNING_RATE = 32, 3e-3

@@ -13,10 +13,10 @@ from flowmap.models import ADAPTERS
 from flowmap.models.adapting import lay_adapters, write_adapters
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, load_weights, save_weights
-from flowmap.models.text_to_image.network import FluxNetwork, pack, unpack
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import GrpoSettings
-from tests.models.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+from flowmap.text_to_image.network import FluxNetwork, pack, unpack
+from tests.text_to_image.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_rollout_and_training_are_one_policy(model: Model) -> None:
 
 
 def test_a_missing_part_is_named(folder: Path, tmp_path: Path) -> None:
-    from flowmap.models.text_to_image.building import build
+    from flowmap.text_to_image.building import build
 
     with pytest.raises(ConfigError, match="the model has no vae"):
         build(FACTS, parts=tmp_path)
@@ -141,7 +141,7 @@ def test_a_missing_part_is_named(folder: Path, tmp_path: Path) -> None:
 def test_a_stock_pipeline_draws_what_we_draw(model: Model, folder: Path, tmp_path: Path) -> None:
     from diffusers import FluxPipeline
 
-    from flowmap.models.text_to_image.publishing import write_pipeline
+    from flowmap.text_to_image.publishing import write_pipeline
 
     lay_adapters(model, rank=2, alpha=8.0)
     for name, parameter in model.network.named_parameters():

@@ -19,7 +19,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from flowmap.models.text_to_image.network import FluxNetwork
+from flowmap.text_to_image.network import FluxNetwork
 
 # Every linear layer of the blocks; those that turn times and texts into modulation stay.
 _TARGETS = (

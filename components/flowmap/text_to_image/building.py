@@ -8,9 +8,9 @@ import torch
 
 from flowmap.models.facts import FluxFacts
 from flowmap.models.model import Model
-from flowmap.models.text_to_image.latents import LatentCodec
-from flowmap.models.text_to_image.network import FluxNetwork, fresh_transformer
-from flowmap.models.text_to_image.text import TextConditioner, TextEncoders
+from flowmap.text_to_image.latents import LatentCodec
+from flowmap.text_to_image.network import FluxNetwork, fresh_transformer
+from flowmap.text_to_image.text import TextConditioner, TextEncoders
 
 
 def build(facts: FluxFacts, device: torch.device | None = None, parts: Path | None = None) -> Model:

@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast,
 
 from flowmap.errors import ConfigError
 from flowmap.maps import Condition
-from flowmap.models.text_to_image.network import POOLED, TOKENS
+from flowmap.text_to_image.network import POOLED, TOKENS
 
 # Of a diffusers pipeline, CLIP's first.
 FOLDERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")

@@ -7,9 +7,9 @@ import torch
 from flowmap.models import FluxFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, save_weights, write_model_facts
-from flowmap.models.text_to_image.building import build
-from flowmap.models.text_to_image.latents import FOLDER, fresh_autoencoder
-from flowmap.models.text_to_image.text import fresh_text, longest_prompt
+from flowmap.text_to_image.building import build
+from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
+from flowmap.text_to_image.text import fresh_text, longest_prompt
 
 PROMPTS = ("a blue cat", "a red cat", "a red dog on blue")
 GRID = (1.0, 0.75, 0.5, 0.25, 0.0)

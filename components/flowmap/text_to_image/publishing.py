@@ -2,7 +2,7 @@
 
 write_pipeline(directory, "ema", folder)
 
-import flowmap.models.text_to_image.transformer                    # says what FlowMapTransformer is
+import flowmap.text_to_image.transformer                    # says what FlowMapTransformer is
 pipeline = FluxPipeline.from_pretrained(folder, trust_remote_code=True)
 pipeline("a red three on blue", sigmas=[1.0, 0.75, 0.5, 0.25], guidance_scale=0.0)
 """
@@ -17,10 +17,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 from flowmap.models.facts import FluxFacts
 from flowmap.models.model import Model
-from flowmap.models.text_to_image import transformer
-from flowmap.models.text_to_image.latents import LatentCodec
-from flowmap.models.text_to_image.network import FluxNetwork
-from flowmap.models.text_to_image.text import TextConditioner
+from flowmap.text_to_image import transformer
+from flowmap.text_to_image.latents import LatentCodec
+from flowmap.text_to_image.network import FluxNetwork
+from flowmap.text_to_image.text import TextConditioner
 
 # The transformer's class lies beside its weights, as diffusers wants it of a class that it does not have.
 _MODULE, _CLASS = "flow_map_transformer", "FlowMapTransformer"

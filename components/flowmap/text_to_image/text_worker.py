@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from flowmap.data.dataset import read_facts
-from flowmap.models.text_to_image.text import fresh_text, longest_prompt
 from flowmap.progress import Progress
 from flowmap.prompts.facts import PromptFacts, values_of
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
+from flowmap.text_to_image.text import fresh_text, longest_prompt
 from flowmap.training.devices import device
 from flowmap.training.work import Work
 

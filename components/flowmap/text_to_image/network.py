@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from flowmap.maps import Condition
 from flowmap.models.facts import FluxFacts
-from flowmap.models.text_to_image.transformer import FlowMapTransformer
+from flowmap.text_to_image.transformer import FlowMapTransformer
 
 TOKENS, POOLED = "tokens", "pooled"  # the leaves of its condition
 
