@@ -96,5 +96,5 @@ def test_the_logit_of_a_prompt_is_the_sum_over_what_it_demands() -> None:
 def test_a_section_names_one_network() -> None:
     from flowmap.settings import BaseTraining, FluxSettings
 
-    with pytest.raises(ValueError, match="two networks"):
+    with pytest.raises(ValueError, match="patch and flux name different networks"):
         BaseTraining(patch=2, flux=FluxSettings())

@@ -9,6 +9,7 @@ times: an unhealthy map never leaves this step.
 
 from __future__ import annotations
 
+import importlib
 import json
 
 from flowmap.base_training.sizes import model_facts, with_sizes
@@ -26,10 +27,16 @@ from flowmap.training.work import Training
 
 _HEALTH_DATA = 256
 _WORKER = "base_training.worker"
+_CHECKPOINTS = "flowmap.text_to_image.checkpoints"  # by name, as all of that room
 
 
 def run(context: Context[BaseTraining]) -> None:
-    facts, data = read_facts(context.inputs["data"]), read_split(context.inputs["data"], "base")
+    facts = read_facts(context.inputs["data"])
+    if context.section.checkpoint is not None:
+        take_over = importlib.import_module(_CHECKPOINTS).take_over
+        take_over(context.section.checkpoint, facts, context.scratch, context.out)
+        return
+    data = read_split(context.inputs["data"], "base")
     section = with_sizes(context.section, facts.modality, facts.shape, len(data))
     say(
         f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} "

@@ -30,7 +30,7 @@ from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.report import Report, write_report
 from flowmap.evaluation.shown import shown_indices
 from flowmap.maps import grid_for
-from flowmap.models.storing import load_model, load_weights
+from flowmap.models.storing import baseline_weights, load_model, load_weights
 from flowmap.progress import Progress, say
 from flowmap.registry import terms_of
 from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
@@ -178,7 +178,7 @@ def _measure(
                 parts = drawing.composed(model, grid_for(count, entrant.grid))
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
-        baseline = load_model(inputs["base"], "velocity", measurer.device)
+        baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), measurer.device)
         models["baseline"] = {}
         for count in baseline_counts:
             models["baseline"][count] = measurer.measure(drawing.integrated(baseline, count), shown)

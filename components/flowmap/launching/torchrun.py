@@ -21,8 +21,9 @@ _MOST_THREADS = 8
 
 def run_in_place(jobs: Sequence[Job]) -> None:
     """Run the jobs side by side; they share the cores. Raises what `raise_failure` does."""
-    threads = _threads_each(sum(job.num_processes for job in jobs))
-    processes = [_start(job, threads) for job in jobs]
+    num_processes = sum(job.num_processes for job in jobs)
+    threads = _threads_each(num_processes)
+    processes = [_start(job, threads, is_alone=num_processes == 1) for job in jobs]
     try:
         while any(process.poll() is None for process in processes):
             if any(process.poll() for process in processes):
@@ -58,9 +59,11 @@ def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str
     return command, _variables(threads)
 
 
-def _start(job: Job, threads: int) -> subprocess.Popen[bytes]:
+def _start(job: Job, threads: int, *, is_alone: bool) -> subprocess.Popen[bytes]:
     if job.num_processes == 1:  # torchrun would take seconds to find nobody to bring together
         command, variables = [sys.executable, *_worker(job)], _variables(threads) | environment.WORLD_OF_ONE
+        if is_alone:
+            del variables["OMP_WAIT_POLICY"]
     else:
         options = ("--standalone", "--nproc-per-node", str(job.num_processes))
         command, variables = torchrun(job, threads, *options)
@@ -79,7 +82,8 @@ def _variables(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
-        # Threads that spin while they wait take the cores from the processes beside them.
+        # Threads that spin while they wait take the cores from the processes beside them, or from a pod's
+        # quota; one process that has all cores is a third faster where they do.
         "OMP_WAIT_POLICY": "PASSIVE",
         # A file in the current folder must not stand for a module.
         "PYTHONSAFEPATH": "1",

@@ -190,6 +190,10 @@ class FluxFacts(_Facts):
         double_blocks, single_blocks: with streams of their own for text and image, and with one for both.
         text_width, pooled_width: of what the two text encoders give.
         num_tokens: that a prompt has, longer ones being cut.
+        axes: of the rotary embedding: the text's part, rows' and columns'; None is a quarter for the text.
+        two_times: whether it knows two times; a model that knows one goes straight to its endpoint.
+        places: whether each place has a learnt vector.
+        guided: whether it is told a guidance scale, as those are that were distilled from it.
     """
 
     kind: Literal["flux"] = "flux"
@@ -202,6 +206,10 @@ class FluxFacts(_Facts):
     text_width: int
     pooled_width: int
     num_tokens: int
+    axes: tuple[int, int, int] | None = None
+    two_times: bool = True
+    places: bool = True
+    guided: bool = False
     modality: str = "images"
     grid: tuple[float, ...] | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
@@ -228,9 +236,10 @@ class FluxFacts(_Facts):
         single = _linear(width, 3 * width) + 3 * _linear(width, width) + 2 * self.head_width
         single += _linear(width, 4 * width) + _linear(5 * width, width)
         around = _linear(values, width) + _linear(width, values) + _linear(width, 2 * width)
-        around += _linear(self.text_width, width) + num_places * width
-        around += _linear(_FLUX_FREQUENCIES, width) + _linear(self.pooled_width, width)
-        around += 3 * _linear(width, width) + _linear(2 * _SPAN_FREQUENCIES, width)
+        around += _linear(self.text_width, width) + self.places * num_places * width
+        embedding = _linear(_FLUX_FREQUENCIES, width) + _linear(width, width)
+        around += (1 + self.guided) * embedding + _linear(self.pooled_width, width) + _linear(width, width)
+        around += self.two_times * (_linear(2 * _SPAN_FREQUENCIES, width) + _linear(width, width))
         kept = _KEPT_TRANSFORMER_WIDTHS * width * (num_places + self.num_tokens)
         return ModelSize(
             parameters=around + self.double_blocks * double + self.single_blocks * single,

@@ -21,10 +21,8 @@ from flowmap.models.facts import PARTS, ModelFacts
 from flowmap.models.model import Model
 
 MODEL = "model.json"
-AS_TUNED, AS_BASE = (
-    "ema",
-    "map",
-)  # the weights that a model ships: after GRPO their average, before it the map
+# The weights that a model ships: after GRPO their average, before it the map; and of the many-step baseline.
+AS_TUNED, AS_BASE, AS_BASELINE = "ema", "map", "velocity"
 _CPU = torch.device("cpu")
 
 
@@ -62,6 +60,12 @@ def copy_parts(source: Path, directory: Path) -> None:
     for name in PARTS:
         if (source / name).is_dir():
             shutil.copytree(source / name, directory / name)
+
+
+def baseline_weights(directory: Path) -> str:
+    """Which weights of a base are integrated in many steps: its velocity's, or the map's where there is no
+    other."""
+    return AS_BASELINE if (directory / f"{AS_BASELINE}.safetensors").is_file() else AS_BASE
 
 
 def shipped_weights(directory: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.data.external import external_digests
+from flowmap.data.external import checkpoint_digest, external_digests
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
 from flowmap.errors import DataError
@@ -31,6 +31,8 @@ TEXT_TO_IMAGE_MODULES = tuple(
     for name in (
         "autoencoder_worker",
         "building",
+        "checkpoints",
+        "hub",
         "latents",
         "lora",
         "network",
@@ -111,8 +113,14 @@ def _rewards(config: RunConfig) -> tuple[str, ...]:
     return modules_of(config.grpo_finetuning.rewards)
 
 
+def _checkpoint(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
+    """A model that is there already."""
+    checkpoint = config.base_training.checkpoint
+    return {} if checkpoint is None else {"checkpoint": Input(checkpoint_digest(checkpoint))}
+
+
 def _text_to_image(config: RunConfig) -> bool:
-    return config.base_training.flux is not None
+    return config.base_training.flux is not None or config.base_training.checkpoint is not None
 
 
 def _networks(config: RunConfig) -> tuple[str, ...]:
@@ -148,6 +156,7 @@ PIPELINE = (
         "base",
         ("data_prep",),
         says="MeanFlow map, flow-matching baseline",
+        extra_inputs=_checkpoint,
         modules=_all_of(_facets("sizes"), _networks),
         libraries=_TRAINING,
         more_libraries=_libraries,

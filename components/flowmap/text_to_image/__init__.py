@@ -6,6 +6,7 @@ Nothing outside imports them but where such a model is asked for: a run that nee
 from diffusers.utils import logging as _diffusers
 from transformers.utils import logging as _transformers
 
-# Bars for each file that is read have no place in the log of a run.
-_diffusers.disable_progress_bar()
-_transformers.disable_progress_bar()
+# Bars for each file that is read have no place in the log of a run, nor what they would rather have there.
+for _library in (_diffusers, _transformers):
+    _library.disable_progress_bar()
+    _library.set_verbosity_error()

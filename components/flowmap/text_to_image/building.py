@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from flowmap.maps import OneTimeMap, TwoTimeMap
+from flowmap.maps.flow_map import TwoTimeNetwork
 from flowmap.models.facts import FluxFacts
 from flowmap.models.model import Model
 from flowmap.text_to_image.latents import LatentCodec
@@ -25,4 +27,15 @@ def build(facts: FluxFacts, device: torch.device | None = None, parts: Path | No
     network = FluxNetwork(facts, fresh_transformer(facts))
     if device is not None:
         network.to(device), encoders.to(device), codec.vae.to(device)
-    return Model(network, conditioner=TextConditioner(encoders), codec=codec)
+    return Model(
+        network,
+        conditioner=TextConditioner(encoders),
+        codec=codec,
+        make_map=TwoTimeMap if facts.two_times else straight_map,
+    )
+
+
+def straight_map(network: TwoTimeNetwork) -> OneTimeMap:
+    """The map of a network that gives the velocity at one time, as few-step models do that were distilled to
+    go straight to the endpoint."""
+    return OneTimeMap(lambda x, t, condition: network(x, t, t, condition), "velocity")

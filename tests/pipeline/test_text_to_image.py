@@ -1,0 +1,99 @@
+"""A user's own text-to-image checkpoint through the whole pipeline: tuned by adapters, judged, and drawn by
+the library that it came from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from flowmap.text_to_image.network import pack
+from tests.cli import flowmap
+from tests.text_to_image.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+
+COLOURS = {"a blue cat": (40, 60, 230), "a red cat": (230, 40, 40), "a red dog on blue": (130, 50, 140)}
+FEW = {
+    "reward_training": {"updates": 10, "batch_size": 8, "classifier_updates": 20},
+    "grpo_finetuning": {
+        "rewards": [{"kind": "classifier"}],
+        "rollouts": 2,
+        "groups": 2,
+        "group_size": 4,
+        "learning_rate": 0.01,
+        "lora": {"rank": 2, "alpha": 8.0},
+        "snapshots": 1,
+    },
+    "evaluation": {
+        "samples_per_prompt": 8,
+        "evaluations": [1, 4],
+        "baseline_evaluations": [2],
+        "judge_updates": 20,
+        "resamples": 50,
+    },
+}
+
+
+def captioned(path: Path) -> Path:
+    """Sixty pictures of each prompt, each in about its colour."""
+    generator = np.random.default_rng(0)
+    images = np.stack(
+        [
+            np.clip(np.array(COLOURS[prompt]) + generator.normal(0, 25, (16, 16, 3)), 0, 255)
+            for prompt in PROMPTS
+            for _ in range(60)
+        ]
+    ).astype(np.uint8)
+    np.savez(path, images=images, prompts=np.array([prompt for prompt in PROMPTS for _ in range(60)]))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_goes_through_and_comes_out_as_one(tmp_path: Path) -> None:
+    from diffusers import FluxPipeline
+
+    from flowmap.text_to_image.publishing import write_pipeline
+
+    write_pipeline(tiny_flux(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
+    config = {
+        "name": "own",
+        "data_prep": {"source": str(captioned(tmp_path / "pictures.npz"))},
+        "base_training": {"checkpoint": {"source": str(tmp_path / "given")}},
+        **FEW,
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    root = ("--root", str(tmp_path / "root"))
+    ran = flowmap("run", str(tmp_path / "own.yaml"), *root)
+    assert "took over" in ran.stderr, ran.stderr
+    assert "rejected against the base" in ran.stdout, ran.stdout
+    for command in (
+        ("models", "export", "own@rejected", str(tmp_path / "out")),
+        ("sample", "own@rejected", "-p", "a blue dog", "-n", "3", "-o", str(tmp_path / "x.npz")),
+    ):
+        done = flowmap(*command, *root)
+        assert done.returncode == 0, done.stderr
+    drawn = np.load(tmp_path / "x.npz")["samples"]
+    assert drawn.shape == (3, 3, 16, 16)
+
+    pipeline = FluxPipeline.from_pretrained(tmp_path / "out", trust_remote_code=True)
+    given = FluxPipeline.from_pretrained(tmp_path / "given", trust_remote_code=True)
+    given.load_lora_weights(tmp_path / "out" / "lora")
+    noise = torch.randn(2, *FACTS.latent)
+
+    def draw(by: FluxPipeline) -> torch.Tensor:
+        by.tokenizer_max_length = FACTS.num_tokens
+        by.set_progress_bar_config(disable=True)
+        found: torch.Tensor = by(
+            prompt=list(PROMPTS[:2]),
+            height=16,
+            width=16,
+            sigmas=list(GRID[:-1]),
+            latents=pack(noise, 2),
+            output_type="pt",
+            max_sequence_length=FACTS.num_tokens,
+            guidance_scale=0.0,
+        ).images
+        return found
+
+    torch.testing.assert_close(draw(pipeline), draw(given), rtol=0, atol=1e-4)

@@ -1,0 +1,179 @@
+"""A checkpoint that is there already as the base: taken over as it is, or refused before hours are spent."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowmap.data.external import checkpoint_digest
+from flowmap.data.facts import DataFacts
+from flowmap.errors import ConfigError, DataError
+from flowmap.grpo.trainer import Grpo
+from flowmap.maps import OneTimeMap
+from flowmap.models.storing import baseline_weights, load_model
+from flowmap.settings import Checkpoint, GrpoSettings
+from flowmap.text_to_image.building import build
+from flowmap.text_to_image.checkpoints import take_over
+from flowmap.text_to_image.publishing import write_pipeline
+from tests.text_to_image.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+
+DATA = DataFacts(
+    modality="images",
+    prompts=PROMPTS,
+    shape=(3, 16, 16),
+    num_read=9,
+    num_duplicates=0,
+    splits={},
+    counts={},
+    expectations=(),
+)
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline as others write one: diffusers' own transformer, which knows one time."""
+    from diffusers import FluxPipeline
+
+    folder = tmp_path_factory.mktemp("stock")
+    tiny_flux(folder / "parts")
+    torch.manual_seed(4)
+    facts = FACTS.model_copy(update={"two_times": False, "places": False})
+    model = build(facts, parts=folder / "parts")
+    for parameter in model.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    write_pipeline(model, facts, GRID, folder / "pipeline")
+    index = folder / "pipeline" / "model_index.json"
+    told = json.loads(index.read_text()) | {"transformer": ["diffusers", "FluxTransformer2DModel"]}
+    index.write_text(json.dumps(told))
+    assert FluxPipeline.from_pretrained(folder / "pipeline").transformer is not None
+    return folder / "pipeline"
+
+
+@pytest.fixture
+def copy(stock: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stock, tmp_path / "copy"))
+
+
+def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
+    facts = take_over(Checkpoint(source=str(stock)), DATA, tmp_path, tmp_path)
+    assert not facts.two_times
+    assert facts.size().parameters == sum(
+        value.numel() for value in load_model(tmp_path, "map").network.parameters()
+    )
+    model = load_model(tmp_path, baseline_weights(tmp_path))
+    assert isinstance(model.flow_map, OneTimeMap)
+    x, t = torch.randn(2, *facts.latent), torch.tensor([0.9, 0.3])
+    condition = model.condition(PROMPTS[:2])
+    from diffusers import FluxPipeline
+
+    pipeline = FluxPipeline.from_pretrained(stock)
+    from flowmap.text_to_image.network import pack, unpack
+
+    with torch.no_grad():
+        there = pipeline.transformer(
+            hidden_states=pack(x, 2),
+            encoder_hidden_states=condition["tokens"],
+            pooled_projections=condition["pooled"],
+            timestep=t,
+            img_ids=model.network.image_ids,
+            txt_ids=model.network.text_ids,
+        ).sample
+        expected = x - t.view(-1, 1, 1, 1) * unpack(there, 2, (4, 4))
+        torch.testing.assert_close(model.flow_map.endpoint(x, t, condition), expected)
+
+
+def test_it_is_tuned_with_the_kernel_for_endpoints(stock: Path, tmp_path: Path) -> None:
+    take_over(Checkpoint(source=str(stock)), DATA, tmp_path, tmp_path)
+    model = load_model(tmp_path, "map")
+    model.network.requires_grad_(True)
+    settings = GrpoSettings(groups=2, group_size=4, updates_per_rollout=1)
+    figures = Grpo(model, [lambda each: each.data.flatten(2).mean(2)], PROMPTS, settings).rollout(0)
+    assert figures["drift"] < 1e-5
+
+
+def test_what_flowmap_wrote_comes_back_with_both_times(tmp_path: Path) -> None:
+    model = tiny_flux(tmp_path / "tiny")
+    noise = torch.randn(3, *FACTS.latent)
+    expected = model.sample(PROMPTS, noise, GRID)
+    write_pipeline(model, FACTS, GRID, tmp_path / "pipeline")
+    facts = take_over(Checkpoint(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
+    assert facts.two_times
+    torch.testing.assert_close(load_model(tmp_path, "map").sample(PROMPTS, noise, GRID), expected)
+
+
+def edited(name: str, **values: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        file = folder / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    return edit
+
+
+def pickled(folder: Path) -> None:
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+
+
+def cut_short(folder: Path) -> None:
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json: a pipeline of"),
+        (edited("model_index.json", _class_name="SanaPipeline"), "is a SanaPipeline, and only FluxPipeline"),
+        (lambda folder: shutil.rmtree(folder / "text_encoder_2"), "has no text_encoder_2"),
+        (pickled, r"only pytorch_model.bin, which may run code .* safe_serialization=True"),
+        (cut_short, "can't be read"),
+        (
+            edited("transformer/config.json", num_layers=2),
+            "weights of the transformer are not as",
+        ),
+        (edited("transformer/config.json", joint_attention_dim=64), "they are of different models"),
+        (edited("vae/config.json", latent_channels=16), "they are of different models"),
+        (edited("vae/config.json", in_channels=1), "set data_prep.color"),
+    ],
+)
+def test_what_can_not_be_taken_over_is_refused(
+    copy: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(copy)
+    with pytest.raises(ConfigError, match=said):
+        take_over(Checkpoint(source=str(copy)), DATA, tmp_path, tmp_path)
+
+
+def test_pictures_must_come_out_even(stock: Path, tmp_path: Path) -> None:
+    odd = DATA.model_copy(update={"shape": (3, 18, 16)})
+    with pytest.raises(ConfigError, match=r"sides that 4 divides .* set data_prep.resize"):
+        take_over(Checkpoint(source=str(stock)), odd, tmp_path, tmp_path)
+
+
+def test_a_changed_file_is_another_checkpoint(copy: Path) -> None:
+    before = checkpoint_digest(Checkpoint(source=str(copy)))
+    assert checkpoint_digest(Checkpoint(source=str(copy))) == before
+    edited("scheduler/scheduler_config.json", shift=3.0)(copy)
+    assert checkpoint_digest(Checkpoint(source=str(copy))) != before
+
+
+def test_a_name_on_the_hub_wants_a_commit() -> None:
+    with pytest.raises(DataError, match="wants a revision, the commit's 40"):
+        checkpoint_digest(Checkpoint(source="black-forest-labs/FLUX.1-schnell"))
+    with pytest.raises(DataError, match=r"no folder /nowhere/at/all; .* written owner/name"):
+        checkpoint_digest(Checkpoint(source="/nowhere/at/all"))
+    one, other = (Checkpoint(source="a/b", revision=digit * 40) for digit in "01")
+    assert checkpoint_digest(one) != checkpoint_digest(other)
+    with pytest.raises(ValueError, match="40 hexadecimal digits"):
+        Checkpoint(source="a/b", revision="main")
+
+
+def test_a_hub_that_can_not_be_reached_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowmap.text_to_image.hub import fetch_from_hub
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match=r"a/b on the Hugging Face hub can't be fetched"):
+        fetch_from_hub("a/b", "0" * 40, tmp_path)
