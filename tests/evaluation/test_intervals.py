@@ -6,10 +6,10 @@ from scipy import stats
 
 from flowmap.evaluation.distances import frechet_distance, kernel_distance
 from flowmap.evaluation.intervals import (
+    Moments,
     distance_intervals,
     ratio_interval,
     share_interval,
-    spread,
     stratified_interval,
 )
 from tests.evaluation.samples import normal
@@ -48,22 +48,33 @@ def test_the_interval_of_a_share_is_paired_over_real_data() -> None:
     assert found["high"] < 0
 
 
-def moments(x: np.ndarray, num_folds: int) -> np.ndarray:
+def moments(x: np.ndarray, num_folds: int) -> Moments:
     """Of one prompt."""
-    folds = np.arange(len(x)) % num_folds
-    return np.stack(
-        [
-            np.stack([np.ones_like(part), part, part**2], 1).sum(0)[None]
-            for part in (x[folds == fold] for fold in range(num_folds))
-        ]
+    folds = [x[fold::num_folds] for fold in range(num_folds)]
+    return Moments(
+        num=np.array([[len(part)] for part in folds], dtype=float),
+        squares=np.array([[np.square(part).sum()] for part in folds]),
+        total=np.array([[part.sum(0)] for part in folds]),
     )
+
+
+def test_a_spread_is_within_prompts_alone() -> None:
+    one, other = normal(40, 3, 0), normal(60, 3, 1) + 10
+    parts = [moments(x, 20) for x in (one, other)]
+    names = ("num", "squares", "total")
+    both = Moments(*(np.concatenate([getattr(part, name) for part in parts], 1) for name in names))
+    deviations = np.concatenate([one - one.mean(0), other - other.mean(0)])
+    assert both.spread() == pytest.approx(np.sqrt(np.square(deviations).sum() / (40 + 60 - 2) / 3))
+    twice = both.spread(np.full(20, 2.0))
+    assert twice == pytest.approx(np.sqrt(2 * np.square(deviations).sum() / (2 * 100 - 2) / 3))
+    assert moments(one[:1], 20).spread() == 0
 
 
 def test_the_ratio_of_spreads_and_its_interval() -> None:
     old, new = normal(2000, 3, 0), normal(2000, 3, 1, scale=0.8)
-    assert spread(moments(old, 20).sum(0)) == pytest.approx(old.std(0, ddof=1).mean())
     found = ratio_interval(moments(old, 20), moments(new, 20), 300, seed=0)
-    assert found["mean"] == pytest.approx(new.std(0).mean() / old.std(0).mean())
+    rms = [np.sqrt(np.var(each, axis=0).mean()) for each in (new, old)]
+    assert found["mean"] == pytest.approx(rms[0] / rms[1])
     assert found["low"] < 0.8 < found["high"]
     assert 0.01 < found["high"] - found["low"] < 0.1
 

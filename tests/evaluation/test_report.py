@@ -12,6 +12,7 @@ from flowmap.data.dataset import Split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
+from flowmap.evaluation.intervals import Moments
 from flowmap.evaluation.measure import FIGURES, Measured
 from flowmap.evaluation.report import Report, write_report
 from flowmap.settings import Evaluation
@@ -106,7 +107,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             reward=no_scores,
             copied=no_scores > 0,
             reach=None,
-            moments=np.zeros((20, 3, 3, 2)),
+            moments=Moments(np.zeros((20, 3)), np.zeros((20, 3)), np.zeros((20, 3, 2))),
             shown=draw(),
             shown_right=no_scores > 0,
             worst=draw(),

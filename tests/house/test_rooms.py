@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "models": {"maps", "prompts"},
     "text_to_image": {"settings", "artifacts", "maps", "prompts", "models", "data", "training"},
     "modality": {"settings", "data", "prompts"},
-    "rewards": {"settings", "artifacts", "prompts"},
+    "rewards": {"settings", "artifacts", "prompts", "data"},
     "grpo": {"settings", "maps", "asfmc", "models", "rewards", "training"},
     "launching": {"settings", "artifacts", "training", "kubernetes"},
     "steps": {

@@ -8,17 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowmap.data.external import checkpoint_digest
 from flowmap.data.facts import DataFacts
+from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import ConfigError, DataError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import OneTimeMap
 from flowmap.models.storing import baseline_weights, load_model
-from flowmap.settings import Checkpoint, GrpoSettings
+from flowmap.settings import GrpoSettings, Pretrained
 from flowmap.text_to_image.building import build
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.text_to_image.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+
+
+def digest(given: Pretrained) -> str:
+    return pretrained_digest(given, "base_training.checkpoint")
+
 
 DATA = DataFacts(
     modality="images",
@@ -58,7 +63,7 @@ def copy(stock: Path, tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
-    facts = take_over(Checkpoint(source=str(stock)), DATA, tmp_path, tmp_path)
+    facts = take_over(Pretrained(source=str(stock)), DATA, tmp_path, tmp_path)
     assert not facts.two_times
     assert facts.size().parameters == sum(
         value.numel() for value in load_model(tmp_path, "map").network.parameters()
@@ -86,7 +91,7 @@ def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_tuned_with_the_kernel_for_endpoints(stock: Path, tmp_path: Path) -> None:
-    take_over(Checkpoint(source=str(stock)), DATA, tmp_path, tmp_path)
+    take_over(Pretrained(source=str(stock)), DATA, tmp_path, tmp_path)
     model = load_model(tmp_path, "map")
     model.network.requires_grad_(True)
     settings = GrpoSettings(groups=2, group_size=4, updates_per_rollout=1)
@@ -99,7 +104,7 @@ def test_what_flowmap_wrote_comes_back_with_both_times(tmp_path: Path) -> None:
     noise = torch.randn(3, *FACTS.latent)
     expected = model.sample(PROMPTS, noise, GRID)
     write_pipeline(model, FACTS, GRID, tmp_path / "pipeline")
-    facts = take_over(Checkpoint(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
+    facts = take_over(Pretrained(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
     assert facts.two_times
     torch.testing.assert_close(load_model(tmp_path, "map").sample(PROMPTS, noise, GRID), expected)
 
@@ -144,36 +149,36 @@ def test_what_can_not_be_taken_over_is_refused(
 ) -> None:
     spoil(copy)
     with pytest.raises(ConfigError, match=said):
-        take_over(Checkpoint(source=str(copy)), DATA, tmp_path, tmp_path)
+        take_over(Pretrained(source=str(copy)), DATA, tmp_path, tmp_path)
 
 
 def test_pictures_must_come_out_even(stock: Path, tmp_path: Path) -> None:
     odd = DATA.model_copy(update={"shape": (3, 18, 16)})
     with pytest.raises(ConfigError, match=r"sides that 4 divides .* set data_prep.resize"):
-        take_over(Checkpoint(source=str(stock)), odd, tmp_path, tmp_path)
+        take_over(Pretrained(source=str(stock)), odd, tmp_path, tmp_path)
 
 
 def test_a_changed_file_is_another_checkpoint(copy: Path) -> None:
-    before = checkpoint_digest(Checkpoint(source=str(copy)))
-    assert checkpoint_digest(Checkpoint(source=str(copy))) == before
+    before = digest(Pretrained(source=str(copy)))
+    assert digest(Pretrained(source=str(copy))) == before
     edited("scheduler/scheduler_config.json", shift=3.0)(copy)
-    assert checkpoint_digest(Checkpoint(source=str(copy))) != before
+    assert digest(Pretrained(source=str(copy))) != before
 
 
 def test_a_name_on_the_hub_wants_a_commit() -> None:
     with pytest.raises(DataError, match="wants a revision, the commit's 40"):
-        checkpoint_digest(Checkpoint(source="black-forest-labs/FLUX.1-schnell"))
+        digest(Pretrained(source="black-forest-labs/FLUX.1-schnell"))
     with pytest.raises(DataError, match=r"no folder /nowhere/at/all; .* written owner/name"):
-        checkpoint_digest(Checkpoint(source="/nowhere/at/all"))
-    one, other = (Checkpoint(source="a/b", revision=digit * 40) for digit in "01")
-    assert checkpoint_digest(one) != checkpoint_digest(other)
+        digest(Pretrained(source="/nowhere/at/all"))
+    one, other = (Pretrained(source="a/b", revision=digit * 40) for digit in "01")
+    assert digest(one) != digest(other)
     with pytest.raises(ValueError, match="40 hexadecimal digits"):
-        Checkpoint(source="a/b", revision="main")
+        Pretrained(source="a/b", revision="main")
 
 
 def test_a_hub_that_can_not_be_reached_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowmap.text_to_image.hub import fetch_from_hub
+    from flowmap.data.hub import fetch_from_hub
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match=r"a/b on the Hugging Face hub can't be fetched"):
-        fetch_from_hub("a/b", "0" * 40, tmp_path)
+        fetch_from_hub("a/b", "0" * 40, tmp_path, "x")

@@ -4,7 +4,6 @@ changed."""
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from flowmap.artifacts.digest import canonical_json, sha256_of, sha256_of_file
 from flowmap.data.naming import first_line
 from flowmap.data.remote import is_remote, remote_digest
 from flowmap.errors import DataError
-from flowmap.settings import BUILT_IN, Checkpoint, DataPrep
+from flowmap.settings import BUILT_IN, DataPrep
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _OF_A_DESKTOP = ("Thumbs.db", "desktop.ini")  # written by machines that only looked at a folder
@@ -30,36 +29,6 @@ def external_digests(section: DataPrep) -> dict[str, str]:
     if section.preferences is not None:
         found["preferences"] = _digest(section.preferences)
     return found
-
-
-def checkpoint_digest(checkpoint: Checkpoint) -> str:
-    """That of a model's files, or where the hub has them, of its name and commit: they do not change.
-
-    Raises:
-        DataError: there is no such folder, or a hub's name without a commit.
-    """
-    source = checkpoint.source
-    if is_remote(source):
-        return remote_digest(source)
-    folder = local_path(source)
-    if folder.is_dir():
-        return _folder_digest(folder)
-    if not is_hub_name(source):
-        raise DataError(
-            f"base_training.checkpoint.source: there is no folder {folder}; a name on Hugging Face's hub is "
-            "written owner/name"
-        )
-    if checkpoint.revision is None:
-        raise DataError(
-            f"base_training.checkpoint: there is no folder {source}, and as a name on Hugging Face's hub it "
-            "wants a revision, the commit's 40 hexadecimal digits: what a name points to changes"
-        )
-    return sha256_of(f"{source}@{checkpoint.revision}".encode())
-
-
-def is_hub_name(source: str) -> bool:
-    """Whether it is written as a model's name on the Hugging Face hub."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
 
 
 def local_path(source: str) -> Path:
@@ -105,7 +74,8 @@ def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
             yield entry
 
 
-def _folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
+    """That of the names and contents of all its files. Raises DataError where it can't be listed."""
     files = files_below(folder)
     return sha256_of(canonical_json({name: sha256_of_file(folder / name) for name in files}))
 
@@ -118,6 +88,6 @@ def _digest(source: str) -> str:
         if path.is_file():
             return sha256_of_file(path)
         metadata_file(path)
-        return _folder_digest(path)
+        return folder_digest(path)
     except OSError as error:
         raise DataError(f"{error.filename or path}: can't be read: {first_line(error)}") from None

@@ -6,6 +6,9 @@ dictionary with `mean` (what the samples themselves say), `low` and `high`.
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
@@ -40,34 +43,59 @@ def share_interval(old: NDArray[np.bool_], new: NDArray[np.bool_], level: float 
     return stratified_interval(new.astype(np.float64) - old, np.zeros(len(old), dtype=np.int64), level)
 
 
-def ratio_interval(old: Array, new: Array, num_resamples: int, seed: int, level: float = LEVEL) -> Interval:
-    """The ratio of two spreads, by a bootstrap over folds of the samples.
+@dataclass(frozen=True)
+class Moments:
+    """Of the samples of each prompt, in folds: all that a spread within prompts, and its bootstrap, need.
 
-    Args:
-        old, new: moments of each fold and prompt: number, sum and sum of squares of every dimension, (folds,
-            prompts, 3, dims), the same folds of both.
+    Attributes:
+        num: samples, (folds, prompts).
+        squares: the sum of their squared norms, (folds, prompts).
+        total: the sum of the samples themselves, (folds, prompts, dims).
     """
+
+    num: Array
+    squares: Array
+    total: Array
+
+    def spread(self, weight: Array | None = None) -> float:
+        """Root mean square of a dimension's deviation within a prompt, pooled over the prompts with at least
+        two samples; 0 where no prompt has two.
+
+        Args:
+            weight: how often each fold counts, (folds,); None is once.
+        """
+        weight = np.ones(len(self.num)) if weight is None else weight
+        num = weight @ self.num
+        counts = num > 1
+        if not counts.any():
+            return 0.0
+        among = np.einsum("f,pfg,g->p", weight, self._products, weight)[counts] / num[counts]
+        within = (weight @ self.squares)[counts] - among
+        pooled = within.clip(0).sum() / (num[counts] - 1).sum() / self.total.shape[-1]
+        return float(np.sqrt(pooled))
+
+    @functools.cached_property
+    def _products(self) -> Array:
+        """Of the folds' sums with each other, (prompts, folds, folds)."""
+        by_prompt = self.total.swapaxes(0, 1)
+        products: Array = by_prompt @ by_prompt.swapaxes(1, 2)
+        return products
+
+
+def ratio_interval(
+    old: Moments, new: Moments, num_resamples: int, seed: int, level: float = LEVEL
+) -> Interval:
+    """The ratio of two spreads, by a bootstrap over folds of the samples, the same folds of both; NaN where
+    the old one is 0."""
     random = np.random.default_rng(seed)
-    num_folds = len(old)
+    num_folds = len(old.num)
 
     def ratio(weight: Array) -> float:
-        sums = (np.tensordot(weight, each, 1) for each in (new, old))
-        above, below = (spread(each) for each in sums)
-        return above / below
+        below = old.spread(weight)
+        return new.spread(weight) / below if below else np.nan
 
     weights = random.multinomial(num_folds, np.full(num_folds, 1 / num_folds), num_resamples).astype(float)
     return _bootstrap(ratio(np.ones(num_folds)), np.array([ratio(weight) for weight in weights]), level)
-
-
-def spread(moments: Array) -> float:
-    """Mean standard deviation of a dimension within a prompt, over the prompts with at least two samples.
-
-    Args:
-        moments: number, sum and sum of squares of every dimension, (prompts, 3, dims).
-    """
-    num, total, squares = np.moveaxis(moments[moments[:, 0, 0] > 1], 1, 0)
-    variance = (squares - np.square(total) / num) / (num - 1)
-    return float(np.sqrt(np.clip(variance, 0, None)).mean(1).mean())
 
 
 def distance_intervals(

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from flowmap.data.dataset import Split
-from flowmap.evaluation.distances import Array, Reach, frechet_distance, kernel_distance
+from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
 from flowmap.evaluation.drawing import in_parts
-from flowmap.evaluation.intervals import spread
+from flowmap.evaluation.intervals import Moments
 from flowmap.evaluation.judge import Panel
 from flowmap.rewards.preference import PreferenceNetwork
 
@@ -57,7 +57,8 @@ class Measured:
         copied: whether it lies as near to training data as a copy, (N,).
         reach: who is within reach of whom, among as many samples as there are real ones to compare; None
             when a sample is not finite.
-        moments: number, sum and sum of squares of every dimension, (folds, prompts, 3, dims).
+        moments: of the samples in which the judge recognises the prompt: others vary by what is wrong with
+            them.
         shown: those samples that were asked for, (shown, *data).
         shown_right: whether the judge recognises the prompt in each of them, (shown,).
         worst: those that the judge gives the least probability, the worst first, (up to 32, *data).
@@ -71,7 +72,7 @@ class Measured:
     reward: Tensor
     copied: Tensor
     reach: Reach | None
-    moments: Array
+    moments: Moments
     shown: Tensor
     shown_right: Tensor
     worst: Tensor
@@ -199,27 +200,39 @@ class _Seen:
     shown_right: list[Tensor] = field(default_factory=list)
     num: int = 0
     is_finite: bool = True
-    moments: Tensor | None = None
+    num_right: Tensor | None = None
+    squares: Tensor | None = None
+    total: Tensor | None = None
     worst: tuple[Tensor, Tensor] | None = None
 
     def add(self, data: Tensor, prompt: Tensor, look: _Look) -> None:
         here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
         self.shown.append(data[here])
         self.shown_right.append(look.right[here])
-        self._add_moments(data.flatten(1).double(), prompt.cpu())
+        self._add_moments(data.flatten(1).double(), prompt.cpu(), look.right)
         self.num += len(data)
         self.is_finite &= bool(data.isfinite().all())
         self.looks.append(look)
         self._keep_worst(data, look.log_probability)
 
-    def _add_moments(self, x: Tensor, prompt: Tensor) -> None:
-        """Number, sum and sum of squares of each prompt's samples, in every dimension and fold."""
-        each = torch.stack([torch.ones_like(x), x, x.square()], 1)
-        if self.moments is None:
-            shape = (_NUM_FOLDS * self.num_prompts, *each.shape[1:])
-            self.moments = torch.zeros(shape, dtype=torch.double)
+    def _add_moments(self, x: Tensor, prompt: Tensor, right: Tensor) -> None:
+        """Add the samples that show their prompt to those of its fold."""
         fold = (self.num + torch.arange(len(x))) % _NUM_FOLDS
-        self.moments.index_add_(0, fold * self.num_prompts + prompt, each)
+        place, x = (fold * self.num_prompts + prompt)[right], x[right]
+        if self.total is None:
+            num = _NUM_FOLDS * self.num_prompts
+            self.total = torch.zeros(num, x.shape[1], dtype=torch.double)
+            self.squares, self.num_right = torch.zeros(2, num, dtype=torch.double)
+        assert self.squares is not None
+        assert self.num_right is not None
+        self.total.index_add_(0, place, x)
+        self.squares.index_add_(0, place, x.square().sum(1))
+        self.num_right.index_add_(0, place, torch.ones(len(x), dtype=torch.double))
+
+    def _moments(self) -> Moments:
+        parts = (self.num_right, self.squares, self.total)
+        shape = (_NUM_FOLDS, self.num_prompts)
+        return Moments(*(each.unflatten(0, shape).numpy() for each in parts if each is not None))
 
     def _keep_worst(self, data: Tensor, log_probability: Tensor) -> None:
         if self.worst is not None:
@@ -232,9 +245,7 @@ class _Seen:
 
     def measured(self, measurer: Measurer) -> Measured:
         assert self.worst is not None
-        assert self.moments is not None
-        look = _Look.joined(self.looks)
-        moments = self.moments.unflatten(0, (_NUM_FOLDS, self.num_prompts)).numpy()
+        look, moments = _Look.joined(self.looks), self._moments()
         figures, reach = dict.fromkeys(FIGURES, math.nan), None
         if self.is_finite:
             compared = np.linspace(0, self.num - 1, min(measurer.num_compared, self.num)).astype(int)
@@ -248,7 +259,7 @@ class _Seen:
                 "fd_judge": frechet_distance(fake, real),
                 "kid_judge": kernel_distance(fake, real),
                 **reach.figures(),
-                "diversity": spread(moments.sum(0)),
+                "diversity": moments.spread(),
                 "copies": float(look.copied.float().mean()),
             }
         return Measured(

@@ -9,6 +9,7 @@ average) and the many-step baseline. Those figures are the ones that are told, f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def _judged(
         judge_on_real=real["judge_accuracy"],
         judge_on_anchor=contest.anchor.figures["judge_accuracy"],
         num_real=len(measurer.held_out),
-        diversity_of_real=real["diversity"] / contest.anchor.figures["diversity"],
+        diversity_of_real=real["diversity"] / (contest.anchor.figures["diversity"] or math.inf),
     )
     training = json.loads((context.inputs["tuned"] / "curve.json").read_text())
     told = advice(verdict, difference, contest.incumbent.figures, real, training)

@@ -15,20 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-import urllib3
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from torch import Tensor
 
 from flowmap.errors import RewardError
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
+from flowmap.rewards.service import Service
 from flowmap.settings import HttpSettings
-
-_LONGEST_PAUSE_S = 30.0
-
-
-class _AwayError(Exception):
-    """The service can't be reached just now, or says that it will be back."""
 
 
 class HttpReward:
@@ -53,8 +46,9 @@ class HttpReward:
         name: str = "http",
     ) -> None:
         self.name, self.url, self.batch, self.concurrency = name, url, batch, concurrency
-        self._tries, self._first_pause_s = tries, first_pause_s
-        self._http = urllib3.PoolManager(maxsize=concurrency, timeout=timeout_s, retries=False)
+        self._service = Service(
+            name, url, concurrency=concurrency, timeout_s=timeout_s, tries=tries, first_pause_s=first_pause_s
+        )
 
     def score(self, samples: Samples) -> Tensor:
         """Raises RewardError when the service stays away or answers something else than scores."""
@@ -80,33 +74,7 @@ class HttpReward:
                 "facts": list(facts),
             }
         ).encode()
-        retrying = Retrying(
-            retry=retry_if_exception_type(_AwayError),
-            stop=stop_after_attempt(self._tries),
-            wait=wait_exponential_jitter(
-                multiplier=self._first_pause_s, max=_LONGEST_PAUSE_S, jitter=self._first_pause_s
-            ),
-            reraise=True,
-        )
-        try:
-            answer = retrying(self._post, body)
-        except _AwayError as error:
-            raise RewardError(f"reward {self.name}: {self.url} {error}, {self._tries} times") from None
-        return self._scores(answer, len(data))
-
-    def _post(self, body: bytes) -> bytes:
-        try:
-            answer = self._http.request(
-                "POST", self.url, body=body, headers={"Content-Type": "application/json"}
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise _AwayError(f"can't be reached ({error})") from None
-        if answer.status >= 500 or answer.status == 429:
-            raise _AwayError(f"answered {answer.status}")
-        if answer.status != 200:
-            told = answer.data[:200].decode(errors="replace")
-            raise RewardError(f"reward {self.name}: {self.url} answered {answer.status}: {told}")
-        return answer.data
+        return self._scores(self._service.post(body), len(data))
 
     def _scores(self, answer: bytes, expected: int) -> list[float]:
         try:

@@ -11,21 +11,22 @@ from flowmap.settings.grpo import GrpoFinetuning, GrpoSettings, Lora
 from flowmap.settings.rewards import (
     AnyReward,
     ClassifierSettings,
+    ClipSettings,
     HttpSettings,
     MmdSettings,
     PreferenceSettings,
     PythonSettings,
     RewardSettings,
+    VlmSettings,
 )
 from flowmap.settings.run_config import RunConfig, load_config
-from flowmap.settings.section import Section, written_as
+from flowmap.settings.section import Pretrained, Section, written_as
 from flowmap.settings.sections import (
     ANCHOR,
     BUILT_IN,
     REJECTED,
     SPLITS,
     BaseTraining,
-    Checkpoint,
     DataPrep,
     Evaluation,
     FluxSettings,
@@ -41,8 +42,8 @@ __all__ = [
     "SPLITS",
     "AnyReward",
     "BaseTraining",
-    "Checkpoint",
     "ClassifierSettings",
+    "ClipSettings",
     "DataPrep",
     "Evaluation",
     "FluxSettings",
@@ -53,12 +54,14 @@ __all__ = [
     "Lora",
     "MmdSettings",
     "PreferenceSettings",
+    "Pretrained",
     "PythonSettings",
     "RegistryPush",
     "RewardSettings",
     "RewardTraining",
     "RunConfig",
     "Section",
+    "VlmSettings",
     "load_config",
     "written_as",
 ]

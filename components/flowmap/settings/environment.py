@@ -21,6 +21,9 @@ ERROR_FILE = "FLOWMAP_ERROR_FILE"  # where a step that fails leaves its message
 WEBHOOK = "FLOWMAP_WEBHOOK"  # is told how a run ended; a secret
 MLFLOW_URI = "MLFLOW_TRACKING_URI"
 
+# Whom rewards ask.
+VLM_KEY = "FLOWMAP_VLM_KEY"  # a secret
+
 # How training processes are started, and when they end.
 RUN_PID = "FLOWMAP_RUN_PID"  # the run whose end is theirs too
 TRAIN_JOB = "FLOWMAP_TRAINJOB"  # train on other nodes, and how

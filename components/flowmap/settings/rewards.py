@@ -17,6 +17,7 @@ from flowmap.settings.section import (
     Count,
     Name,
     Positive,
+    Pretrained,
     Section,
     written_as,
 )
@@ -103,8 +104,45 @@ class HttpSettings(RewardSettings):
     tries: Annotated[Count, WITHOUT_EFFECT] = 5
 
 
+class VlmSettings(RewardSettings):
+    """What a vision-language model says, at an endpoint that speaks as OpenAI's does.
+
+    A key, where one is asked for, comes from the environment variable FLOWMAP_VLM_KEY.
+
+    Attributes:
+        url: of the API, such as http://host:8000/v1.
+        model: as the endpoint calls it; what it answers decides the result, so a changed model needs another
+            name.
+        question: what is asked of a picture, `{prompt}` standing for its prompt; it is marked 0 to 10.
+        concurrency: requests at once; timeout_s: of one; tries: of one, with growing pauses between them.
+    """
+
+    kind: Literal["vlm"] = "vlm"
+    url: Annotated[str, written_as(r"https?://\S+", "write a URL, http:// or https://")]
+    model: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1)] = (
+        "How well does this picture show what was asked for: {prompt}? 10 is all as asked, 0 is nothing."
+    )
+    concurrency: Annotated[Count, WITHOUT_EFFECT] = 8
+    timeout_s: Annotated[Positive, WITHOUT_EFFECT] = 120.0
+    tries: Annotated[Count, WITHOUT_EFFECT] = 5
+
+
+class ClipSettings(RewardSettings, Pretrained):
+    """How well a picture fits its prompt in the eyes of a CLIP model of the library transformers; PickScore
+    and HPSv2 are such models too."""
+
+    kind: Literal["clip"] = "clip"
+
+
 AnyReward = Annotated[
-    PreferenceSettings | MmdSettings | ClassifierSettings | PythonSettings | HttpSettings,
+    PreferenceSettings
+    | MmdSettings
+    | ClassifierSettings
+    | PythonSettings
+    | HttpSettings
+    | ClipSettings
+    | VlmSettings,
     Field(discriminator="kind"),
 ]
 DEFAULT: tuple[AnyReward, ...] = (PreferenceSettings(), MmdSettings(weight=3.0))

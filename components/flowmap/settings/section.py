@@ -59,6 +59,20 @@ class Section(BaseModel):
         return _decisive(self)
 
 
+class Pretrained(Section):
+    """A model of others, as the libraries that have it write it: folders, weights as safetensors.
+
+    Attributes:
+        source: a folder, `s3://bucket/prefix?endpoint=http://host:port`, or a name on the Hugging Face hub.
+        revision: the commit of a hub's name, all 40 digits: what it points to must not change.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, written_as("[0-9a-f]{40}", "write a commit's 40 hexadecimal digits")] | None = (
+        None
+    )
+
+
 def _decisive(section: BaseModel) -> dict[str, Any]:
     written = section.model_dump(mode="json")
     found: dict[str, Any] = {}

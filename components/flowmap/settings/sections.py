@@ -19,10 +19,10 @@ from flowmap.settings.section import (
     Name,
     NonNegative,
     Positive,
+    Pretrained,
     Section,
     Seed,
     Side,
-    written_as,
 )
 
 BUILT_IN = ("digits", "mnist", "points", "tinted_digits")
@@ -150,20 +150,6 @@ class FluxSettings(Section):
     velocity_updates: Count = 3600
 
 
-class Checkpoint(Section):
-    """A few-step text-to-image model that is there already, in the folders of a diffusers pipeline.
-
-    Attributes:
-        source: a folder, `s3://bucket/prefix?endpoint=http://host:port`, or a name on the Hugging Face hub.
-        revision: the commit of a hub's name, all 40 digits: what it points to must not change.
-    """
-
-    source: Annotated[str, Field(min_length=1)]
-    revision: Annotated[str, written_as("[0-9a-f]{40}", "write a commit's 40 hexadecimal digits")] | None = (
-        None
-    )
-
-
 class BaseTraining(Section):
     """The flow map (MeanFlow), and flow matching of the same network with twice the updates as many-step
     baseline.
@@ -174,8 +160,8 @@ class BaseTraining(Section):
         patch: the network is a transformer over patches of an image, of so many pixels on a side; None is an
             MLP, whose updates take a tenth of the seconds on a processor while images are small.
         flux: a transformer of FLUX's architecture, told by text encoders, in the MLP's place.
-        checkpoint: a model that comes as it is, and nothing is trained here; it is measured as the base, and
-            with more steps as the many-step baseline.
+        checkpoint: a few-step text-to-image model of diffusers that comes as it is: nothing is trained here,
+            and it is measured as the base, and with more steps as the many-step baseline.
         times: mean and spread of the normal distribution whose sigmoid times are drawn from; None is [-0.4,
             1].
         equal_times: the share of pairs of times with r = t, where the map learns its velocity.
@@ -196,7 +182,7 @@ class BaseTraining(Section):
     adaptive_power: Fraction = 0.5
     times: Annotated[tuple[float, Positive], Field(strict=False)] | None = None
     flux: FluxSettings | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: Pretrained | None = None
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
     max_gap: Positive = 0.5

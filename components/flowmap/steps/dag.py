@@ -13,14 +13,15 @@ from pathlib import Path
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.data.external import checkpoint_digest, external_digests
+from flowmap.data.external import external_digests
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
+from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import DataError
 from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import ANCHOR, RunConfig, Section
+from flowmap.settings import ANCHOR, ClipSettings, RunConfig, Section
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -32,7 +33,6 @@ TEXT_TO_IMAGE_MODULES = tuple(
         "autoencoder_worker",
         "building",
         "checkpoints",
-        "hub",
         "latents",
         "lora",
         "network",
@@ -49,8 +49,11 @@ def _external(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
 
 
 def _functions(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
-    """Rewards that are installed functions."""
-    return {name: Input(digest) for name, digest in function_digests(config.grpo_finetuning.rewards).items()}
+    """Rewards that are installed functions, or models of others."""
+    rewards = config.grpo_finetuning.rewards
+    found = {name: Input(digest) for name, digest in function_digests(rewards).items()}
+    models = {f"reward {each.label}": each for each in rewards if isinstance(each, ClipSettings)}
+    return found | {name: Input(pretrained_digest(each, name)) for name, each in models.items()}
 
 
 def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
@@ -115,8 +118,8 @@ def _rewards(config: RunConfig) -> tuple[str, ...]:
 
 def _checkpoint(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     """A model that is there already."""
-    checkpoint = config.base_training.checkpoint
-    return {} if checkpoint is None else {"checkpoint": Input(checkpoint_digest(checkpoint))}
+    given, where = config.base_training.checkpoint, "base_training.checkpoint"
+    return {} if given is None else {"checkpoint": Input(pretrained_digest(given, where))}
 
 
 def _text_to_image(config: RunConfig) -> bool:
@@ -129,6 +132,9 @@ def _networks(config: RunConfig) -> tuple[str, ...]:
 
 
 def _libraries(config: RunConfig) -> tuple[str, ...]:
+    """Those that only they are made of, or only some rewards."""
+    if any(isinstance(each, ClipSettings) for each in config.grpo_finetuning.rewards):
+        return ("diffusers", "transformers", "peft")
     return ("diffusers", "transformers", "peft") if _text_to_image(config) else ()
 
 

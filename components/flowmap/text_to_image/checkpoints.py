@@ -14,16 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from flowmap.data.external import is_hub_name, local_path
 from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
-from flowmap.data.remote import fetch_source, is_remote
+from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
 from flowmap.models.facts import PARTS, FluxFacts, latent_shape
 from flowmap.models.storing import AS_BASE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
-from flowmap.settings import Checkpoint
-from flowmap.text_to_image.hub import fetch_from_hub
+from flowmap.settings import Pretrained
 from flowmap.text_to_image.network import fresh_transformer
 
 _OURS = "FlowMapTransformer"
@@ -33,13 +31,13 @@ _PATCH = 2  # latents on the side of a token, in every FLUX
 _WHERE = "base_training.checkpoint"
 
 
-def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
+def take_over(checkpoint: Pretrained, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
     """Write weights, parts and facts of a checkpoint into a base's artifact.
 
     Raises:
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
-    folder = _at_hand(checkpoint, scratch)
+    folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint")
     _check_folders(folder)
     facts = _facts(folder, data)
     save_weights(_weights(folder / "transformer", facts), out / f"{AS_BASE}.safetensors")
@@ -49,16 +47,6 @@ def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path)
     steps = "two times" if facts.two_times else "one time: it goes straight to its endpoint"
     say(f"base_training: took over {checkpoint.source}, {facts.size().parameters:,} parameters, {steps}")
     return facts
-
-
-def _at_hand(checkpoint: Checkpoint, scratch: Path) -> Path:
-    if is_remote(checkpoint.source):
-        return fetch_source(checkpoint.source, scratch / "checkpoint")
-    folder = local_path(checkpoint.source)
-    if folder.is_dir() or not is_hub_name(checkpoint.source):
-        return folder
-    assert checkpoint.revision is not None  # who asked for its digest has seen to that
-    return fetch_from_hub(checkpoint.source, checkpoint.revision, scratch / "checkpoint")
 
 
 def _check_folders(folder: Path) -> None:

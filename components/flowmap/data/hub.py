@@ -20,13 +20,13 @@ _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _UNWANTED = ("*.fp16.*", "*.bf16.*", "flax_*", "openvino_*")
 
 
-def fetch_from_hub(name: str, revision: str, folder: Path) -> Path:
-    """Download a model's folders.
+def fetch_from_hub(name: str, revision: str, folder: Path, setting: str) -> Path:
+    """Download a model's files; `setting` names it in messages.
 
     Raises:
         ConfigError: there is no such model or commit, it asks for a token, or the hub can't be reached.
     """
-    where = f"base_training.checkpoint: {name} on the Hugging Face hub"
+    where = f"{setting}: {name} on the Hugging Face hub"
     try:
         snapshot_download(
             name,

@@ -1,0 +1,64 @@
+"""Models of others: where their files are, and the digest that decides whether they changed.
+
+digest = pretrained_digest(settings, "base_training.checkpoint")
+folder = pretrained_at_hand(settings, "base_training.checkpoint", scratch)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from flowmap.artifacts.digest import sha256_of
+from flowmap.data.external import folder_digest, local_path
+from flowmap.data.remote import fetch_source, is_remote, remote_digest
+from flowmap.errors import DataError
+from flowmap.settings import Pretrained
+
+
+def pretrained_digest(settings: Pretrained, where: str) -> str:
+    """That of a model's files, or where the hub has them, of its name and commit: they do not change.
+
+    Args:
+        where: the setting, for messages.
+
+    Raises:
+        DataError: there is no such folder, or a hub's name without a commit.
+    """
+    source = settings.source
+    if is_remote(source):
+        return remote_digest(source)
+    folder = local_path(source)
+    if folder.is_dir():
+        return folder_digest(folder)
+    if not _is_hub_name(source):
+        raise DataError(
+            f"{where}.source: there is no folder {folder}; a name on the Hugging Face hub is written "
+            "owner/name"
+        )
+    if settings.revision is None:
+        raise DataError(
+            f"{where}: there is no folder {source}, and as a name on the Hugging Face hub it wants a "
+            "revision, the commit's 40 hexadecimal digits: what a name points to changes"
+        )
+    return sha256_of(f"{source}@{settings.revision}".encode())
+
+
+def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path) -> Path:
+    """The folder with a model's files: the user's own, or a copy below `scratch`.
+
+    Raises ConfigError or DataError where they can't be fetched.
+    """
+    if is_remote(settings.source):
+        return fetch_source(settings.source, scratch)
+    folder = local_path(settings.source)
+    if folder.is_dir() or not _is_hub_name(settings.source):
+        return folder
+    from flowmap.data.hub import fetch_from_hub
+
+    assert settings.revision is not None  # who asked for its digest has seen to that
+    return fetch_from_hub(settings.source, settings.revision, scratch, where)
+
+
+def _is_hub_name(source: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
