@@ -1,14 +1,12 @@
 """Each kind of reward: what it says of samples, and what it says when it can't."""
 
 import base64
-import json
 import math
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, write
 from flowmap.rewards.sources import function_digests
 from flowmap.rewards.trained import TrainedFacts, write_reference
 from flowmap.settings import AnyReward, GrpoFinetuning, PythonSettings, RunConfig, load_config
+from tests.rewards.conftest import Answer
 
 SHAPE, PROMPTS = (1, 4, 4), ("a", "b")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -161,43 +160,6 @@ def test_a_function_that_is_not_there_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         build_rewards(config_with(tmp_path, function, text).grpo_finetuning.rewards, materials)
-
-
-Answer = Callable[[dict[str, Any]], tuple[int, Any]]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], str]]:
-    """Starts a service that answers as it is told, and gives its URL."""
-    servers = []
-
-    def start(answer: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, told = answer(asked)
-                data = told if isinstance(told, bytes) else json.dumps(told).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:
-                """A client that gave up is what some tests are about."""
-
-        server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def means(asked: dict[str, Any]) -> Tensor:

@@ -97,7 +97,7 @@ class TextConditioner:
 
 def fresh_text(prompts: Sequence[str], num_tokens: int, width: int) -> TextEncoders:
     """Small encoders for the words of those prompts, weights drawn from torch's global generator."""
-    tokenizer = _word_tokenizer(prompts, num_tokens)
+    tokenizer = word_tokenizer(prompts, num_tokens)
     num_words = len(tokenizer)
     clip = CLIPTextConfig(
         vocab_size=num_words,
@@ -130,7 +130,8 @@ def longest_prompt(prompts: Sequence[str]) -> int:
     return max(len(prompt.split()) for prompt in prompts) + 1
 
 
-def _word_tokenizer(prompts: Sequence[str], num_tokens: int) -> PreTrainedTokenizerFast:
+def word_tokenizer(prompts: Sequence[str], num_tokens: int) -> PreTrainedTokenizerFast:
+    """Of the words of those prompts, each a token; texts end with one more."""
     words = sorted({word for prompt in prompts for word in prompt.split()})
     vocabulary = {name: index for index, name in enumerate((_PADDING, _END, _UNKNOWN, _BEGIN, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, _UNKNOWN))

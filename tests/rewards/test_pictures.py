@@ -1,0 +1,153 @@
+"""Rewards that look at pictures with models of others: CLIP's, and vision-language models'."""
+
+import base64
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPModel
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.errors import ConfigError, DataError, RewardError
+from flowmap.rewards.building import Materials, build_rewards
+from flowmap.rewards.clip import ClipReward
+from flowmap.rewards.protocol import Reward, Samples
+from flowmap.settings import GrpoFinetuning, RunConfig
+from flowmap.steps.dag import step_of
+from flowmap.text_to_image.text import word_tokenizer
+from tests.rewards.conftest import Answer
+
+PROMPTS = ["a red cat", "a blue dog"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP model of a few thousand weights, as transformers saves one."""
+    folder = tmp_path_factory.mktemp("clip")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    words = word_tokenizer(PROMPTS, 8)
+    text = {"vocab_size": len(words), "max_position_embeddings": 8, "eos_token_id": 1, "pad_token_id": 0}
+    torch.manual_seed(0)
+    model = CLIPModel(
+        CLIPConfig(
+            text_config={**small, **text},
+            vision_config={**small, "image_size": 24, "patch_size": 8},
+            projection_dim=12,
+        )
+    )
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def samples() -> Samples:
+    data = torch.rand(2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return Samples(data, PROMPTS)
+
+
+def built(tmp_path: Path, **settings: Any) -> Reward:
+    section = GrpoFinetuning.model_validate({"rewards": [settings]})
+    return build_rewards(section.rewards, Materials(tmp_path, CPU))[0].reward
+
+
+def test_clip_gives_its_own_scaled_cosine(clip: Path, tmp_path: Path) -> None:
+    reward = built(tmp_path, kind="clip", source=str(clip))
+    found = reward.score(samples())
+    assert found.shape == (2, 3)
+    model = CLIPModel.from_pretrained(clip).eval()
+    assert isinstance(reward, ClipReward)
+    ids = reward.tokenizer(PROMPTS, padding=True, return_tensors="pt")
+    levels = (samples().data.flatten(0, 1) + 1) / 2
+    fitted = torch.nn.functional.interpolate(levels, 24, mode="bicubic", antialias=True).clamp(0, 1)
+    mean, std = (
+        torch.tensor(each).view(3, 1, 1)
+        for each in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
+    )
+    with torch.no_grad():
+        logits = model(pixel_values=(fitted - mean) / std, **ids).logits_per_image
+    expected = torch.stack([logits[:3, 0], logits[3:, 1]])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_clip_can_be_differentiated(clip: Path, tmp_path: Path) -> None:
+    drawn = samples()
+    drawn.data.requires_grad_(True)
+    built(tmp_path, kind="clip", source=str(clip)).score(drawn).sum().backward()
+    assert drawn.data.grad is not None
+    assert drawn.data.grad.abs().sum() > 0
+
+
+def test_clip_refuses_what_it_can_not_use(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no CLIP model of transformers, but None"):
+        built(tmp_path, kind="clip", source=str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(ConfigError, match=r"reward clip: .*safetensors"):
+        built(tmp_path, kind="clip", source=str(tmp_path))
+    points = Samples(torch.randn(1, 2, 2), ["a"])
+    with pytest.raises(ConfigError, match="it looks at pictures"):
+        built(tmp_path, kind="clip", source=str(clip)).score(points)
+
+
+def test_another_model_is_another_result(clip: Path, tmp_path: Path) -> None:
+    rewards = [{"kind": "clip", "source": str(clip)}]
+    config = RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": rewards}})
+    store, step = LocalStore(tmp_path), step_of("grpo_finetuning")
+    before = step.extra_inputs(config, store, {})
+    (clip / "added.json").write_text("{}")
+    assert before["reward clip"] != step.extra_inputs(config, store, {})["reward clip"]
+    gone = [{"kind": "clip", "source": "someone/clip"}]
+    config = RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": gone}})
+    with pytest.raises(DataError, match="reward clip: there is no folder someone/clip, and as a name on"):
+        step.extra_inputs(config, store, {})
+
+
+def completion(content: str) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content}}]}
+
+
+def test_a_vision_language_model_sees_each_picture_with_its_question(
+    serve: Callable[[Answer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWMAP_VLM_KEY", "sesame")
+    seen: list[dict[str, Any]] = []
+
+    def answer(asked: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(asked)
+        text, image = asked["messages"][0]["content"]
+        data = base64.b64decode(image["image_url"]["url"].partition("base64,")[2])
+        red = Image.open(io.BytesIO(data)).getpixel((0, 0))
+        assert isinstance(red, tuple)
+        return 200, completion(json.dumps({"mark": red[0] / 25.5 if "cat" in text["text"] else 12}))
+
+    drawn = samples()
+    found = built(tmp_path, kind="vlm", url=serve(answer) + "v1", model="looker").score(drawn)
+    levels = ((drawn.data[0, :, 0, 0, 0] + 1) / 2).mul(255).round() / 255
+    torch.testing.assert_close(found[0], levels)
+    assert found[1].tolist() == [1, 1, 1]  # no mark is above 10
+    assert {each["path"] for each in seen} == {"/v1/chat/completions"}
+    assert {each["key"] for each in seen} == {"Bearer sesame"}
+    assert {each["model"] for each in seen} == {"looker"}
+    assert seen[0]["response_format"]["type"] == "json_schema"
+
+
+def test_an_answer_without_a_mark_is_no_verdict(serve: Callable[[Answer], str], tmp_path: Path) -> None:
+    said = iter(["I like it", json.dumps({"mark": None}), json.dumps({"mark": 5}), *["{}"] * 3])
+    url = serve(lambda asked: (200, completion(next(said))))
+    found = built(tmp_path, kind="vlm", url=url, model="looker", concurrency=1).score(samples())
+    assert [math.isnan(each) for each in found.flatten().tolist()] == [True, True, False, True, True, True]
+
+
+def test_a_service_that_is_none_is_said(serve: Callable[[Answer], str], tmp_path: Path) -> None:
+    url = serve(lambda asked: (200, {"detail": "hello"}))
+    with pytest.raises(RewardError, match="answered no chat completion but"):
+        built(tmp_path, kind="vlm", url=url, model="looker").score(samples())
+    url = serve(lambda asked: (404, {"error": "no such model"}))
+    with pytest.raises(RewardError, match=r"answered 404: .*no such model"):
+        built(tmp_path, kind="vlm", url=url, model="looker").score(samples())
