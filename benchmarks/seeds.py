@@ -15,7 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ _COMPARED = {
     "recall": "recall, tuned less base",
     "diversity": "diversity, tuned over base",
 }
-_SHOWN = (("base", (1, 2, 4)), ("tuned", (1, 2, 4)), ("baseline", (1, 2, 4, 10, 50)))
+_PARTS = ("set", "attribute")
+_SHOWN = (("base", (1, 2, 4)), ("tuned", (1, 2, 4)), ("baseline", (1, 2, 4, 10, 20, 50)))
 _PROMOTED_OR_REJECTED = (0, 3)
 
 
@@ -75,7 +76,7 @@ def table(outcomes: list[dict[str, Any]]) -> Iterator[str]:
     yield "| model | evaluations | " + " | ".join(title for title, _ in _COLUMNS.values()) + " |"
     yield "| --- | ---: |" + " ---: |" * len(_COLUMNS)
     for model, counts in _SHOWN:
-        for count in counts:
+        for count in _measured(outcomes, model, counts):
             cells = [
                 _cell(values_of(outcomes, model, count, key), digits)
                 for key, (_, digits) in _COLUMNS.items()
@@ -88,6 +89,26 @@ def table(outcomes: list[dict[str, Any]]) -> Iterator[str]:
         cells = [_cell([row[key] for row in rows], digits) for key, (_, digits) in _COLUMNS.items()]
         cost = rows[0].get("evaluations", "–")
         yield f"| {name} | {cost} | " + " | ".join(cells) + " |"
+
+
+def _measured(outcomes: list[dict[str, Any]], model: str, counts: Sequence[int]) -> list[int]:
+    """Those numbers of map evaluations that the runs have figures of."""
+    return [count for count in counts if str(count) in outcomes[0]["metrics"]["models"][model]]
+
+
+def by_set(outcomes: list[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: how often prompts are drawn as asked, by what training has seen, and by what they demand."""
+    tables = [outcome["metrics"].get(f"accuracy_by_{kind}", {}) for kind in _PARTS for outcome in outcomes]
+    if not any(tables):
+        return
+    columns = ("base", "tuned", "baseline", "real")
+    yield "| | " + " | ".join(columns) + " |"
+    yield "| --- |" + " ---: |" * len(columns)
+    for kind in _PARTS:
+        rows = [outcome["metrics"].get(f"accuracy_by_{kind}", {}) for outcome in outcomes]
+        for name in rows[0]:
+            cells = [_cell([row[name][column] for row in rows], 3) for column in columns]
+            yield f"| {name} | " + " | ".join(cells) + " |"
 
 
 def _cell(values: list[float], digits: int) -> str:
@@ -104,11 +125,9 @@ def told(outcomes: list[dict[str, Any]]) -> Iterator[str]:
         yield f"- {words}: {listed}"
     yield "Seed by seed:"
     for key, ratio in (("fd_judge", True), ("recall", False), ("judge_accuracy", False)):
-        tuned, many, few = (
-            values_of(outcomes, *at, key) for at in (("tuned", 4), ("baseline", 50), ("baseline", 4))
-        )
-        for name, other in (("50", many), ("4", few)):
-            pairs = zip(tuned, other, strict=True)
+        tuned = values_of(outcomes, "tuned", 4, key)
+        for name in (_measured(outcomes, "baseline", (20, 50))[-1], 4):
+            pairs = zip(tuned, values_of(outcomes, "baseline", name, key), strict=True)
             compared = [one / two if ratio else one - two for one, two in pairs]
             sign = "x" if ratio else "difference "
             yield (
@@ -167,7 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     name = load_config(options.config).name
     outcomes = [run_seed(options.config, name, seed, options.root) for seed in range(1, options.seeds + 1)]
-    print("\n".join([*table(outcomes), "", *told(outcomes)]))
+    print("\n".join([*table(outcomes), "", *by_set(outcomes), "", *told(outcomes)]))
     if options.plot:
         plot(outcomes, f"{name}, {len(outcomes)} seeds: mean and range", options.plot)
 
