@@ -8,15 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from transformers import CLIPConfig, CLIPModel
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.errors import ConfigError, DataError, RewardError
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.clip import ClipReward
+from flowmap.rewards.ocr import edit_distance
 from flowmap.rewards.protocol import Reward, Samples
 from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap.steps.dag import step_of
@@ -151,3 +153,34 @@ def test_a_service_that_is_none_is_said(serve: Callable[[Answer], str], tmp_path
     url = serve(lambda asked: (404, {"error": "no such model"}))
     with pytest.raises(RewardError, match=r"answered 404: .*no such model"):
         built(tmp_path, kind="vlm", url=url, model="looker").score(samples())
+
+
+def written(text: str, side: int = 64) -> torch.Tensor:
+    picture = Image.new("RGB", (3 * side, side), "white")
+    ImageDraw.Draw(picture).text((8, side // 5), text, fill="black", font=ImageFont.load_default(side // 2))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
+
+
+def test_text_is_read_off_pictures(tmp_path: Path) -> None:
+    data = torch.stack([written("hello"), written("help"), torch.ones(3, 64, 192)])
+    both = Samples(torch.stack([data, data]), ['a sign that says "Hello"', "a plain sign"])
+    found = built(tmp_path, kind="ocr").score(both)
+    assert found[0, 0] == 1
+    assert found[0, 1] == pytest.approx(1 - 2 / 5)
+    assert found[0, 2] == 0
+    assert found[1].isnan().all()  # nothing was asked for
+    asked = Samples(data[None], ["a sign"], [{"text": "HELP"}])
+    assert built(tmp_path, kind="ocr").score(asked)[0].tolist() == [pytest.approx(1 - 2 / 4), 1, 0]
+
+
+def test_small_pictures_are_read_as_one_line(tmp_path: Path) -> None:
+    drawn = Samples(written("yes", 32)[None, None], ['"yes"'])
+    assert built(tmp_path, kind="ocr").score(drawn).tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("ab", "ba", 2)],
+)
+def test_the_distance_counts_edits(one: str, other: str, distance: int) -> None:
+    assert edit_distance(one, other) == edit_distance(other, one) == distance

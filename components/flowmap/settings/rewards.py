@@ -128,6 +128,12 @@ class VlmSettings(RewardSettings):
     tries: Annotated[Count, WITHOUT_EFFECT] = 5
 
 
+class OcrSettings(RewardSettings):
+    """Whether a picture shows the text that its prompt puts in quotation marks, as a recogniser reads it."""
+
+    kind: Literal["ocr"] = "ocr"
+
+
 class ClipSettings(RewardSettings, Pretrained):
     """How well a picture fits its prompt in the eyes of a CLIP model of the library transformers; PickScore
     and HPSv2 are such models too."""
@@ -142,6 +148,7 @@ AnyReward = Annotated[
     | PythonSettings
     | HttpSettings
     | ClipSettings
+    | OcrSettings
     | VlmSettings,
     Field(discriminator="kind"),
 ]
