@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +18,9 @@ from flowmap.models.model import Model
 from flowmap.seeding import generator_for
 
 _PART = 256
+_MOST_THREADS = 4  # each holds the activations of a part
+X = TypeVar("X")
+Y = TypeVar("Y")
 Draw = Callable[[FlowMap, Tensor, Condition], Tensor]
 
 
@@ -51,12 +58,35 @@ class Drawing:
             model, lambda flow_map, noise, condition: euler(flow_map, noise, condition, num_evaluations)
         )
 
-    @torch.no_grad()
     def _parts(self, model: Model, draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
-        conditions = model.condition(self.prompts)
-        for prompt, noise in zip(self.prompt.split(_PART), self.noise.split(_PART), strict=True):
-            state = draw(model.flow_map, noise.to(model.device), rows(conditions, prompt.to(model.device)))
-            yield model.codec.decode(state), prompt
+        with torch.no_grad():
+            conditions = model.condition(self.prompts)
+
+        @torch.no_grad()
+        def drawn(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            prompt, noise = part
+            condition = rows(conditions, prompt.to(model.device))
+            return model.codec.decode(draw(model.flow_map, noise.to(model.device), condition)), prompt
+
+        parts = zip(self.prompt.split(_PART), self.noise.split(_PART), strict=True)
+        return side_by_side(drawn, parts) if model.device.type == "cpu" else map(drawn, parts)
+
+
+def side_by_side(compute: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
+    """What comes of each item, in their order, a few computed at once and never more than that kept.
+
+    Each in a thread of its own that uses no others: so the cores are used, and the bytes do not depend on
+    their number.
+    """
+    num = min(_MOST_THREADS, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    with ThreadPoolExecutor(num, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        under_way: deque[Future[Y]] = deque()
+        for item in items:
+            under_way.append(pool.submit(compute, item))
+            if len(under_way) > num:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def in_parts(data: Tensor, prompt: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -224,7 +224,7 @@ class Evaluation(Section):
         copies_tolerance: how much the share of samples that lie as near to training data as a copy may rise.
     """
 
-    samples_per_prompt: Annotated[int, Field(ge=8)] | None = None
+    samples_per_prompt: Annotated[int, Field(ge=4)] | None = None
     evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 8), strict=False)
     baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
     judge_updates: Count = 800

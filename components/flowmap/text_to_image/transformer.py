@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class FlowMapTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         self, *args: Any, timestep: Tensor, r: Tensor | None = None, **others: Any
     ):
         """u for the packed latents, (batch, tokens, channels); `timestep` and `r` have shape (batch,)."""
-        self.time_text_embed.span = timestep - (self._next(timestep) if r is None else r)
+        self.time_text_embed.span.value = timestep - (self._next(timestep) if r is None else r)
         return super().forward(*args, timestep=timestep * self.config.time_scale, **others)
 
     def start_from_nothing(self) -> None:
@@ -97,6 +98,18 @@ class FlowMapTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         return found
 
 
+class _OfThread(threading.local):
+    """Something that each thread sets for itself; a copy begins empty."""
+
+    value: Any = None
+
+    def __deepcopy__(self, memo: Any) -> _OfThread:
+        return _OfThread()
+
+    def __reduce__(self) -> Any:
+        return _OfThread, ()
+
+
 class _TwoTimes(nn.Module):
     """FLUX's embedding of time and text, and on top of it that of the span t - r that was set last."""
 
@@ -110,11 +123,11 @@ class _TwoTimes(nn.Module):
         self.inlet, self.outlet = nn.Linear(2 * _SPAN_FREQUENCIES, width), nn.Linear(width, width)
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
-        self.span: Tensor | None = None
+        self.span = _OfThread()
 
     def forward(self, timestep: Tensor, *rest: Tensor) -> Tensor:
-        assert self.span is not None
-        angle = self.span[:, None] * self.frequencies.to(self.span.dtype)
+        span: Tensor = self.span.value
+        angle = span[:, None] * self.frequencies.to(span.dtype)
         waves = torch.cat([angle.sin(), angle.cos()], -1).to(self.inlet.weight.dtype)
         found: Tensor = self.stock(timestep, *rest) + self.outlet(F.silu(self.inlet(waves)))
         return found
