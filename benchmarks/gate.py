@@ -197,7 +197,7 @@ def _on_chance(model: Model, seed: int) -> tuple[Model, Model]:
     grpo = Grpo(trained, [chance], trained.conditioner.prompts, settings)
     for index in range(_ROLLOUTS):
         grpo.rollout(index)
-    average.network = grpo.ema.network
+    average.network = grpo.ema.network_of(grpo.model.network)
     for each in (trained, average):
         each.network.eval().requires_grad_(False)
     return trained, average

@@ -72,7 +72,7 @@ def flow_map_grpo(
     model, settings = copied(ground.base), ground.settings.model_copy(update=update)
     grpo = Grpo(model, ground.rewards, ground.prompts, settings)
     shipped = copy.copy(model)
-    shipped.network = grpo.ema.network
+    shipped.network = grpo.ema.network_of(grpo.model.network)
     for index in itertools.count():
         grpo.rollout(index)
         yield lambda drawing: drawing.composed(shipped, tuple(settings.grid))

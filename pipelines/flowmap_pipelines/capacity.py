@@ -9,16 +9,19 @@ itself. It is an estimate, for nets of this package's kind, and errs on the larg
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.base_training import sizes
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.kubernetes.quantities import amount
-from flowmap.models import ModelFacts
+from flowmap.models import FluxFacts, ModelFacts, parts_among
 from flowmap.settings import RunConfig
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
@@ -34,18 +37,28 @@ class Capacity:
     gpu_bytes: int | None
     price: float | None
     problems: tuple[str, ...]
+    gpu_parts: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"gpu_bytes": self.gpu_bytes, "price": self.price, "problems": list(self.problems)}
+        parts = dict(self.gpu_parts)
+        return {
+            "gpu_bytes": self.gpu_bytes,
+            "gpu_parts": parts,
+            "price": self.price,
+            "problems": list(self.problems),
+        }
 
     def to_text(self) -> str:
         memory = (
-            "not known before data_prep has run"
+            "not known before data_prep has run, or base_training where it takes a checkpoint over"
             if self.gpu_bytes is None
             else f"{self.gpu_bytes / 2**30:.1f} GiB"
         )
         price = "not known: price_per_hour in the profile says what a step's hour costs"
         lines = [f"GRPO's memory on each GPU, about: {memory}"]
+        if self.gpu_parts:
+            told = (f"{name} {amount / 2**30:.2f}" for name, amount in self.gpu_parts.items())
+            lines.append(f"  of which {', '.join(told)}")
         lines.append(f"price, about: {price if self.price is None else f'{self.price:.2f}'}")
         return "\n".join([*lines, *(f"can't work: {problem}" for problem in self.problems)])
 
@@ -53,8 +66,14 @@ class Capacity:
 def fit(config: RunConfig, profile: Profile, planned: list[PlannedStep], store: ObjectStore) -> Capacity:
     """Hold a planned run against a profile."""
     data = data_facts(store, planned[0].output)
-    gpu_bytes = None if data is None else grpo_bytes(config, data)
-    return Capacity(gpu_bytes, price(planned, profile), tuple(problems_of(config, profile, data)))
+    base = next((step.output for step in planned if step.name == "base_training"), None)
+    facts = None if data is None else model_facts(config, data)
+    beside = 0
+    if base is not None:
+        facts, beside = _made(store, base)
+    parts = {} if facts is None else grpo_parts(config, facts, beside)
+    needed = sum(parts.values()) or None
+    return Capacity(needed, price(planned, profile), tuple(problems_of(config, profile, needed)), parts)
 
 
 def data_facts(store: ObjectStore, data: str | None) -> DataFacts | None:
@@ -64,27 +83,55 @@ def data_facts(store: ObjectStore, data: str | None) -> DataFacts | None:
     return DataFacts.model_validate_json(store.get(f"{artifact_prefix(data)}/{FACTS}"))
 
 
-def model_facts(config: RunConfig, data: DataFacts) -> ModelFacts:
-    """The model that base training would make of the data."""
+def model_facts(config: RunConfig, data: DataFacts) -> ModelFacts | None:
+    """The model that base training would make of the data; None where it takes one over."""
+    if config.base_training.checkpoint is not None:
+        return None
     section = sizes.with_sizes(config.base_training, data.modality, data.shape, data.splits["base"])
     return sizes.model_facts(section, data)
 
 
-def grpo_bytes(config: RunConfig, data: DataFacts) -> int:
-    """What each process of GRPO holds on its GPU, about."""
-    size, section = model_facts(config, data).size(), config.grpo_finetuning
+def _made(store: ObjectStore, base: str) -> tuple[ModelFacts, int]:
+    """The model of a base that is there, and the bytes of what lies beside its weights."""
+    prefix = artifact_prefix(base)
+    facts: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)
+    manifest = parse_manifest(store.get(f"{prefix}/{MANIFEST_NAME}"), where=prefix)
+    beside = parts_among(entry.path for entry in manifest.files)
+    size = sum(entry.size for entry in manifest.files if entry.path in beside)
+    return facts.validate_json(store.get(f"{prefix}/model.json")), size
+
+
+def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[str, int]:
+    """What each process of GRPO holds on its GPU, about, in bytes by part.
+
+    Args:
+        beside: bytes of autoencoder and text encoders.
+    """
+    section, size = config.grpo_finetuning, facts.size()
+    trained, reference = size.parameters, size.parameters
+    if section.lora is not None and isinstance(facts, FluxFacts):
+        trained, reference = facts.adapters(section.lora.rank), 0  # the reference is the policy without them
     optimizer = 2 / (section.processes if section.zero_stage >= 1 else 1)
     gradients = 1 / (section.processes if section.zero_stage >= 2 else 1)
-    policy_reference_average = 3
-    states = size.parameters * (policy_reference_average + optimizer + gradients)
     samples = section.groups * section.group_size // section.processes
-    activations = min(samples, section.micro_batch or samples) * size.activations
-    trajectories = 3 * samples * size.state * len(section.grid)
-    return _CUDA_BYTES + round(_FLOAT_BYTES * (states + activations + trajectories))
+    values = {
+        "policy and reference": size.parameters + reference,
+        "average": trained,
+        "optimiser and gradients": trained * (optimizer + gradients),
+        "activations": min(samples, section.micro_batch or samples) * size.activations,
+        "samples": 3 * samples * size.state * len(section.grid),
+    }
+    found = {name: round(_FLOAT_BYTES * number) for name, number in values.items()}
+    return {**found, **({"autoencoder and encoders": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
 
 
-def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> Iterator[str]:
-    """Each thing that can't work, with what to change."""
+def grpo_bytes(config: RunConfig, facts: ModelFacts) -> int:
+    """All of that together."""
+    return sum(grpo_parts(config, facts).values())
+
+
+def problems_of(config: RunConfig, profile: Profile, needed: int | None) -> Iterator[str]:
+    """Each thing that can't work, with what to change; `needed`: GRPO's bytes on each GPU, if known."""
     step, processes = profile.step("grpo_finetuning"), config.grpo_finetuning.processes
     job = step.trainjob
     nodes, gpu = (1, step.gpu) if job is None else (job.nodes, job.gpu)
@@ -99,11 +146,7 @@ def problems_of(config: RunConfig, profile: Profile, data: DataFacts | None) -> 
             f"grpo_finetuning.processes is {processes}, but the profile gives it {nodes * gpu.count} x "
             f"{gpu.type}: lower it, or raise gpu.count or trainjob.nodes"
         )
-    if (
-        gpu.memory is not None
-        and data is not None
-        and (needed := grpo_bytes(config, data)) > amount(gpu.memory)
-    ):
+    if gpu.memory is not None and needed is not None and needed > amount(gpu.memory):
         yield (
             f"grpo_finetuning needs about {needed / 2**30:.1f} GiB on each GPU, which has {gpu.memory}: "
             "lower grpo_finetuning.groups or group_size, set micro_batch, or share them among more "

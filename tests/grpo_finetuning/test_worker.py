@@ -114,7 +114,7 @@ def test_what_stops_early_ships_its_best(folder: Path, monkeypatch: pytest.Monke
 
     def staged(index: int) -> dict[str, float]:
         figures = rollout(index) | {"reward_preference": next(rewards), "reward_mmd": 0.0}
-        kept[index + 1] = {name: value.clone() for name, value in loop.grpo.ema.network.state_dict().items()}
+        kept[index + 1] = {name: value.clone() for name, value in loop.grpo.ema.weights.items()}
         return figures
 
     monkeypatch.setattr(loop.grpo, "rollout", staged)

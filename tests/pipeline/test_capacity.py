@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from flowmap.data.facts import DataFacts
+from flowmap.models import ModelFacts
 from flowmap.settings import RunConfig
-from flowmap_pipelines.capacity import grpo_bytes, model_facts, problems_of
+from flowmap_pipelines.capacity import Capacity, grpo_bytes, grpo_parts, model_facts, problems_of
 from flowmap_pipelines.profile import Profile, load_profile, shipped_profiles
 from tests.cli import flowmap
+from tests.text_to_image.facts import FACTS
 
 
 def data_of(shape: tuple[int, ...], num_prompts: int, num_base: int) -> DataFacts:
@@ -36,6 +38,12 @@ def config(**section: Any) -> RunConfig:
     return RunConfig.model_validate({"name": "x", "grpo_finetuning": section})
 
 
+def model_of(data: DataFacts) -> ModelFacts:
+    facts = model_facts(config(), data)
+    assert facts is not None
+    return facts
+
+
 def with_gpu(path: Path, **gpu: Any) -> Profile:
     """The profile cluster-gpu with another GPU for GRPO, as a file of one's own."""
     raw = yaml.safe_load(shipped_profiles()["cluster-gpu"].read_text())
@@ -47,24 +55,25 @@ def with_gpu(path: Path, **gpu: Any) -> Profile:
 
 @pytest.mark.parametrize("data", [DIGITS, LARGE])
 def test_the_count_of_parameters_is_the_networks(data: DataFacts) -> None:
-    facts = model_facts(config(), data)
+    facts = model_of(data)
     assert facts.size().parameters == sum(parameter.numel() for parameter in facts.build().parameters())
 
 
 def test_more_processes_and_zero_take_less_memory_each() -> None:
-    one = grpo_bytes(config(groups=64), LARGE)
-    two = grpo_bytes(config(groups=64, processes=2), LARGE)
-    split = grpo_bytes(config(groups=64, processes=2, zero_stage=2), LARGE)
+    one = grpo_bytes(config(groups=64), model_of(LARGE))
+    two = grpo_bytes(config(groups=64, processes=2), model_of(LARGE))
+    split = grpo_bytes(config(groups=64, processes=2, zero_stage=2), model_of(LARGE))
     assert one > two > split
-    assert grpo_bytes(config(groups=64, micro_batch=64), LARGE) < one
+    assert grpo_bytes(config(groups=64, micro_batch=64), model_of(LARGE)) < one
 
 
 def test_what_can_not_work_is_named(tmp_path: Path) -> None:
     profile = with_gpu(tmp_path / "p.yaml", count=2, memory="2Gi")
-    assert not list(problems_of(config(processes=2), profile, DIGITS))
-    (told,) = problems_of(config(processes=4), profile, DIGITS)
+    assert not list(problems_of(config(processes=2), profile, None))
+    (told,) = problems_of(config(processes=4), profile, None)
     assert "processes is 4, but the profile gives it 2 x nvidia.com/gpu" in told
-    (told,) = problems_of(config(groups=512, group_size=64, processes=2), profile, LARGE)
+    large = config(groups=512, group_size=64, processes=2)
+    (told,) = problems_of(large, profile, grpo_bytes(large, model_of(LARGE)))
     assert "GiB on each GPU, which has 2Gi" in told
     (told,) = problems_of(config(processes=1), load_profile("cluster-multinode"), None)
     assert "2 nodes can't share evenly" in told
@@ -86,3 +95,20 @@ def test_the_command_ends_with_status_2_when_it_can_not_work(tmp_path: Path) -> 
     refused = flowmap(*common, "--set", "grpo_finetuning.processes=8")
     assert refused.returncode == 2
     assert "can't work: grpo_finetuning.processes is 8" in refused.stdout
+
+
+def test_adapters_take_the_memory_of_what_they_train() -> None:
+    whole, adapted = config(), config(lora={"rank": 4, "alpha": 4.0})
+    there, lora = grpo_parts(whole, FACTS), grpo_parts(adapted, FACTS, beside=7)
+    assert lora["policy and reference"] * 2 == there["policy and reference"]  # no second copy
+    assert lora["average"] == 4 * FACTS.adapters(4)
+    assert lora["optimiser and gradients"] == 3 * lora["average"]
+    assert lora["autoencoder and encoders"] == 7
+    assert grpo_bytes(whole, FACTS) == sum(there.values())
+
+
+def test_what_a_checkpoint_takes_is_known_once_it_is_taken_over() -> None:
+    taken = RunConfig.model_validate({"name": "x", "base_training": {"checkpoint": {"source": "there"}}})
+    assert model_facts(taken, DIGITS) is None
+    told = Capacity(None, None, ()).to_text()
+    assert "not known before data_prep has run, or base_training where it takes a checkpoint over" in told

@@ -10,7 +10,8 @@ import yaml
 
 from flowmap.text_to_image.network import pack
 from tests.cli import flowmap
-from tests.text_to_image.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+from tests.text_to_image.facts import FACTS, GRID, PROMPTS
+from tests.text_to_image.tiny_flux import tiny_flux
 
 COLOURS = {"a blue cat": (40, 60, 230), "a red cat": (230, 40, 40), "a red dog on blue": (130, 50, 140)}
 FEW = {

@@ -18,7 +18,8 @@ from flowmap.settings import GrpoSettings, Pretrained
 from flowmap.text_to_image.building import build
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.publishing import write_pipeline
-from tests.text_to_image.tiny_flux import FACTS, GRID, PROMPTS, tiny_flux
+from tests.text_to_image.facts import FACTS, GRID, PROMPTS
+from tests.text_to_image.tiny_flux import tiny_flux
 
 
 def digest(given: Pretrained) -> str:

@@ -4,28 +4,12 @@ from pathlib import Path
 
 import torch
 
-from flowmap.models import FluxFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, save_weights, write_model_facts
 from flowmap.text_to_image.building import build
 from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
-from flowmap.text_to_image.text import fresh_text, longest_prompt
-
-PROMPTS = ("a blue cat", "a red cat", "a red dog on blue")
-GRID = (1.0, 0.75, 0.5, 0.25, 0.0)
-FACTS = FluxFacts(
-    shape=(3, 16, 16),
-    prompts=PROMPTS,
-    latent=(4, 8, 8),
-    heads=2,
-    head_width=16,
-    double_blocks=1,
-    single_blocks=1,
-    text_width=32,
-    pooled_width=32,
-    num_tokens=longest_prompt(PROMPTS),
-    grid=GRID,
-)
+from flowmap.text_to_image.text import fresh_text
+from tests.text_to_image.facts import FACTS, PROMPTS
 
 
 def write_parts(folder: Path) -> None:

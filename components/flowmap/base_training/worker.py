@@ -105,5 +105,6 @@ def train(work: Work) -> None:
                 work.checkpoints.save(update + 1, folder)
                 work.events.upload()
     work.events.upload()
-    save_weights(average.network.state_dict(), work.out / f"{objective}.safetensors")
+    with average.applied(network):
+        save_weights(network.state_dict(), work.out / f"{objective}.safetensors")
     (work.out / f"{objective}.json").write_text(json.dumps({"num_updates": num_updates, "curve": curve}))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch import distributed as dist
 
 from flowmap.grpo.monitors import best_rollout, is_over, warnings
@@ -94,10 +94,11 @@ class Loop:
                 self.warned[name] = {"rollout": done, "message": message}
                 say(f"grpo_finetuning: rollout {done}: {message}")
         if self.section.stop_after is not None and best_rollout(self.section, self.curve) == done:
-            save_weights(self._average(), self.folder / _BEST)
+            self._save_average(self.folder / _BEST)
 
-    def _average(self) -> dict[str, Tensor]:
-        return self.model.weights_of(self.grpo.ema.network)
+    def _save_average(self, path: Path) -> None:
+        with self.grpo.ema.applied(self.model.network):
+            save_weights(self.model.weights_of(self.model.network), path)
 
     def _keep_snapshot(self, done: int) -> None:
         save_weights(
@@ -110,7 +111,7 @@ class Loop:
         self._keep_snapshot(done)
         self.work.events.upload()
         save_weights(self.model.weights_of(self.model.network), out / "raw.safetensors")
-        save_weights(self._average(), out / "ema.safetensors")
+        self._save_average(out / "ema.safetensors")
         if (self.folder / _BEST).exists():
             shipped = best_rollout(self.section, self.curve)
             shutil.copyfile(self.folder / _BEST, out / "ema.safetensors")
@@ -121,7 +122,8 @@ class Loop:
             )
         told = {"rollouts": done, "shipped_rollout": shipped, "warnings": self.warned}
         if self.section.lora is not None:
-            write_adapters(self.grpo.ema.network, out / ADAPTERS)
+            with self.grpo.ema.applied(self.model.network):
+                write_adapters(self.model.network, out / ADAPTERS)
         (out / "training.json").write_text(json.dumps(told))
         shutil.copytree(self.folder / "snapshots", out / "snapshots")
         (out / "curve.json").write_text(json.dumps(self.curve))

@@ -226,6 +226,13 @@ class FluxFacts(_Facts):
         built: Model = importlib.import_module(TEXT_TO_IMAGE).build(self, device, parts)
         return built
 
+    def adapters(self, rank: int) -> int:
+        """Parameters of low-rank adapters on every linear layer of the blocks."""
+        width, values = self.width, self.latent[0] * self.patch**2
+        double = 8 * 2 * width + 4 * 5 * width  # attention of both streams, and what each does alone
+        single = 3 * 2 * width + 5 * width + 6 * width
+        return rank * (self.double_blocks * double + self.single_blocks * single + width + values)
+
     def size(self) -> ModelSize:
         """By a count; what the network itself says is tested to be the same."""
         width, values = self.width, self.latent[0] * self.patch**2

@@ -1,0 +1,19 @@
+"""How a text-to-image model of a few thousand weights is built; nothing large is loaded to know it."""
+
+from flowmap.models import FluxFacts
+
+PROMPTS = ("a blue cat", "a red cat", "a red dog on blue")
+GRID = (1.0, 0.75, 0.5, 0.25, 0.0)
+FACTS = FluxFacts(
+    shape=(3, 16, 16),
+    prompts=PROMPTS,
+    latent=(4, 8, 8),
+    heads=2,
+    head_width=16,
+    double_blocks=1,
+    single_blocks=1,
+    text_width=32,
+    pooled_width=32,
+    num_tokens=6,
+    grid=GRID,
+)
