@@ -122,6 +122,8 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
         "samples": 3 * samples * size.state * len(section.grid),
     }
     found = {name: round(_FLOAT_BYTES * number) for name, number in values.items()}
+    if isinstance(facts, FluxFacts) and facts.precision == "bfloat16":
+        found |= {name: found[name] // 2 for name in ("policy and reference", "activations")}
     return {**found, **({"autoencoder and encoders": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
 
 

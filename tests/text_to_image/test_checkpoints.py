@@ -13,8 +13,9 @@ from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import ConfigError, DataError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import OneTimeMap
+from flowmap.models.adapting import lay_adapters
 from flowmap.models.storing import baseline_weights, load_model
-from flowmap.settings import GrpoSettings, Pretrained
+from flowmap.settings import Checkpoint, GrpoSettings
 from flowmap.text_to_image.building import build
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.publishing import write_pipeline
@@ -22,7 +23,7 @@ from tests.text_to_image.facts import FACTS, GRID, PROMPTS
 from tests.text_to_image.tiny_flux import tiny_flux
 
 
-def digest(given: Pretrained) -> str:
+def digest(given: Checkpoint) -> str:
     return pretrained_digest(given, "base_training.checkpoint")
 
 
@@ -64,7 +65,7 @@ def copy(stock: Path, tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
-    facts = take_over(Pretrained(source=str(stock)), DATA, tmp_path, tmp_path)
+    facts = take_over(Checkpoint(source=str(stock)), DATA, tmp_path, tmp_path)
     assert not facts.two_times
     assert facts.size().parameters == sum(
         value.numel() for value in load_model(tmp_path, "map").network.parameters()
@@ -92,7 +93,7 @@ def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_tuned_with_the_kernel_for_endpoints(stock: Path, tmp_path: Path) -> None:
-    take_over(Pretrained(source=str(stock)), DATA, tmp_path, tmp_path)
+    take_over(Checkpoint(source=str(stock)), DATA, tmp_path, tmp_path)
     model = load_model(tmp_path, "map")
     model.network.requires_grad_(True)
     settings = GrpoSettings(groups=2, group_size=4, updates_per_rollout=1)
@@ -100,12 +101,33 @@ def test_it_is_tuned_with_the_kernel_for_endpoints(stock: Path, tmp_path: Path) 
     assert figures["drift"] < 1e-5
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_in_half_the_bits_rollout_and_training_are_still_one_policy(
+    stock: Path, tmp_path: Path, adapted: bool
+) -> None:
+    take_over(Checkpoint(source=str(stock), precision="bfloat16"), DATA, tmp_path, tmp_path)
+    model = load_model(tmp_path, "map")
+    weights = {name: value.dtype for name, value in model.network.named_parameters()}
+    assert set(weights.values()) == {torch.bfloat16}
+    if adapted:
+        lay_adapters(model, 2, 2.0)
+        assert {each.dtype for each in model.parameters()} == {torch.float32}
+    else:
+        model.network.requires_grad_(True)
+    settings = GrpoSettings(groups=2, group_size=4, updates_per_rollout=1, micro_batch=4)
+    grpo = Grpo(model, [lambda each: each.data.flatten(2).mean(2)], PROMPTS, settings)
+    assert grpo.rollout(0)["drift"] == 0
+    assert grpo.rollout(1)["drift"] == 0
+    plain = model.weights_of(model.network)
+    assert {name: value.dtype for name, value in plain.items() if name in weights} == weights
+
+
 def test_what_flowmap_wrote_comes_back_with_both_times(tmp_path: Path) -> None:
     model = tiny_flux(tmp_path / "tiny")
     noise = torch.randn(3, *FACTS.latent)
     expected = model.sample(PROMPTS, noise, GRID)
     write_pipeline(model, FACTS, GRID, tmp_path / "pipeline")
-    facts = take_over(Pretrained(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
+    facts = take_over(Checkpoint(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
     assert facts.two_times
     torch.testing.assert_close(load_model(tmp_path, "map").sample(PROMPTS, noise, GRID), expected)
 
@@ -150,31 +172,31 @@ def test_what_can_not_be_taken_over_is_refused(
 ) -> None:
     spoil(copy)
     with pytest.raises(ConfigError, match=said):
-        take_over(Pretrained(source=str(copy)), DATA, tmp_path, tmp_path)
+        take_over(Checkpoint(source=str(copy)), DATA, tmp_path, tmp_path)
 
 
 def test_pictures_must_come_out_even(stock: Path, tmp_path: Path) -> None:
     odd = DATA.model_copy(update={"shape": (3, 18, 16)})
     with pytest.raises(ConfigError, match=r"sides that 4 divides .* set data_prep.resize"):
-        take_over(Pretrained(source=str(stock)), odd, tmp_path, tmp_path)
+        take_over(Checkpoint(source=str(stock)), odd, tmp_path, tmp_path)
 
 
 def test_a_changed_file_is_another_checkpoint(copy: Path) -> None:
-    before = digest(Pretrained(source=str(copy)))
-    assert digest(Pretrained(source=str(copy))) == before
+    before = digest(Checkpoint(source=str(copy)))
+    assert digest(Checkpoint(source=str(copy))) == before
     edited("scheduler/scheduler_config.json", shift=3.0)(copy)
-    assert digest(Pretrained(source=str(copy))) != before
+    assert digest(Checkpoint(source=str(copy))) != before
 
 
 def test_a_name_on_the_hub_wants_a_commit() -> None:
     with pytest.raises(DataError, match="wants a revision, the commit's 40"):
-        digest(Pretrained(source="black-forest-labs/FLUX.1-schnell"))
+        digest(Checkpoint(source="black-forest-labs/FLUX.1-schnell"))
     with pytest.raises(DataError, match=r"no folder /nowhere/at/all; .* written owner/name"):
-        digest(Pretrained(source="/nowhere/at/all"))
-    one, other = (Pretrained(source="a/b", revision=digit * 40) for digit in "01")
+        digest(Checkpoint(source="/nowhere/at/all"))
+    one, other = (Checkpoint(source="a/b", revision=digit * 40) for digit in "01")
     assert digest(one) != digest(other)
     with pytest.raises(ValueError, match="40 hexadecimal digits"):
-        Pretrained(source="a/b", revision="main")
+        Checkpoint(source="a/b", revision="main")
 
 
 def test_a_hub_that_can_not_be_reached_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

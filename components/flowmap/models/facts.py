@@ -193,6 +193,7 @@ class FluxFacts(_Facts):
         axes: of the rotary embedding: the text's part, rows' and columns'; None is a quarter for the text.
         two_times: whether it knows two times; a model that knows one goes straight to its endpoint.
         places: whether each place has a learnt vector.
+        precision: what the transformer and the text encoders are held and computed in.
         guided: whether it is told a guidance scale, as those are that were distilled from it.
     """
 
@@ -210,6 +211,7 @@ class FluxFacts(_Facts):
     two_times: bool = True
     places: bool = True
     guided: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
     modality: str = "images"
     grid: tuple[float, ...] | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)

@@ -21,7 +21,7 @@ from flowmap.settings.rewards import (
     VlmSettings,
 )
 from flowmap.settings.run_config import RunConfig, load_config
-from flowmap.settings.section import Pretrained, Section, written_as
+from flowmap.settings.section import Checkpoint, Pretrained, Section, written_as
 from flowmap.settings.sections import (
     ANCHOR,
     BUILT_IN,
@@ -43,6 +43,7 @@ __all__ = [
     "SPLITS",
     "AnyReward",
     "BaseTraining",
+    "Checkpoint",
     "ClassifierSettings",
     "ClipSettings",
     "DataPrep",

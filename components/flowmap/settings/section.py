@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -71,6 +71,17 @@ class Pretrained(Section):
     revision: Annotated[str, written_as("[0-9a-f]{40}", "write a commit's 40 hexadecimal digits")] | None = (
         None
     )
+
+
+class Checkpoint(Pretrained):
+    """One that is trained further.
+
+    Attributes:
+        precision: what its weights are held and computed in; adapters, and what GRPO makes of the network's
+            answer, are float32 in any case.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 def _decisive(section: BaseModel) -> dict[str, Any]:

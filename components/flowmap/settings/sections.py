@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from flowmap.settings.section import (
+    Checkpoint,
     Count,
     Decay,
     Fraction,
@@ -19,7 +20,6 @@ from flowmap.settings.section import (
     Name,
     NonNegative,
     Positive,
-    Pretrained,
     Section,
     Seed,
     Side,
@@ -182,7 +182,7 @@ class BaseTraining(Section):
     adaptive_power: Fraction = 0.5
     times: Annotated[tuple[float, Positive], Field(strict=False)] | None = None
     flux: FluxSettings | None = None
-    checkpoint: Pretrained | None = None
+    checkpoint: Checkpoint | None = None
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
     max_gap: Positive = 0.5

@@ -11,7 +11,7 @@ from flowmap.maps.flow_map import TwoTimeNetwork
 from flowmap.models.facts import FluxFacts
 from flowmap.models.model import Model
 from flowmap.text_to_image.latents import LatentCodec
-from flowmap.text_to_image.network import FluxNetwork, fresh_transformer
+from flowmap.text_to_image.network import FluxNetwork, dtype_of, fresh_transformer
 from flowmap.text_to_image.text import TextConditioner, TextEncoders
 
 
@@ -24,7 +24,8 @@ def build(facts: FluxFacts, device: torch.device | None = None, parts: Path | No
         raise ValueError("a FLUX model is built from the folder that has its autoencoder and encoders")
     codec = LatentCodec.load(parts, facts.latent)
     encoders = TextEncoders.load(parts, facts.num_tokens)
-    network = FluxNetwork(facts, fresh_transformer(facts))
+    network = FluxNetwork(facts, fresh_transformer(facts).to(dtype_of(facts)))
+    encoders.to(dtype_of(facts))
     if device is not None:
         network.to(device), encoders.to(device), codec.vae.to(device)
     return Model(

@@ -21,8 +21,8 @@ from flowmap.errors import ConfigError
 from flowmap.models.facts import PARTS, FluxFacts, latent_shape
 from flowmap.models.storing import AS_BASE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
-from flowmap.settings import Pretrained
-from flowmap.text_to_image.network import fresh_transformer
+from flowmap.settings import Checkpoint
+from flowmap.text_to_image.network import dtype_of, fresh_transformer
 
 _OURS = "FlowMapTransformer"
 _CLASSES = {"FluxTransformer2DModel", _OURS}
@@ -31,7 +31,7 @@ _PATCH = 2  # latents on the side of a token, in every FLUX
 _WHERE = "base_training.checkpoint"
 
 
-def take_over(checkpoint: Pretrained, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
+def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
     """Write weights, parts and facts of a checkpoint into a base's artifact.
 
     Raises:
@@ -39,7 +39,7 @@ def take_over(checkpoint: Pretrained, data: DataFacts, scratch: Path, out: Path)
     """
     folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint")
     _check_folders(folder)
-    facts = _facts(folder, data)
+    facts = _facts(folder, data).model_copy(update={"precision": checkpoint.precision})
     save_weights(_weights(folder / "transformer", facts), out / f"{AS_BASE}.safetensors")
     copy_parts(folder, out)
     write_model_facts(out, facts)
@@ -142,7 +142,7 @@ def _weights(folder: Path, facts: FluxFacts) -> dict[str, Tensor]:
         raise ConfigError(
             f"{_WHERE}: {len(odd)} weights of the transformer are not as its config.json says: {named(odd)}"
         )
-    return {f"transformer.{name}": value for name, value in weights.items()}
+    return {f"transformer.{name}": value.to(dtype_of(facts)) for name, value in weights.items()}
 
 
 def _count_tokens(folder: Path, facts: FluxFacts) -> None:

@@ -64,7 +64,8 @@ class Lora:
             for kind in ("weight", "bias"):
                 if (value := weights.pop(f"{name}.base_layer.{kind}", None)) is not None:
                     weights[f"{name}.{kind}"] = value
-            weights[f"{name}.weight"] = weights[f"{name}.weight"] + module.get_delta_weight(_NAME)
+            plain = weights[f"{name}.weight"]
+            weights[f"{name}.weight"] = (plain + module.get_delta_weight(_NAME)).to(plain.dtype)
         return weights
 
 
@@ -74,6 +75,9 @@ def add_lora(network: FluxNetwork, rank: int, alpha: float) -> Lora:
     network.transformer.add_adapter(
         LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(_TARGETS))
     )
+    for parameter in network.parameters():
+        if parameter.requires_grad:  # steps as small as theirs are lost in fewer bits
+            parameter.data = parameter.data.float()
     return Lora(network)
 
 

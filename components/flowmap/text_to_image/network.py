@@ -38,24 +38,25 @@ class FluxNetwork(nn.Module):
         self.register_buffer("text_ids", torch.zeros(facts.num_tokens, 3), persistent=False)
 
     def forward(self, x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
-        """u between r and t, shape of x; t and r have shape (batch,).
+        """u between r and t, shape and precision of x; t and r have shape (batch,).
 
         A network that knows one time gives the velocity at t.
         """
+        dtype = self.transformer.proj_out.weight.dtype
         more = {"r": r} if self.two_times else {}
         if self.guided:
             more["guidance"] = torch.full_like(t, _GUIDANCE)
         packed = self.transformer(
-            hidden_states=pack(x, self.patch),
-            encoder_hidden_states=condition[TOKENS],
-            pooled_projections=condition[POOLED],
+            hidden_states=pack(x, self.patch).to(dtype),
+            encoder_hidden_states=condition[TOKENS].to(dtype),
+            pooled_projections=condition[POOLED].to(dtype),
             timestep=t,
             **more,
             img_ids=self.image_ids,
             txt_ids=self.text_ids,
             return_dict=False,
         )[0]
-        return unpack(packed, self.patch, (self.rows, self.columns))
+        return unpack(packed, self.patch, (self.rows, self.columns)).to(x.dtype)
 
 
 def pack(x: Tensor, patch: int) -> Tensor:
@@ -67,6 +68,11 @@ def pack(x: Tensor, patch: int) -> Tensor:
 def unpack(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
     """The inverse of `pack`, for so many rows and columns of tokens."""
     return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, grid), patch)
+
+
+def dtype_of(facts: FluxFacts) -> torch.dtype:
+    """Of the transformer's weights."""
+    return torch.bfloat16 if facts.precision == "bfloat16" else torch.float32
 
 
 def fresh_transformer(facts: FluxFacts) -> Any:
