@@ -98,7 +98,7 @@ class Bench:
     def curve(self, player: Player, drawing: Drawing, whole: Measured) -> NoiseCurve:
         """With its noise scaled down from what it takes already."""
         own = drawing.scaled(player.scale)
-        return NoiseCurve.of(player.model, self.grid, own, self.measurer, whole)
+        return NoiseCurve.of(lambda each: each.composed(player.model, self.grid), own, self.measurer, whole)
 
     def verdict(
         self, contest: Contest, trial: int, candidate: str, lost: Mapping[str, Interval] | None = None

@@ -21,12 +21,13 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_files, fetch_artifact
 from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
+from flowmap.evaluation.entrants import policy_of
 from flowmap.maps import grid_for
 from flowmap.modality import pictures
 from flowmap.models import ModelFacts, parts_among
 from flowmap.models.storing import AS_TUNED, MODEL, load_model, read_model_facts, shipped_weights
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version
-from flowmap.seeding import derived_seed
+from flowmap.seeding import generator_for
 from flowmap.training.devices import device
 
 _SHEET_PX = 640
@@ -68,11 +69,17 @@ def draw_samples(
         raise ConfigError(f"{version.name}: {error}") from None
     own = grid_of(version, facts)
     grid = grid_for(num_evaluations or len(own) - 1, own)
-    samples = []
+    samples, policy, shape = [], policy_of(facts), model.codec.state_shape
     for start in range(0, num, _PART):
         indices = range(start, min(start + _PART, num))
-        noise = torch.stack([_noise(model.codec.state_shape, seed, index) for index in indices])
-        samples.append(model.sample([prompt] * len(indices), noise, grid).cpu())
+        noise = torch.stack([_noise(shape, seed, index) for index in indices])
+        if policy is None or grid != own:
+            samples.append(model.sample([prompt] * len(indices), noise, grid).cpu())
+            continue
+        drawn = [noise, *(torch.stack([_noise(shape, seed, i, k) for i in indices]) for k in policy.window)]
+        condition = model.condition([prompt] * len(indices))
+        state = policy.draw(model.flow_map, torch.stack(drawn, 1).to(model.device), condition, grid)
+        samples.append(model.codec.decode(state).cpu())
     return Drawn(torch.cat(samples), facts.modality)
 
 
@@ -112,5 +119,6 @@ def copy_model(store: ObjectStore, version: Version | Rejection, folder: Path) -
         ) from None
 
 
-def _noise(shape: tuple[int, ...], seed: int, index: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(derived_seed(seed, "sample", index)))
+def _noise(shape: tuple[int, ...], seed: int, index: int, *transition: int) -> Tensor:
+    """Of one sample: its start's, or that of one of its transitions."""
+    return torch.randn(shape, generator=generator_for(seed, "sample", index, *transition))

@@ -24,6 +24,8 @@ FEW = {
         "learning_rate": 0.01,
         "lora": {"rank": 2, "alpha": 8.0},
         "snapshots": 1,
+        "composed": False,
+        "sampler": "stochastic",
     },
     "evaluation": {
         "samples_per_prompt": 8,
@@ -76,6 +78,7 @@ def test_a_checkpoint_goes_through_and_comes_out_as_one(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     drawn = np.load(tmp_path / "x.npz")["samples"]
     assert drawn.shape == (3, 3, 16, 16)
+    assert "stochastic transitions" in (tmp_path / "out" / "README.md").read_text()
 
     pipeline = FluxPipeline.from_pretrained(tmp_path / "out", trust_remote_code=True)
     given = FluxPipeline.from_pretrained(tmp_path / "given", trust_remote_code=True)

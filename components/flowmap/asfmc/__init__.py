@@ -6,6 +6,7 @@ theta, while x_r keeps the marginal p_r that the map expects. Source: Flow-Map G
 
 from flowmap.asfmc.gaussian import GaussianStep
 from flowmap.asfmc.kernels import EndpointAnchor, ExactLocalAnchor, Kernel, LocalAnchor
+from flowmap.asfmc.policy import Policy, kernel_named
 from flowmap.asfmc.rollout import Rollout, Transition, roll_out
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "GaussianStep",
     "Kernel",
     "LocalAnchor",
+    "Policy",
     "Rollout",
     "Transition",
+    "kernel_named",
     "roll_out",
 ]

@@ -22,6 +22,7 @@ from flowmap.models.model import Model
 from flowmap.rewards.classifier import has_classifier, read_classifier
 
 Choose = Callable[[Tensor, Tensor], Tensor]
+DrawFrom = Callable[[Drawing], Iterator[tuple[Tensor, Tensor]]]
 SCALES = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.5, 0.2)
 BEST_OF = 4
 _AS_VARIED = 1e-3  # the same noise scaled in another order comes out as varied but for rounding
@@ -34,11 +35,9 @@ class NoiseCurve:
     measured: tuple[Measured, ...]
 
     @classmethod
-    def of(
-        cls, model: Model, grid: tuple[float, ...], drawing: Drawing, measurer: Measurer, whole: Measured
-    ) -> NoiseCurve:
-        """Args: whole: the model with its noise as it is, measured already."""
-        scaled = [measurer.measure(drawing.scaled(scale).composed(model, grid)) for scale in SCALES[1:]]
+    def of(cls, draw: DrawFrom, drawing: Drawing, measurer: Measurer, whole: Measured) -> NoiseCurve:
+        """Args: draw: the model's samples; whole: with its noise as it is, measured already."""
+        scaled = [measurer.measure(draw(drawing.scaled(scale))) for scale in SCALES[1:]]
         return cls((whole, *scaled))
 
     def score_at(self, diversity: float) -> Tensor:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from flowmap.asfmc import Policy
 from flowmap.maps import Condition, FlowMap, compose, euler
 from flowmap.maps.condition import rows
 from flowmap.models.model import Model
@@ -32,11 +33,13 @@ class Drawing:
         prompts: what prompt indices mean.
         prompt: of each sample, (N,).
         noise: of each sample, (N, *state).
+        purpose: what the noise is for: that of transitions follows from it too.
     """
 
     prompts: tuple[str, ...]
     prompt: Tensor
     noise: Tensor
+    purpose: tuple[int | str, ...] = ()
 
     def scaled(self, scale: float) -> Drawing:
         """The same from smaller noise."""
@@ -44,13 +47,25 @@ class Drawing:
 
     def anew(self, *purpose: int | str) -> Drawing:
         """The same prompts from other noise."""
-        return replace(self, noise=torch.randn(self.noise.shape, generator=generator_for(*purpose)))
+        noise = torch.randn(self.noise.shape, generator=generator_for(*purpose))
+        return replace(self, noise=noise, purpose=purpose)
 
-    def composed(self, model: Model, grid: tuple[float, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Data and prompts in parts: a map applied along a grid."""
+    def composed(
+        self, model: Model, grid: tuple[float, ...], policy: Policy | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Data and prompts in parts: a map applied along a grid, or a policy that draws some of it."""
+        if policy is None:
+            return self._parts(
+                model, lambda flow_map, noise, condition: compose(flow_map, noise, condition, grid)
+            )
         return self._parts(
-            model, lambda flow_map, noise, condition: compose(flow_map, noise, condition, grid)
+            model,
+            lambda flow_map, noise, condition: policy.draw(flow_map, noise, condition, grid),
+            torch.stack([self.noise, *map(self._of_transition, policy.window)], 1),
         )
+
+    def _of_transition(self, index: int) -> Tensor:
+        return torch.randn(self.noise.shape, generator=generator_for(*self.purpose, "transition", index))
 
     def integrated(self, model: Model, num_evaluations: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Data and prompts in parts: Euler steps along the velocity."""
@@ -58,7 +73,9 @@ class Drawing:
             model, lambda flow_map, noise, condition: euler(flow_map, noise, condition, num_evaluations)
         )
 
-    def _parts(self, model: Model, draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
+    def _parts(
+        self, model: Model, draw: Draw, noise: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         with torch.no_grad():
             conditions = model.condition(self.prompts)
 
@@ -68,7 +85,8 @@ class Drawing:
             condition = rows(conditions, prompt.to(model.device))
             return model.codec.decode(draw(model.flow_map, noise.to(model.device), condition)), prompt
 
-        parts = zip(self.prompt.split(_PART), self.noise.split(_PART), strict=True)
+        given = self.noise if noise is None else noise
+        parts = zip(self.prompt.split(_PART), given.split(_PART), strict=True)
         return side_by_side(drawn, parts) if model.device.type == "cpu" else map(drawn, parts)
 
 

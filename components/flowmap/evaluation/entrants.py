@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from flowmap.asfmc import Policy, kernel_named
 from flowmap.errors import DataError
+from flowmap.evaluation.drawing import Drawing
+from flowmap.models import ModelFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import AS_BASE, AS_TUNED, load_model, read_model_facts, shipped_weights
 
@@ -19,16 +23,22 @@ class Entrant:
 
     Attributes:
         grid: its own, where it was fine-tuned; a base has none and takes the candidate's.
+        policy: that it ships; None is the map along the grid.
     """
 
     folder: Path
     weights: str
     grid: tuple[float, ...]
+    policy: Policy | None = None
 
     @property
     def num_evaluations(self) -> int:
         """Map evaluations of a sample on its own grid."""
         return len(self.grid) - 1
+
+    def drawn(self, drawing: Drawing, model: Model) -> Iterator[tuple[Tensor, Tensor]]:
+        """Data and prompts in parts, as it ships them."""
+        return drawing.composed(model, self.grid, self.policy)
 
     def model(self, device: torch.device) -> Model:
         return load_model(self.folder, self.weights, device)
@@ -44,8 +54,8 @@ def entrants(inputs: Mapping[str, Path]) -> dict[str, Entrant]:
     assert candidate.grid is not None
     found = {
         "base": Entrant(inputs["base"], AS_BASE, candidate.grid),
-        "raw": Entrant(inputs["tuned"], "raw", candidate.grid),
-        "tuned": Entrant(inputs["tuned"], AS_TUNED, candidate.grid),
+        "raw": Entrant(inputs["tuned"], "raw", candidate.grid, policy_of(candidate)),
+        "tuned": Entrant(inputs["tuned"], AS_TUNED, candidate.grid, policy_of(candidate)),
     }
     for name in ("anchor", "incumbent"):
         if name not in inputs:
@@ -57,5 +67,14 @@ def entrants(inputs: Mapping[str, Path]) -> dict[str, Entrant]:
                 f"candidate {candidate.shape} for {', '.join(candidate.prompts)}: they can't be compared; "
                 "give the run another `name`"
             )
-        found[name] = Entrant(inputs[name], shipped_weights(inputs[name]), facts.grid or candidate.grid)
+        weights, grid = shipped_weights(inputs[name]), facts.grid or candidate.grid
+        found[name] = Entrant(inputs[name], weights, grid, policy_of(facts))
     return found
+
+
+def policy_of(facts: ModelFacts) -> Policy | None:
+    """What a model draws by, where that is not the map along its grid."""
+    if facts.sampler is None:
+        return None
+    kernel = kernel_named(facts.sampler.kernel, facts.sampler.anchor_distance, composed=False)
+    return Policy(kernel, facts.sampler.window)

@@ -54,4 +54,4 @@ def drawing_of(
     """Noise that follows from the candidate's digest, so that a candidate can't draw again."""
     state_shape = read_model_facts(inputs["base"]).state_shape
     noise = torch.randn(len(prompt), *state_shape, generator=generator_for(candidate, purpose))
-    return Drawing(facts.prompts, prompt, noise)
+    return Drawing(facts.prompts, prompt, noise, (candidate, purpose))

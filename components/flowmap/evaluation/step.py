@@ -21,7 +21,7 @@ from flowmap.data.dataset import read_facts, read_split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.breakdown import Read, by_attribute, by_prompt, by_set, read_of
-from flowmap.evaluation.controls import BEST_OF, NoiseCurve, best_of, chooser
+from flowmap.evaluation.controls import BEST_OF, DrawFrom, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
@@ -111,11 +111,17 @@ def _contest(entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawin
     measured: dict[str, Measured] = {}
     for name in dict.fromkeys(names):
         each = entered[name]
-        measured[name] = measurer.measure(drawing.composed(each.model(measurer.device), each.grid))
+        measured[name] = measurer.measure(each.drawn(drawing, each.model(measurer.device)))
     candidate, anchor, incumbent = (measured[name] for name in names)
     against = entered[names[2]]
-    curve = NoiseCurve.of(against.model(measurer.device), against.grid, drawing, measurer, incumbent)
+    curve = NoiseCurve.of(_draw(against, measurer), drawing, measurer, incumbent)
     return Contest(candidate, incumbent, anchor, curve, drawing.prompt)
+
+
+def _draw(entrant: Entrant, measurer: Measurer) -> DrawFrom:
+    """Samples of an entrant from any noise."""
+    model = entrant.model(measurer.device)
+    return lambda drawing: entrant.drawn(drawing, model)
 
 
 def _against(entered: Mapping[str, Entrant]) -> Against:
@@ -176,7 +182,8 @@ def _measure(
             model = entrant.model(measurer.device)
             models[name] = {}
             for count in sorted({*counts, entrant.num_evaluations}):  # each on the grid it ships, too
-                parts = drawing.composed(model, grid_for(count, entrant.grid))
+                policy = entrant.policy if count == entrant.num_evaluations else None
+                parts = drawing.composed(model, grid_for(count, entrant.grid), policy)
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
         baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), measurer.device)
@@ -227,7 +234,7 @@ def _controls(
     for name in dict.fromkeys(("base", _against(entered))):
         each = entered[name]
         whole = models[name][each.num_evaluations]
-        curves[name] = NoiseCurve.of(each.model(measurer.device), each.grid, drawing, measurer, whole).rows()
+        curves[name] = NoiseCurve.of(_draw(each, measurer), drawing, measurer, whole).rows()
     base, (by, choose) = entered["base"], chooser(trained, measurer)
     drawings = [drawing, *(drawing.anew("best of", index) for index in range(1, BEST_OF))]
     best = measurer.measure(best_of(base.model(measurer.device), base.grid, drawings, choose))
@@ -249,6 +256,6 @@ def _judge_curve(
     model, rows = load_model(tuned, "raw", measurer.device), []
     for path in sorted((tuned / "snapshots").glob("*.safetensors")):
         load_weights(model.network, path)
-        measured = measurer.measure(drawing.composed(model, entrant.grid))
+        measured = measurer.measure(entrant.drawn(drawing, model))
         rows.append({"rollout": int(path.stem), **measured.figures})
     return rows

@@ -17,15 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowmap.asfmc import (
-    EndpointAnchor,
-    ExactLocalAnchor,
-    Kernel,
-    LocalAnchor,
-    Rollout,
-    Transition,
-    roll_out,
-)
+from flowmap.asfmc import Rollout, Transition, kernel_named, roll_out
 from flowmap.errors import ConfigError, InvariantError
 from flowmap.grpo.advantages import Advantages, advantages, check
 from flowmap.grpo.kl_controller import KlController
@@ -92,7 +84,7 @@ class Grpo:
                 f"the kernel {section.kernel!r} goes on from where a map arrives between two times, and "
                 "this one knows one time only: set kernel to 'endpoint'"
             )
-        self.kernel = kernel_of(section)
+        self.kernel = kernel_named(section.kernel, section.anchor_distance, section.composed)
         self.ema = Ema(network, section.ema)
         self.controllers = {each: KlController(section.kl_weight, section.kl_target) for each in self.window}
         model.condition([prompt.text for prompt in self.prompts])
@@ -262,15 +254,6 @@ class Grpo:
     def _mean(self, value: Tensor) -> float:
         """The mean over processes of a figure that each has."""
         return float(self.engine.sum(value) / self.engine.num_processes)
-
-
-def kernel_of(settings: GrpoSettings) -> Kernel:
-    """The kernel that the settings name."""
-    if settings.kernel == "endpoint":
-        return EndpointAnchor(settings.composed)
-    if settings.kernel == "local":
-        return LocalAnchor()
-    return ExactLocalAnchor(settings.anchor_distance, settings.composed)
 
 
 def _check_laws(

@@ -5,15 +5,15 @@ Nothing is imported here but the facts, for whoever only plans a run has no torc
 """
 
 from flowmap.models.facts import (
-    ADAPTERS,
     DitFacts,
     FluxFacts,
     MlpFacts,
     ModelFacts,
     ModelSize,
+    SamplerFacts,
     latent_shape,
-    parts_among,
 )
+from flowmap.models.parts import ADAPTERS, parts_among
 
 __all__ = [
     "ADAPTERS",
@@ -22,6 +22,7 @@ __all__ = [
     "MlpFacts",
     "ModelFacts",
     "ModelSize",
+    "SamplerFacts",
     "latent_shape",
     "parts_among",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 
     from flowmap.models.model import Model
 
-# Folders of what lies beside the weights and no training changes, called as in a diffusers pipeline.
-PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 # Imported by name, so that what needs no such model neither loads it nor depends on its code.
 TEXT_TO_IMAGE = "flowmap.text_to_image.building"
-ADAPTERS = "lora"  # the folder of those that were trained, where they alone were
 
 _FREQUENCIES = 64
 # Values of one block that its backward pass needs, in widths: its input, norm, modulation, hidden twice,
@@ -52,6 +49,19 @@ class ModelSize:
     state: int
 
 
+class SamplerFacts(BaseModel):
+    """How a model is drawn that ships stochastic transitions: the kernel they were trained with.
+
+    Attributes:
+        window: the intervals of the grid, from 0, that are stochastic.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kernel: str
+    anchor_distance: float
+    window: tuple[int, ...]
+
+
 class _Facts(BaseModel, ABC):
     """What every kind has.
 
@@ -61,6 +71,7 @@ class _Facts(BaseModel, ABC):
         modality: what kind of data it makes.
         grid: the times it was fine-tuned on, falling from 1 to 0; None for a base model.
         prompt_facts: what the prompts demand and which training has not seen, where that is known.
+        sampler: how it is drawn where that is not the map along the grid.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,6 +109,7 @@ class _TableFacts(_Facts):
     modality: str = "images"
     grid: tuple[float, ...] | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
+    sampler: SamplerFacts | None = Field(default=None, exclude_if=lambda known: known is None)
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -215,6 +227,7 @@ class FluxFacts(_Facts):
     modality: str = "images"
     grid: tuple[float, ...] | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
+    sampler: SamplerFacts | None = Field(default=None, exclude_if=lambda known: known is None)
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -268,11 +281,6 @@ def latent_shape(shape: Sequence[int], channels: int, halvings: int, patch: int)
         raise ValueError(f"pictures with sides that {step} divides are asked for, and data are {told}")
     height, width = (side >> halvings for side in shape[1:])
     return channels, height, width
-
-
-def parts_among(paths: Iterable[str]) -> tuple[str, ...]:
-    """Those files of an artifact that belong to such parts, or to adapters."""
-    return tuple(path for path in paths if path.partition("/")[0] in (*PARTS, ADAPTERS))
 
 
 def _linear(inputs: int, outputs: int) -> int:

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowmap.errors import IntegrityError
-from flowmap.models.facts import PARTS, ModelFacts
+from flowmap.models.facts import ModelFacts
 from flowmap.models.model import Model
+from flowmap.models.parts import PARTS
 
 MODEL = "model.json"
 # The weights that a model ships: after GRPO their average, before it the map; and of the many-step baseline.

@@ -104,15 +104,27 @@ class GrpoFinetuning(GrpoSettings, RewardList):
             all `rollouts` and ships the last.
         lora: train adapters of that rank, and publish them beside the whole; None trains all weights. They
             take a larger learning_rate.
+        sampler: `stochastic` ships the transitions of the window as they were trained; None is the map along
+            the grid, which draws the same from the same noise.
     """
 
     rollouts: Count = 60
     stop_after: Annotated[int, Field(ge=5)] | None = None
     lora: Lora | None = None
+    sampler: Literal["stochastic"] | None = None
     snapshots: Count = 6
     checkpoint_every: Annotated[Count, WITHOUT_EFFECT] = 10
     processes: Count = 1
     zero_stage: Literal[0, 1, 2] = 0
+
+    @model_validator(mode="after")
+    def _a_sampler_costs_what_the_map_costs(self) -> Self:
+        if self.sampler is not None and (self.composed or self.kernel == "local"):
+            raise ValueError(
+                "sampler 'stochastic' takes one map evaluation a transition: set composed to false, and "
+                "kernel to endpoint or exact_local"
+            )
+        return self
 
     @model_validator(mode="after")
     def _groups_divide(self) -> Self:

@@ -18,7 +18,8 @@ from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
-from flowmap.models.facts import PARTS, FluxFacts, latent_shape
+from flowmap.models.facts import FluxFacts, latent_shape
+from flowmap.models.parts import PARTS
 from flowmap.models.storing import AS_BASE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
 from flowmap.settings import Checkpoint

@@ -83,6 +83,10 @@ def write_pipeline(model: Model, facts: FluxFacts, grid: tuple[float, ...], fold
     (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     height, width = facts.shape[-2:]
     sizes = f"{facts.size().parameters:,} parameters; pictures of {height} x {width}; times {list(grid)}."
+    if facts.sampler is not None:
+        sizes += (
+            " It was judged with stochastic transitions, which flowmap draws and this pipeline does not."
+        )
     card = _CARD.format(
         num_evaluations=len(grid) - 1,
         sizes=sizes,

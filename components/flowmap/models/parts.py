@@ -1,0 +1,14 @@
+"""What lies beside a model's weights in an artifact, by its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# Folders of what lies beside the weights and no training changes, called as in a diffusers pipeline.
+PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+ADAPTERS = "lora"  # the folder of those that were trained, where they alone were
+
+
+def parts_among(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those files of an artifact that belong to such parts, or to adapters."""
+    return tuple(path for path in paths if path.partition("/")[0] in (*PARTS, ADAPTERS))
