@@ -122,8 +122,8 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
         r"3 images have an empty prompt: 0\.png, 1\.png, 2\.png",
     ),
     (
-        lambda folder: metadata(folder, [(f"{i}.png", "x" * 201) for i in range(NUM)]),
-        "12 images have a prompt of more than 200 characters: .* and 2 more",
+        lambda folder: metadata(folder, [(f"{i}.png", "x" * 2001) for i in range(NUM)]),
+        "12 images have a prompt of more than 2000 characters: .* and 2 more",
     ),
     (lambda folder: metadata(folder, [("../x.png", "a")]), r"lead out of the folder: \.\./x\.png"),
     (lambda folder: metadata(folder, [("0.png", "a"), ("0.png", "b")]), r"more than one row: 0\.png"),

@@ -32,7 +32,7 @@ from flowmap.progress import say
 from flowmap.settings import DataPrep
 from flowmap.steps.context import Context
 
-_MAX_PROMPT = 200
+_MAX_PROMPT = 2000
 
 
 def run(context: Context[DataPrep]) -> None:
