@@ -14,6 +14,7 @@ from flowmap.artifacts.transfer import fetch_artifact
 from flowmap.errors import ConfigError
 from flowmap.grpo.signal import TransitionSignal, transition_signals, worth_training
 from flowmap.grpo.trainer import Grpo
+from flowmap.grpo_finetuning.worker import prompts_of
 from flowmap.models.storing import AS_BASE, load_model, read_model_facts
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.settings import RunConfig
@@ -42,7 +43,7 @@ def measure(config: RunConfig, store: ObjectStore, num_rollouts: int) -> list[Tr
         model = load_model(base, AS_BASE, device())
         model.network.requires_grad_(True)
         rewards = build_rewards(section.rewards, Materials(trained, device()))
-        grpo = Grpo(model, rewards, read_model_facts(base).prompts, section)
+        grpo = Grpo(model, rewards, prompts_of(read_model_facts(base)), section)
         return transition_signals(grpo, num_rollouts)
 
 
