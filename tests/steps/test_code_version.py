@@ -62,7 +62,7 @@ def test_imports_are_followed_at_any_depth() -> None:
     [
         ("evaluation/report.py", {"evaluation"}),
         ("base_training/worker.py", {"base_training"}),
-        ("asfmc/kernels.py", {"grpo_finetuning"}),
+        ("asfmc/kernels.py", {"grpo_finetuning", "evaluation"}),
         ("grpo/advantages.py", {"grpo_finetuning"}),
         ("training/ema.py", TRAINING),
         ("models/modulated_mlp.py", TRAINING | {"evaluation"}),

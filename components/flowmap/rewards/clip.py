@@ -20,6 +20,9 @@ from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import ClipSettings
 
+with torch.device("cpu"):  # before transformers loads anything: flowmap.text_to_image says why
+    torch.empty(0)
+
 _PART = 64
 # Of the pictures that CLIP was trained on, where a model does not say.
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
