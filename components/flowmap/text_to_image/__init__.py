@@ -7,8 +7,9 @@ import torch
 from diffusers.utils import logging as _diffusers
 from transformers.utils import logging as _transformers
 
-# While it loads a model, transformers puts a function of its own in the place of torch.linspace. Torch learns
-# its constructors when a device first becomes a context; should that be then, it never knows the real one.
+# While it loads a model, transformers puts a function of its own in the place of torch.linspace. Torch
+# learns its constructors when a device first becomes a context; should that be then, it never knows the
+# real one.
 with torch.device("cpu"):
     torch.empty(0)
 
