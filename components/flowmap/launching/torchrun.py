@@ -21,9 +21,8 @@ _MOST_THREADS = 8
 
 def run_in_place(jobs: Sequence[Job]) -> None:
     """Run the jobs side by side; they share the cores. Raises what `raise_failure` does."""
-    num_processes = sum(job.num_processes for job in jobs)
-    threads = _threads_each(num_processes)
-    processes = [_start(job, threads, is_alone=num_processes == 1) for job in jobs]
+    threads = _threads_each(sum(job.num_processes for job in jobs))
+    processes = [_start(job, threads) for job in jobs]
     try:
         while any(process.poll() is None for process in processes):
             if any(process.poll() for process in processes):
@@ -59,10 +58,9 @@ def torchrun(job: Job, threads: int, *options: str) -> tuple[list[str], dict[str
     return command, _variables(threads)
 
 
-def _start(job: Job, threads: int, *, is_alone: bool) -> subprocess.Popen[bytes]:
+def _start(job: Job, threads: int) -> subprocess.Popen[bytes]:
     if job.num_processes == 1:  # torchrun would take seconds to find nobody to bring together
-        command, variables = [sys.executable, *_worker(job)], _variables(threads, is_alone)
-        variables |= environment.WORLD_OF_ONE
+        command, variables = [sys.executable, *_worker(job)], _variables(threads) | environment.WORLD_OF_ONE
     else:
         options = ("--standalone", "--nproc-per-node", str(job.num_processes))
         command, variables = torchrun(job, threads, *options)
@@ -77,14 +75,12 @@ def _worker(job: Job) -> list[str]:
     return ["-m", _WORKER, str(file)]
 
 
-def _variables(threads: int, is_alone: bool = False) -> dict[str, str]:
-    # Threads that spin while they wait take the cores from the processes beside them, and a pod's quota. A
-    # process that has a machine's cores for itself is a quarter faster where they do.
-    policy = {} if is_alone or "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "PASSIVE"}
+def _variables(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
-        **policy,
+        # Threads that spin while they wait take the cores from the processes beside them.
+        "OMP_WAIT_POLICY": "PASSIVE",
         # A file in the current folder must not stand for a module.
         "PYTHONSAFEPATH": "1",
     }
