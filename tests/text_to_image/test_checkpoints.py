@@ -199,6 +199,26 @@ def test_a_name_on_the_hub_wants_a_commit() -> None:
         Checkpoint(source="a/b", revision="main")
 
 
+def test_of_a_pipeline_on_the_hub_its_parts_are_fetched_and_no_more() -> None:
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    from flowmap.data.hub import wanted
+
+    there = [
+        "model_index.json",
+        "flux1-schnell.safetensors",
+        "transformer/config.json",
+        "transformer/weights-00001-of-00002.safetensors",
+        "text_encoder/pytorch_model.bin",
+        "tokenizer_2/spiece.model",
+        "modeling.py",
+    ]
+    parts = [there[0], *there[2:4], there[5]]
+    folders = ("transformer", "text_encoder", "tokenizer_2")
+    assert list(filter_repo_objects(there, allow_patterns=wanted(folders))) == parts
+    assert "flux1-schnell.safetensors" in filter_repo_objects(there, allow_patterns=wanted(()))
+
+
 def test_a_hub_that_can_not_be_reached_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flowmap.data.hub import fetch_from_hub
 

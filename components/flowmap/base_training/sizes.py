@@ -84,6 +84,6 @@ def _flux(sizes: FluxSettings, data: DataFacts) -> FluxFacts:
         single_blocks=sizes.single_blocks,
         text_width=sizes.text_width,
         pooled_width=sizes.text_width,
-        num_tokens=max(len(prompt.split()) for prompt in data.prompts) + 1,
+        num_tokens=max(len(prompt.split()) for prompt in data.prompts) + 1,  # a word each, and the end
         prompt_facts=data.prompt_facts,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -20,8 +21,10 @@ _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _UNWANTED = ("*.fp16.*", "*.bf16.*", "flax_*", "openvino_*")
 
 
-def fetch_from_hub(name: str, revision: str, folder: Path, setting: str) -> Path:
-    """Download a model's files; `setting` names it in messages.
+def fetch_from_hub(
+    name: str, revision: str, folder: Path, setting: str, folders: Sequence[str] = ()
+) -> Path:
+    """Download a model's files, or of a pipeline those of some folders; `setting` names it in messages.
 
     Raises:
         ConfigError: there is no such model or commit, it asks for a token, or the hub can't be reached.
@@ -32,7 +35,7 @@ def fetch_from_hub(name: str, revision: str, folder: Path, setting: str) -> Path
             name,
             revision=revision,
             local_dir=folder,
-            allow_patterns=list(_WANTED),
+            allow_patterns=wanted(folders),
             ignore_patterns=list(_UNWANTED),
         )
     except GatedRepoError:
@@ -47,3 +50,13 @@ def fetch_from_hub(name: str, revision: str, folder: Path, setting: str) -> Path
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(f"{where} can't be fetched: {str(error).splitlines()[0]}") from None
     return folder
+
+
+def wanted(folders: Sequence[str]) -> list[str]:
+    """Patterns of the files to download.
+
+    Beside the folders of a pipeline many have the same weights once more as a single file, of any size.
+    """
+    if not folders:
+        return list(_WANTED)
+    return ["model_index.json", *(f"{folder}/{pattern}" for folder in folders for pattern in _WANTED)]

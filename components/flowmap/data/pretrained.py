@@ -7,6 +7,7 @@ folder = pretrained_at_hand(settings, "base_training.checkpoint", scratch)
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from flowmap.artifacts.digest import sha256_of
@@ -44,8 +45,11 @@ def pretrained_digest(settings: Pretrained, where: str) -> str:
     return sha256_of(f"{source}@{settings.revision}".encode())
 
 
-def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path) -> Path:
+def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders: Sequence[str] = ()) -> Path:
     """The folder with a model's files: the user's own, or a copy below `scratch`.
+
+    Args:
+        folders: that the hub is asked for; none is all there is.
 
     Raises ConfigError or DataError where they can't be fetched.
     """
@@ -57,7 +61,7 @@ def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path) -> Path:
     from flowmap.data.hub import fetch_from_hub
 
     assert settings.revision is not None  # who asked for its digest has seen to that
-    return fetch_from_hub(settings.source, settings.revision, scratch, where)
+    return fetch_from_hub(settings.source, settings.revision, scratch, where, folders)
 
 
 def _is_hub_name(source: str) -> bool:

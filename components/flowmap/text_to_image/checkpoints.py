@@ -30,6 +30,7 @@ _CLASSES = {"FluxTransformer2DModel", _OURS}
 _MOST_TOKENS = 512
 _PATCH = 2  # latents on the side of a token, in every FLUX
 _WHERE = "base_training.checkpoint"
+_FOLDERS = ("transformer", *PARTS)
 
 
 def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
@@ -38,7 +39,7 @@ def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path)
     Raises:
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
-    folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint")
+    folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint", _FOLDERS)
     _check_folders(folder)
     facts = _facts(folder, data).model_copy(update={"precision": checkpoint.precision})
     save_weights(_weights(folder / "transformer", facts), out / f"{AS_BASE}.safetensors")
@@ -62,7 +63,7 @@ def _check_folders(folder: Path) -> None:
         raise ConfigError(
             f"{_WHERE}: {folder} is a {found.get('_class_name')}, and only FluxPipeline can be taken over"
         )
-    for name in ("transformer", *PARTS):
+    for name in _FOLDERS:
         part = folder / name
         if not part.is_dir():
             raise ConfigError(f"{_WHERE}: {folder} has no {name}: take a checkpoint with all its parts")

@@ -125,11 +125,6 @@ def fresh_text(prompts: Sequence[str], num_tokens: int, width: int) -> TextEncod
     return TextEncoders(CLIPTextModel(clip), T5EncoderModel(t5), tokenizer, tokenizer, num_tokens)
 
 
-def longest_prompt(prompts: Sequence[str]) -> int:
-    """Words of the longest, and one more for the end."""
-    return max(len(prompt.split()) for prompt in prompts) + 1
-
-
 def word_tokenizer(prompts: Sequence[str], num_tokens: int) -> PreTrainedTokenizerFast:
     """Of the words of those prompts, each a token; texts end with one more."""
     words = sorted({word for prompt in prompts for word in prompt.split()})

@@ -7,11 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from flowmap.data.dataset import read_facts
+from flowmap.models import FluxFacts
+from flowmap.models.storing import read_model_facts
 from flowmap.progress import Progress
 from flowmap.prompts.facts import PromptFacts, values_of
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
-from flowmap.text_to_image.text import fresh_text, longest_prompt
+from flowmap.text_to_image.text import fresh_text
 from flowmap.training.devices import device
 from flowmap.training.work import Work
 
@@ -27,10 +29,12 @@ def train(work: Work) -> None:
     are not among those it learns from, though their words are in the vocabulary.
     """
     section, facts = BaseTraining.model_validate_json(work.section), read_facts(work.inputs["data"])
+    model = read_model_facts(work.out)
     assert section.flux is not None
+    assert isinstance(model, FluxFacts)
     width, num_updates = section.flux.text_width, section.flux.text_updates
     torch.manual_seed(derived_seed(section.seed, "text", "weights"))
-    encoders = fresh_text(facts.prompts, longest_prompt(facts.prompts), width).to(device())
+    encoders = fresh_text(facts.prompts, model.num_tokens, width).to(device())
     known = facts.prompt_facts or PromptFacts()
     columns = list((known.attributes or {"prompt": facts.prompts}).values())
     classes = [values_of(column) for column in columns]

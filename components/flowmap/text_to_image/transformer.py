@@ -19,6 +19,7 @@ _SPAN_FREQUENCIES = 32
 _SLOWEST, _FASTEST = 0.5, 3.0
 
 
+# diffusers has no types, so that nothing is known of its class, its decorator or what its forward returns.
 class FlowMapTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     """Average velocity u(x, r, t) on packed latents.
 
