@@ -72,10 +72,14 @@ def flow_map_grpo(
     model, settings = copied(ground.base), ground.settings.model_copy(update=update)
     grpo = Grpo(model, ground.rewards, ground.prompts, settings)
     shipped = copy.copy(model)
-    shipped.network = grpo.ema.network_of(grpo.model.network)
+
+    def draw(drawing: Drawing) -> Parts:
+        shipped.network = grpo.ema.network_of(model.network)  # as it is by now
+        return drawing.composed(shipped, tuple(settings.grid))
+
     for index in itertools.count():
         grpo.rollout(index)
-        yield lambda drawing: drawing.composed(shipped, tuple(settings.grid))
+        yield draw
 
 
 @dataclass(frozen=True)

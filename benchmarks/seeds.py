@@ -41,7 +41,13 @@ _COMPARED = {
     "diversity": "diversity, tuned over base",
 }
 _PARTS = ("set", "attribute")
-_SHOWN = (("base", (1, 2, 4)), ("tuned", (1, 2, 4)), ("baseline", (1, 2, 4, 10, 20, 50)))
+_SHOWN = (
+    ("base", (1, 2, 4)),
+    ("base trained on", (4,)),
+    ("tuned", (1, 2, 4)),
+    ("baseline", (1, 2, 4, 10, 20, 50)),
+    ("baseline, Heun", (2, 4, 10, 20, 50)),
+)
 _PROMOTED_OR_REJECTED = (0, 3)
 
 
@@ -93,7 +99,7 @@ def table(outcomes: list[dict[str, Any]]) -> Iterator[str]:
 
 def _measured(outcomes: list[dict[str, Any]], model: str, counts: Sequence[int]) -> list[int]:
     """Those numbers of map evaluations that the runs have figures of."""
-    return [count for count in counts if str(count) in outcomes[0]["metrics"]["models"][model]]
+    return [count for count in counts if str(count) in outcomes[0]["metrics"]["models"].get(model, {})]
 
 
 def by_set(outcomes: list[dict[str, Any]]) -> Iterator[str]:

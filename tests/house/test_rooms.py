@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "registry": {"settings", "artifacts"},
     "audit": {"settings", "artifacts", "lineage", "registry"},
     "reporting": {"settings", "artifacts", "lineage", "registry"},
-    "training": {"settings", "artifacts"},
+    "training": {"settings", "artifacts", "maps"},
     "models": {"maps", "prompts"},
     "text_to_image": {"settings", "artifacts", "maps", "prompts", "models", "data", "training"},
     "modality": {"settings", "data", "prompts"},

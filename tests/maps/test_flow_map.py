@@ -1,11 +1,14 @@
 """Maps of networks that know one time only, and of those that know two."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from flowmap.asfmc import EndpointAnchor
-from flowmap.maps import Condition, OneTimeMap, TwoTimeMap, compose, euler
+from flowmap.maps import Condition, OneTimeMap, TwoTimeMap, compose, euler, heun
 from tests.analytic import GaussianMap
 
 EXACT = GaussianMap()
@@ -64,6 +67,24 @@ def test_composing_a_velocity_is_eulers_method() -> None:
     torch.testing.assert_close(compose(flow_map, noise, {}, grid), euler(flow_map, noise, {}, 50))
     exact = EXACT.endpoint(noise, torch.ones(200), {})
     assert float((euler(flow_map, noise, {}, 200) - exact).abs().max()) < 0.05
+
+
+def test_heuns_method_is_of_second_order() -> None:
+    """Twice the evaluations leave a quarter of the error, of Euler's a half; a step takes two."""
+    flow_map, noise = TwoTimeMap(_decaying), torch.tensor([[1.0], [-2.0]])
+    exact = noise * math.exp(-1)
+
+    def error(solver: Callable[..., Tensor], num: int) -> float:
+        return float((solver(flow_map, noise, {}, num) - exact).abs().max())
+
+    assert error(heun, 32) / error(heun, 64) == pytest.approx(4, rel=0.1)
+    assert error(euler, 32) / error(euler, 64) == pytest.approx(2, rel=0.1)
+    assert error(heun, 64) < error(euler, 64) / 20
+
+
+def _decaying(x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
+    """The velocity of dx/dt = x."""
+    return x
 
 
 def test_a_one_time_map_takes_the_endpoint_anchor() -> None:

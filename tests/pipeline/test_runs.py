@@ -40,6 +40,8 @@ def test_a_good_candidate_is_promoted(root: Path, first: Finished) -> None:
     assert (base.version, base.role) == (1, "base")
     assert base.candidate == first.digests()["base_training"]
     assert versions.resolve("2").trial == 1
+    figures = first.outcome["metrics"]["models"]
+    assert figures["base trained on"]["3"] != figures["base"]["3"]
 
 
 def test_curves_are_shown_to_mlflow_and_tensorboard(

@@ -25,6 +25,7 @@ from flowmap.steps.context import Context
 from flowmap.training.devices import device
 from flowmap.training.work import Training
 
+SETTINGS = "base.json"  # what it was trained with
 _HEALTH_DATA = 256
 _WORKER = "base_training.worker"
 _CHECKPOINTS = "flowmap.text_to_image.checkpoints"  # by name, as all of that room
@@ -43,6 +44,7 @@ def run(context: Context[BaseTraining]) -> None:
         f"{facts.modality}"
     )
     write_model_facts(context.out, model_facts(section, facts))
+    (context.out / SETTINGS).write_text(json.dumps(section.decisive(), indent=1, sort_keys=True))
     for together in _order(section):
         context.train([Training(f"flowmap.{worker}", section, name=name) for name, worker in together])
     _check_health(context, section, data)

@@ -13,13 +13,12 @@ import torch
 from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.errors import InvariantError
-from flowmap.maps import TwoTimeMap, flow_matching_loss, mean_flow_loss
 from flowmap.maps.condition import rows
-from flowmap.maps.objectives import TIMES, central_difference, exact_slope
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
+from flowmap.training.base_losses import map_loss, velocity_loss
 from flowmap.training.deepspeed_engine import DeepSpeedEngine
 from flowmap.training.devices import device
 from flowmap.training.ema import Ema
@@ -64,28 +63,9 @@ def train(work: Work) -> None:
             x = model.codec.encode(data.data[chosen].to(model.device))
             condition = rows(conditions, data.prompts[chosen].to(model.device))
             if is_map:
-                loss, measured = mean_flow_loss(
-                    network,
-                    x,
-                    condition,
-                    generator=generator,
-                    equal_times=section.equal_times,
-                    start_times=section.start_times,
-                    power=section.adaptive_power,
-                    times=section.times or TIMES,
-                    slope=exact_slope if section.flux is None else central_difference,
-                    engine=engine.module,
-                )
+                loss, measured = map_loss(section, network, x, condition, generator, engine.module)
             else:
-                velocity = TwoTimeMap(engine.module).velocity
-                loss, measured = flow_matching_loss(
-                    velocity,
-                    x,
-                    condition,
-                    generator=generator,
-                    power=section.adaptive_power,
-                    times=section.times or TIMES,
-                )
+                loss, measured = velocity_loss(section, engine.module, x, condition, generator)
             metrics = {name: float(value) for name, value in measured.items()}
             if not math.isfinite(metrics["error"]):
                 raise InvariantError(

@@ -13,6 +13,7 @@ from flowmap.data.facts import DataFacts
 from flowmap.evaluation.measure import Measured
 
 Row = dict[str, float | None]
+_COLUMNS = ("base", "anchor", "incumbent", "tuned", "baseline")
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ def read_of(
 ) -> dict[str, Read]:
     """Every model on the trained grid, and held-out real data."""
     drawn = {
-        name: Read(prompt, by_count[trained].told)
-        for name, by_count in models.items()
-        if name != "raw" and trained in by_count
+        name: Read(prompt, models[name][trained].told)
+        for name in _COLUMNS
+        if trained in models.get(name, {})
     }
     return {**drawn, "real": real}
 

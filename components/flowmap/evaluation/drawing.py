@@ -23,6 +23,7 @@ _MOST_THREADS = 4  # each holds the activations of a part
 X = TypeVar("X")
 Y = TypeVar("Y")
 Draw = Callable[[FlowMap, Tensor, Condition], Tensor]
+Solver = Callable[[FlowMap, Tensor, Condition, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,12 @@ class Drawing:
     def _of_transition(self, index: int) -> Tensor:
         return torch.randn(self.noise.shape, generator=generator_for(*self.purpose, "transition", index))
 
-    def integrated(self, model: Model, num_evaluations: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Data and prompts in parts: Euler steps along the velocity."""
+    def integrated(
+        self, model: Model, num_evaluations: int, solver: Solver = euler
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Data and prompts in parts: steps along the velocity, by `euler` or `heun`."""
         return self._parts(
-            model, lambda flow_map, noise, condition: euler(flow_map, noise, condition, num_evaluations)
+            model, lambda flow_map, noise, condition: solver(flow_map, noise, condition, num_evaluations)
         )
 
     def _parts(

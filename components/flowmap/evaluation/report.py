@@ -22,6 +22,7 @@ from flowmap.data.facts import DataFacts
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.measure import Measured
 from flowmap.evaluation.shown import MOST_PROMPTS, NUM_SEEDS, first_of_each, shown_indices, some_of
+from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.modality import pictures
 from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
 from flowmap.registry.evaluation_result import REPORT, SAMPLES, Verdict
@@ -104,6 +105,7 @@ def write_report(directory: Path, report: Report) -> None:
         training=_training_charts(report),
         outcome=report.outcome,
         controls=_control_chart(report),
+        trained_on=report.metrics["models"].get(TRAINED_ON),
         relative=_differences(report),
         columns=_COLUMNS,
         top_of_report=TOP_OF_REPORT,
@@ -241,7 +243,12 @@ def _control_chart(report: Report) -> str:
         for name, rows in controls["noise_scale"].items()
     ]
     tuned, best = report.metrics["models"]["tuned"][count], controls["best_of"]
-    points = ("tuned", tuned, COLOURS["tuned"]), (f"base, best of {best['num']}", best, COLOURS["baseline"])
+    points = [
+        ("tuned", tuned, COLOURS["tuned"]),
+        (f"base, best of {best['num']}", best, COLOURS["baseline"]),
+    ]
+    if trained_on := report.metrics["models"].get(TRAINED_ON):
+        points.append((TRAINED_ON, trained_on[count], COLOURS["incumbent"]))
     lines += [Line(name, [row["diversity"]], [row["judge_score"]], colour) for name, row, colour in points]
     return line_chart(
         "Judge's score against diversity",

@@ -30,7 +30,9 @@ from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.report import Report, write_report
 from flowmap.evaluation.shown import shown_indices
-from flowmap.maps import grid_for
+from flowmap.evaluation.trained_on import NAME as TRAINED_ON
+from flowmap.evaluation.trained_on import TrainedOn, begun
+from flowmap.maps import grid_for, heun
 from flowmap.models.storing import baseline_weights, load_model, load_weights
 from flowmap.progress import Progress, say
 from flowmap.registry import terms_of
@@ -39,10 +41,16 @@ from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
 
 Models = dict[str, dict[int, Measured]]
+HEUN = "baseline, Heun"
 _SAMPLES, _FEWEST = 1000, 20
 
 
 def run(context: Context[Evaluation]) -> None:
+    with begun(context) as control:
+        _run(context, control)
+
+
+def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     section, inputs = context.section, context.inputs
     facts, entered = read_facts(inputs["data"]), entrants(inputs)
     prompt = _prompts(section, facts)
@@ -56,6 +64,9 @@ def run(context: Context[Evaluation]) -> None:
 
     drawing = drawing_of(candidate, "published", facts, prompt, inputs)
     models = _measure(section, inputs, entered, measurer, drawing)
+    if trained_on := control.entrant(entered["base"]):
+        drawn = measurer.measure(trained_on.drawn(drawing, trained_on.model(measurer.device)))
+        models[TRAINED_ON] = {trained: drawn}
     read = _read(models, trained, drawing, measurer, inputs["data"])
     metrics = {
         "trained_grid": entered["tuned"].grid,
@@ -187,9 +198,11 @@ def _measure(
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
         baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), measurer.device)
-        models["baseline"] = {}
+        models |= {"baseline": {}, HEUN: {}}
         for count in baseline_counts:
             models["baseline"][count] = measurer.measure(drawing.integrated(baseline, count), shown)
+            if count % 2 == 0:  # two evaluations a step
+                models[HEUN][count] = measurer.measure(drawing.integrated(baseline, count, heun))
             progress.update()
     return models
 

@@ -8,7 +8,7 @@ from flowmap.maps.condition import Condition
 from flowmap.maps.flow_map import FlowMap, OneTimeMap, TwoTimeMap
 from flowmap.maps.objectives import flow_matching_loss, mean_flow_loss
 from flowmap.maps.path import AffinePath, PathSample, RectifiedFlow, over_data
-from flowmap.maps.sampling import compose, euler, even_grid, grid_for
+from flowmap.maps.sampling import compose, euler, even_grid, grid_for, heun
 
 __all__ = [
     "AffinePath",
@@ -23,6 +23,7 @@ __all__ = [
     "even_grid",
     "flow_matching_loss",
     "grid_for",
+    "heun",
     "mean_flow_loss",
     "over_data",
 ]

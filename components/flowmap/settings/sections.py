@@ -222,6 +222,8 @@ class Evaluation(Section):
             the samples, and with samples within reach, may be lost, and by what share the spread of samples
             within a prompt may fall; the lower ends of their 95 % intervals count.
         copies_tolerance: how much the share of samples that lie as near to training data as a copy may rise.
+        train_on: for the report, train the base on for as much work as GRPO took, beside everything else: a
+            core for as long as GRPO took.
     """
 
     samples_per_prompt: Annotated[int, Field(ge=4)] | None = None
@@ -236,6 +238,7 @@ class Evaluation(Section):
     coverage_tolerance: NonNegative = 0.10
     diversity_tolerance: NonNegative = 0.10
     copies_tolerance: NonNegative = 0.05
+    train_on: bool = True
 
 
 class RegistryPush(Section):

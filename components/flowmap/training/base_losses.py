@@ -1,0 +1,54 @@
+"""The losses of base training, by its section: of the map, and of the many-step baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowmap.maps import Condition, TwoTimeMap, flow_matching_loss, mean_flow_loss
+from flowmap.maps.flow_map import TwoTimeNetwork
+from flowmap.maps.objectives import TIMES, central_difference, exact_slope
+from flowmap.settings import BaseTraining
+
+Loss = tuple[Tensor, dict[str, Tensor]]
+
+
+def map_loss(
+    section: BaseTraining,
+    network: TwoTimeNetwork,
+    x: Tensor,
+    condition: Condition,
+    generator: torch.Generator,
+    engine: TwoTimeNetwork | None = None,
+) -> Loss:
+    """`mean_flow_loss` of states x (batch, *state); the engine is what is differentiated."""
+    return mean_flow_loss(
+        network,
+        x,
+        condition,
+        generator=generator,
+        equal_times=section.equal_times,
+        start_times=section.start_times,
+        power=section.adaptive_power,
+        times=section.times or TIMES,
+        slope=exact_slope if section.flux is None else central_difference,
+        engine=engine,
+    )
+
+
+def velocity_loss(
+    section: BaseTraining,
+    network: TwoTimeNetwork,
+    x: Tensor,
+    condition: Condition,
+    generator: torch.Generator,
+) -> Loss:
+    """`flow_matching_loss` of states x (batch, *state)."""
+    return flow_matching_loss(
+        TwoTimeMap(network).velocity,
+        x,
+        condition,
+        generator=generator,
+        power=section.adaptive_power,
+        times=section.times or TIMES,
+    )
