@@ -22,6 +22,7 @@ setup: $(VENV)/.ready  ## Make the virtual environment from requirements.lock, e
 # Not from pyproject.toml too: touching that file must not renew the environment under a running job.
 $(VENV)/.ready: requirements.lock requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "flowmap needs Python 3.11 or newer; say PYTHON=/path/to/python3.11"; exit 1; }
+	@test ! -L $(VENV) || { echo "$(VENV) is a link, and making it anew would empty what it points to: remove the link, or touch $@"; exit 1; }
 	@echo "setting up $(VENV) from requirements.lock ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
@@ -101,8 +102,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url -
 .PHONY: lock
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the images' locks from it (TORCH_BACKEND=cpu for the image cpu)
 	@$(COMPILE) --universal --all-extras -o requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow --extra mnist --extra diffusers $(addprefix --torch-backend ,$(TORCH_BACKEND)) -o images/cpu/requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train --extra mlflow --extra mnist --extra diffusers --extra ocr -o images/train/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow --extra mnist --extra series --extra diffusers $(addprefix --torch-backend ,$(TORCH_BACKEND)) -o images/cpu/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train --extra mlflow --extra mnist --extra series --extra diffusers --extra ocr -o images/train/requirements.lock
 
 .PHONY: clean
 clean:  ## Remove local state (.flowmap) and caches, not the environment

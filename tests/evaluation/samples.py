@@ -25,7 +25,7 @@ def split(num: int, seed: int, num_prompts: int = 2) -> Split:
 def measurer(num_prompts: int = 2, num_samples: int = 60) -> Measurer:
     """With an untrained judge."""
     torch.manual_seed(0)
-    judge = Panel(make_judges(SHAPE, num_prompts)).eval()
+    judge = Panel(make_judges(SHAPE, num_prompts), num_prompts).eval()
     reward = PreferenceNetwork(SHAPE, num_prompts).eval()
     held_out = split(20, 1, num_prompts)
     return Measurer.of(

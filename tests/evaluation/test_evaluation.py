@@ -39,7 +39,7 @@ def test_collapse_costs_recall_and_strangeness_costs_precision() -> None:
 
 def test_a_panel_is_the_mean_of_its_members_and_calibration_only_sharpens_it() -> None:
     torch.manual_seed(0)
-    panel = Panel(make_judges(SHAPE, 3)).eval().requires_grad_(False)
+    panel = Panel(make_judges(SHAPE, 3), 3).eval().requires_grad_(False)
     x = torch.randn(2000, *SHAPE)
     mean = torch.stack([member(x).softmax(-1) for member in panel.members]).mean(0)
     torch.testing.assert_close(panel(x).exp(), mean)
@@ -64,7 +64,7 @@ def test_the_judge_learns_what_is_there_to_learn_and_its_networks_differ() -> No
     x = data.data + (2 * data.prompts - 1)[:, None, None, None]
     torch.manual_seed(0)
     members = make_judges(SHAPE, 2)
-    panel = train_judge(type(data)(x, data.prompts), members, 60, seed=0)
+    panel = train_judge(type(data)(x, data.prompts), members, 2, 60, seed=0)
     unseen = split(200, 1)
     right = panel(unseen.data + (2 * unseen.prompts - 1)[:, None, None, None]).argmax(1) == unseen.prompts
     assert right.float().mean() > 0.95
@@ -112,7 +112,7 @@ def test_figures_do_not_depend_on_the_parts_that_samples_come_in() -> None:
     torch.testing.assert_close(parts.score, whole.score)
     assert parts.moments.spread() == pytest.approx(whole.moments.spread())
     assert torch.equal(parts.shown, x[shown])
-    told = measurer().judge(x).gather(1, prompt[:, None])[:, 0]
+    told = measurer().judge.read(x, prompt).score
     assert torch.equal(whole.worst, x[told.argsort(stable=True)[:32]])
     right = [x[(prompt == p) & whole.right].flatten(1) for p in (0, 1)]  # of others the variety is an error
     within = sum((each - each.mean(0)).square().mean(1).sum() for each in right if len(each) > 1)

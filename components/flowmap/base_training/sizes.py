@@ -56,9 +56,13 @@ def model_facts(section: BaseTraining, data: DataFacts) -> MlpFacts | DitFacts |
         "prompt_facts": data.prompt_facts,
     }
     if section.flux is not None:
+        if data.context is not None:
+            raise ConfigError("base_training.flux: it makes images, and the data are series")
         return _flux(section.flux, data)
     if section.patch is None:
-        return MlpFacts.model_validate(known)
+        return MlpFacts.model_validate({**known, "context": data.context})
+    if data.context is not None:
+        raise ConfigError("base_training.patch: patches are of images, and the data are series")
     try:
         return DitFacts.model_validate({**known, "patch": section.patch})
     except ValidationError as error:

@@ -11,11 +11,12 @@ import math
 import torch
 
 from flowmap.base_training.sizes import baseline_updates
-from flowmap.data.dataset import CAPTION, read_facts, read_split
+from flowmap.data.dataset import CAPTION, read_contexts, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps.condition import rows
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
+from flowmap.prompts.vectors import fill_contexts
 from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
 from flowmap.training.base_losses import map_loss, velocity_loss
@@ -41,6 +42,7 @@ def train(work: Work) -> None:
     if is_map and section.flux is not None:
         load_weights(model.network, work.out / "velocity.safetensors")
     network, conditions = model.network, model.condition(facts.prompts)
+    fill_contexts(network, read_contexts(work.inputs["data"]))
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
     engine.prepare(network, optimizer, batch=section.batch_size)

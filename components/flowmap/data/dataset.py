@@ -26,6 +26,7 @@ from flowmap.data.facts import FACTS, DataFacts
 LABEL, CAPTION = "label", "caption"
 ORIGIN = "origin"  # the column that says which data come from one thing, where some do
 TABLE, DATA, PREFERENCES = "table.parquet", "data.safetensors", "preferences.safetensors"
+CONTEXTS = "contexts.safetensors"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ def write_dataset(directory: Path, table: pd.DataFrame, data: NDArray[np.float32
     table.to_parquet(directory / TABLE, index=False)
     save_file({"data": np.ascontiguousarray(data)}, directory / DATA)
     (directory / FACTS).write_text(facts.model_dump_json(indent=1))
+
+
+def write_contexts(directory: Path, contexts: NDArray[np.float32]) -> None:
+    """What is known beforehand at each prompt, (prompts, *context)."""
+    save_file({"contexts": np.ascontiguousarray(contexts)}, directory / CONTEXTS)
+
+
+def read_contexts(directory: Path) -> Tensor | None:
+    """The same, or None where prompts say all there is to say."""
+    return load_file(directory / CONTEXTS)["contexts"] if (directory / CONTEXTS).is_file() else None
 
 
 def read_facts(directory: Path) -> DataFacts:

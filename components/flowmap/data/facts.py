@@ -28,6 +28,8 @@ class DataFacts(BaseModel):
         num_preferences: pairs in the user's own preference table that may be used; None without one.
         prompt_facts: what prompts demand, and which are kept apart; None where nothing is known, and then it
             is not written either, as before there was such a thing.
+        context: the shape of what is known beforehand, where each prompt is an occasion and a datum is what
+            came of it; None elsewhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,3 +45,4 @@ class DataFacts(BaseModel):
     expectations: tuple[dict[str, Any], ...]
     num_preferences: int | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
+    context: tuple[int, ...] | None = Field(default=None, exclude_if=lambda known: known is None)

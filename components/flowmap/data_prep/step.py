@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flowmap.artifacts.digest import sha256_of
-from flowmap.data.dataset import CAPTION, LABEL, ORIGIN, write_dataset, write_preferences
+from flowmap.data.dataset import CAPTION, LABEL, ORIGIN, write_contexts, write_dataset, write_preferences
 from flowmap.data.facts import DataFacts
 from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
 from flowmap.data.remote import fetch_source, is_remote
+from flowmap.data_prep.occasions import contexts, in_splits, occasion_facts
 from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.prompts import prompt_facts, with_captions
 from flowmap.data_prep.splits import split_of
@@ -58,7 +61,7 @@ def _at_hand(section: DataPrep, scratch: Path) -> Iterator[DataPrep]:
 def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     modality = modality_of(section)
     reader = reading(modality)
-    found = reader.read(section)
+    found = in_splits(reader.read(section))
     check_prompts(found)
     prompts = tuple(sorted(set(found.prompts)))
     everything = describe(found, prompts)
@@ -66,8 +69,12 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     table = told_apart.sort_values(["digest", "id"]).drop_duplicates("digest")
     num_different = len(table)
     shares = section.shares.model_dump()
-    table = table.assign(split=[split_of(digest, shares) for digest in table[ORIGIN]])
-    known = prompt_facts(prompts, found.attributes, section.kept_prompts)
+    if found.splits is None:
+        table = table.assign(split=[split_of(digest, shares) for digest in table[ORIGIN]])
+        known = prompt_facts(prompts, found.attributes, section.kept_prompts)
+    else:
+        table = table.assign(split=[found.splits[row] for row in table.index])
+        known = occasion_facts(found, prompts)
     never_seen = [] if known is None else list(known.never_seen)
     table = table[~((table["split"] == "base") & table["prompt"].isin(never_seen))]
     kept = found.data[table.index.to_numpy()]
@@ -75,8 +82,9 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     if found.origins is None:
         table = table.drop(columns=ORIGIN)
     table = with_captions(table, prompts, section.caption_noise, known)
-    expectations = validate(table)
-    counts = images_of_each_prompt(table, prompts, tuple(shares), never_seen)
+    expectations = validate(table, modality)
+    counts = {} if found.splits else images_of_each_prompt(table, prompts, tuple(shares), never_seen)
+    splits = table["split"].value_counts()
     kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
     preferences = read_preferences(section, reader, prompts, kept_apart, kept.shape[1:])
     if preferences is not None:
@@ -89,15 +97,18 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
         num_duplicates=len(told_apart) - num_different,
         num_conflicts=len(everything) - len(told_apart),
         num_miscaptioned=int((table[CAPTION] != table[LABEL]).sum()),
-        splits={name: sum(row[name] for row in counts.values()) for name in shares},
+        splits={name: int(splits[name]) for name in shares},
         counts=counts,
         expectations=expectations,
         num_preferences=None if preferences is None else len(preferences),
         prompt_facts=known,
+        context=None if found.context is None else found.context.shape[1:],
     )
     if not found.named:  # where data have no names of their own, their row must not decide the artifact
         table["id"] = table["digest"].str[:16]
     write_dataset(context.out, table, kept, facts)
+    if found.context is not None:
+        write_contexts(context.out, contexts(found, prompts))
     told = ", ".join(f"{name} {num}" for name, num in facts.splits.items())
     size = " x ".join(map(str, facts.shape))
     say(
@@ -148,7 +159,7 @@ def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:
     """One row a datum: what can be checked without looking at it again."""
     flat = found.data.reshape(len(found.data), -1)
     index = {prompt: label for label, prompt in enumerate(prompts)}
-    digests = [content_digest(datum) for datum in found.data]
+    digests = [content_digest(datum) for datum in _whole(found)]
     return pd.DataFrame(
         {
             "id": found.ids,
@@ -162,6 +173,11 @@ def describe(found: Read, prompts: tuple[str, ...]) -> pd.DataFrame:
             ORIGIN: digests if found.origins is None else [_digest_of(name) for name in found.origins],
         }
     )
+
+
+def _whole(found: Read) -> NDArray[np.float32]:
+    """Each datum, and before it what it came of."""
+    return found.data if found.context is None else np.concatenate([found.context, found.data], 1)
 
 
 def _digest_of(origin: str) -> str:

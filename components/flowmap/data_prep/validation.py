@@ -1,4 +1,5 @@
-"""Great Expectations on the table of images; the suite is `expectations.json` beside this file.
+"""Great Expectations on the table of data; the suite is `expectations.json` beside this file, and for series
+`expectations_series.json`.
 
 Pixels are no table, so what is checked is one row an image: id, digest, shape, label, prompt, min, max,
 mean, split.
@@ -17,10 +18,11 @@ import pandas as pd
 from flowmap.errors import DataError
 
 SUITE = Path(__file__).with_name("expectations.json")
+_SERIES = Path(__file__).with_name("expectations_series.json")
 _NUM_IDS = 10
 
 
-def validate(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
+def validate(table: pd.DataFrame, modality: str = "images") -> tuple[dict[str, Any], ...]:
     """Check `table` against the suite.
 
     Returns:
@@ -30,7 +32,8 @@ def validate(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
         DataError: naming each failed expectation, how many rows fail it, and the ids of the first ten.
     """
     rows, failures = [], []
-    for outcome in _run_suite(table)["results"]:
+    suite = _SERIES if modality == "series" else SUITE
+    for outcome in _run_suite(table, suite)["results"]:
         configuration = outcome["expectation_config"]
         kwargs = configuration["kwargs"]
         what = f"{configuration['type']}({kwargs.get('column', 'table')})"
@@ -43,7 +46,7 @@ def validate(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
         )
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
-        raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {SUITE.name}:{lines}")
+        raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {suite.name}:{lines}")
     return tuple(rows)
 
 
@@ -55,7 +58,7 @@ def _failure(figures: dict[str, Any], num_rows: int) -> str:
     return f"failed for {len(ids)} of {num_rows} images: {', '.join(map(str, ids[:_NUM_IDS]))}{more}"
 
 
-def _run_suite(table: pd.DataFrame) -> dict[str, Any]:
+def _run_suite(table: pd.DataFrame, file: Path) -> dict[str, Any]:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,7 +69,7 @@ def _run_suite(table: pd.DataFrame) -> dict[str, Any]:
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("images").add_dataframe_asset("table")
         suite = context.suites.add(
-            gx.ExpectationSuite(name="images", expectations=json.loads(SUITE.read_text()))
+            gx.ExpectationSuite(name="images", expectations=json.loads(file.read_text()))
         )
         definition = gx.ValidationDefinition(
             name="images", data=asset.add_batch_definition_whole_dataframe("all"), suite=suite

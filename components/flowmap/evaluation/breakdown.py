@@ -46,13 +46,15 @@ def read_of(
 
 
 def by_prompt(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
-    """How often each prompt is recognised."""
+    """How often each prompt is recognised, of those that samples were drawn for."""
+    asked = set(torch.cat([column.prompt for name, column in columns.items() if name != "real"]).tolist())
     return {
         prompt: {
             name: column.share(column.prompt == index, column.told == column.prompt)
             for name, column in columns.items()
         }
         for index, prompt in enumerate(facts.prompts)
+        if index in asked
     }
 
 
@@ -60,7 +62,7 @@ def by_set(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
     """How often prompts are recognised that training has seen, and others; empty where it has seen all."""
     known = facts.prompt_facts
     sets = {} if known is None else known.sets(facts.prompts)
-    if len(sets) < 2:
+    if len(sets) < 2 or facts.context is not None:  # nobody has seen an occasion that is judged
         return {}
     return {
         name: {

@@ -18,7 +18,7 @@ from flowmap.maps.condition import rows
 from flowmap.models.model import Model
 from flowmap.seeding import generator_for
 
-_PART = 256
+PART = 256  # samples at once
 _MOST_THREADS = 4  # each holds the activations of a part
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -89,7 +89,7 @@ class Drawing:
             return model.codec.decode(draw(model.flow_map, noise.to(model.device), condition)), prompt
 
         given = self.noise if noise is None else noise
-        parts = zip(self.prompt.split(_PART), given.split(_PART), strict=True)
+        parts = zip(self.prompt.split(PART), given.split(PART), strict=True)
         return side_by_side(drawn, parts) if model.device.type == "cpu" else map(drawn, parts)
 
 
@@ -112,4 +112,4 @@ def side_by_side(compute: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
 
 def in_parts(data: Tensor, prompt: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Data that are there already, in parts of the same size."""
-    return zip(data.split(_PART), prompt.split(_PART), strict=True)
+    return zip(data.split(PART), prompt.split(PART), strict=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,43 @@ _WEIGHT_DECAY = 5e-2
 _LEARNING_RATE = 1e-3
 _TEMPERATURES = torch.logspace(-1, 1, 201)
 _NUM_BINS = 10
+_READ_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a judge says of samples.
+
+    Attributes:
+        score: of each, (batch,): a classifier's log-probability of the prompt, a forecast's part in its
+            group's score.
+        right: whether it shows its prompt, (batch,).
+        told: the prompt that it is taken for, (batch,); -1 for none.
+    """
+
+    score: Tensor
+    right: Tensor
+    told: Tensor
+
+
+class Judge(Protocol):
+    """Whoever judges samples, on one device.
+
+    Attributes:
+        least: the score below which nothing counts: that of chance, where there is such a thing.
+        capped: whether nothing counts beyond what real data get on average.
+        calibration_error: how far its confidence is from how often it is right, on held-out real data.
+    """
+
+    least: float
+    capped: bool
+    calibration_error: float
+
+    def features(self, x: Tensor) -> Tensor:
+        """What distances are measured in, (batch, features)."""
+
+    def read(self, x: Tensor, prompt: Tensor) -> Opinion:
+        """Of samples (batch, *data) that are to show prompts (batch,)."""
 
 
 class Panel(nn.Module):
@@ -36,8 +74,9 @@ class Panel(nn.Module):
 
     temperature: Tensor
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], num_prompts: int) -> None:
         super().__init__()
+        self.least, self.capped, self.calibration_error = -math.log(num_prompts), True, math.nan
         self.members = nn.ModuleList(members)
         self.register_buffer("temperature", torch.ones(()))
 
@@ -51,6 +90,12 @@ class Panel(nn.Module):
         mean = each.logsumexp(0) - math.log(len(self.members))
         return (mean / self.temperature).log_softmax(-1)
 
+    def read(self, x: Tensor, prompt: Tensor) -> Opinion:
+        """The log-probability of each one's prompt, and the most probable one."""
+        log_probability = self(x)
+        told = log_probability.argmax(1)
+        return Opinion(log_probability.gather(1, prompt[:, None])[:, 0], told == prompt, told)
+
     @torch.no_grad()
     def calibrate(self, x: Tensor, prompt: Tensor) -> None:
         """Take the temperature at which real data that nobody was trained on are the most probable.
@@ -63,16 +108,21 @@ class Panel(nn.Module):
         told = self(x) * self.temperature
         losses = [F.nll_loss((told / each).log_softmax(-1), prompt) for each in _TEMPERATURES]
         self.temperature.copy_(_TEMPERATURES[torch.stack(losses).argmin()])
+        self.calibration_error = calibration_error(
+            torch.cat([self(part) for part in x.split(_READ_AT_ONCE)]), prompt
+        )
 
 
-def train_judge(data: Split, members: Sequence[nn.Module], num_updates: int, seed: int) -> Panel:
+def train_judge(
+    data: Split, members: Sequence[nn.Module], num_prompts: int, num_updates: int, seed: int
+) -> Panel:
     """Train a panel on the judge split, each member for itself, with noise on the data so that it is smooth
     near them.
 
     Labels are not smoothed: that would draw the features of a prompt together and leave little of what
     distances are for (arXiv 1906.02629). What it does for calibration, the temperature does.
     """
-    panel = Panel(members)
+    panel = Panel(members, num_prompts)
     if not any(True for _ in panel.parameters()):  # those who know need not learn
         return panel.eval()
     optimizer = torch.optim.AdamW(panel.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)

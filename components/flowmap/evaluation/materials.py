@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from flowmap.data.dataset import read_split
+from flowmap.data.dataset import Split, read_split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.drawing import Drawing
-from flowmap.evaluation.judge import train_judge
+from flowmap.evaluation.judge import Panel, train_judge
 from flowmap.evaluation.measure import Measurer
-from flowmap.modality import judging
+from flowmap.evaluation.outcomes import Outcomes, outcomes_of
+from flowmap.modality import forecasting, judging
 from flowmap.models.storing import read_model_facts
 from flowmap.rewards.preference import read_preference
 from flowmap.seeding import derived_seed, generator_for
@@ -32,13 +33,14 @@ def measurer_of(
 
     Args: inputs: `data` and `reward`; seed: of the judge, `judge_seed`.
     """
-    torch.manual_seed(derived_seed(seed, "weights"))
-    members = judging(facts.modality).make_judges(facts.shape, len(facts.prompts), facts.prompt_facts)
-    judge = train_judge(read_split(inputs["data"], "judge"), members, section.judge_updates, seed)
     held_out = read_split(inputs["data"], "holdout")
-    judge.calibrate(held_out.data, held_out.prompts)
+    judge: Panel | Outcomes
+    if facts.context is None:
+        judge = _panel(section, inputs["data"], facts, held_out, seed)
+    else:
+        judge = outcomes_of(inputs["data"], len(facts.prompts), forecasting(facts.modality))
     return Measurer.of(
-        judge,
+        judge.to(device()),
         read_preference(inputs["reward"])[0],
         training=read_split(inputs["data"], "base"),
         held_out=held_out,
@@ -46,6 +48,16 @@ def measurer_of(
         num_prompts=len(facts.prompts),
         device=device(),
     )
+
+
+def _panel(section: Evaluation, data: Path, facts: DataFacts, held_out: Split, seed: int) -> Panel:
+    """Trained on the judge split, calibrated on held-out data."""
+    torch.manual_seed(derived_seed(seed, "weights"))
+    num_prompts = len(facts.prompts)
+    members = judging(facts.modality).make_judges(facts.shape, num_prompts, facts.prompt_facts)
+    panel = train_judge(read_split(data, "judge"), members, num_prompts, section.judge_updates, seed)
+    panel.calibrate(held_out.data, held_out.prompts)
+    return panel
 
 
 def drawing_of(

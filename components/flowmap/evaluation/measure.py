@@ -20,7 +20,7 @@ from flowmap.data.dataset import Split
 from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
 from flowmap.evaluation.drawing import in_parts
 from flowmap.evaluation.intervals import Moments
-from flowmap.evaluation.judge import Panel
+from flowmap.evaluation.judge import Judge
 from flowmap.rewards.preference import PreferenceNetwork
 
 FIGURES = (
@@ -83,20 +83,21 @@ class Measurer:
     """Everything that samples are measured with, on one device.
 
     Attributes:
-        judge: trained on the judge split, calibrated on held-out data.
+        judge: trained on the judge split and calibrated on held-out data; of forecasts, what came.
         reward: the preference model that reward_training made.
         held_out: the judge's features of the real data that distances go to, (M, features).
         training: data that the models were trained on, flat, (T, dims).
         near: the distance to the nearest of them below which a sample counts as a copy.
         floor, ceiling: between which a log-probability counts: chance, and what real data get on average. A
-            sample that reads better than real ones has left them, and has gained nothing.
+            sample that reads better than real ones has left them, and has gained nothing. A forecast's part
+            in a score has no such ends.
         num_compared: how many samples distances, recall and the like are taken of: they depend on the
             number, so that it is the same for every model and for real data.
         num_prompts: prompts are integers below it.
         device: of both networks.
     """
 
-    judge: Panel
+    judge: Judge
     reward: PreferenceNetwork
     held_out: Tensor
     training: Tensor
@@ -111,7 +112,7 @@ class Measurer:
     @torch.no_grad()
     def of(
         cls,
-        judge: Panel,
+        judge: Judge,
         reward: PreferenceNetwork,
         training: Split,
         held_out: Split,
@@ -120,22 +121,22 @@ class Measurer:
         device: torch.device,
     ) -> Measurer:
         """With what real data say: the judge's features of them, and what it thinks of them."""
-        judge.to(device), reward.to(device)
+        reward.to(device)
         parts = [
             (x.to(device), prompt.to(device)) for x, prompt in in_parts(held_out.data, held_out.prompts)
         ]
-        told = torch.cat([judge(x).gather(1, prompt[:, None]) for x, prompt in parts])
+        scores = torch.cat([judge.read(x, prompt).score for x, prompt in parts])
         flat = training.data.flatten(1).to(device)
         nearest = torch.cat([_nearest(x.flatten(1), flat) for x, _ in parts])
-        chance, real = -math.log(num_prompts), float(told.mean())
+        real = float(scores.mean())
         return cls(
             judge,
             reward,
             held_out=torch.cat([judge.features(x) for x, _ in parts]).cpu(),
             training=flat,
             near=float(torch.quantile(nearest, _NEAR)),
-            floor=min(chance, real),
-            ceiling=real,
+            floor=min(judge.least, real),
+            ceiling=real if judge.capped else math.inf,
             num_compared=min(num_samples, len(training)),
             num_prompts=num_prompts,
             device=device,
@@ -154,14 +155,13 @@ class Measurer:
 
     @torch.no_grad()
     def _look(self, data: Tensor, prompt: Tensor) -> _Look:
-        told = self.judge(data)
-        log_probability = told.gather(1, prompt[:, None])[:, 0]
+        opinion = self.judge.read(data, prompt)
         return _Look(
             features=self.judge.features(data).cpu(),
-            right=(told.argmax(1) == prompt).cpu(),
-            told=told.argmax(1).cpu(),
-            log_probability=log_probability.cpu(),
-            score=log_probability.clamp(self.floor, self.ceiling).cpu(),
+            right=opinion.right.cpu(),
+            told=opinion.told.cpu(),
+            log_probability=opinion.score.cpu(),
+            score=opinion.score.clamp(self.floor, self.ceiling).cpu(),
             reward=self.reward(data, prompt).cpu(),
             copied=(_nearest(data.flatten(1), self.training) < self.near).cpu(),
         )

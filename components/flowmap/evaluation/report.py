@@ -23,25 +23,12 @@ from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.measure import Measured
 from flowmap.evaluation.shown import MOST_PROMPTS, NUM_SEEDS, first_of_each, shown_indices, some_of
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
+from flowmap.evaluation.wording import columns_of, sentence
 from flowmap.modality import pictures
 from flowmap.page import END_OF_REPORT, TOP_OF_REPORT, render
 from flowmap.registry.evaluation_result import REPORT, SAMPLES, Verdict
 
 _TEMPLATE = Path(__file__).with_name(REPORT)
-_COLUMNS = {
-    "judge_accuracy": "judge accuracy",
-    "judge_score": "score",
-    "judge_log_probability": "log-probability",
-    "fd_judge": "fd_judge",
-    "kid_judge": "kid_judge",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "diversity": "diversity",
-    "copies": "copies",
-    "reward": "reward",
-}
 _SHOWN = ("base", "anchor", "incumbent", "tuned", "baseline")
 _REWARD_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _RELATIVE = {  # the differences that the gate turns on, in words, and whether they are ratios
@@ -98,7 +85,7 @@ def write_report(directory: Path, report: Report) -> None:
         facts=report.facts,
         metrics=report.metrics,
         verdict=report.verdict,
-        sentence=sentence(report),
+        sentence=sentence(report.facts, report.verdict, report.metrics),
         pictures=_pictures(report),
         extra=_extra_pictures(report),
         quality=_quality_charts(report),
@@ -107,7 +94,7 @@ def write_report(directory: Path, report: Report) -> None:
         controls=_control_chart(report),
         trained_on=report.metrics["models"].get(TRAINED_ON),
         relative=_differences(report),
-        columns=_COLUMNS,
+        columns=columns_of(report.facts),
         top_of_report=TOP_OF_REPORT,
         end_of_report=END_OF_REPORT,
     )
@@ -127,27 +114,11 @@ def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tenso
             rows[label], right[label] = measured.shown[chosen], measured.shown_right[chosen]
     held = report.held_out
     real = held.data[first_of_each(held.prompts, 2, prompts)]
+    if report.facts.context is not None:  # one thing came each time
+        real = real.repeat_interleave(2, 0)
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
         rows["real"] = real
     return rows, [report.facts.prompts[each] for each in report.shown_prompt[chosen].tolist()], right
-
-
-def sentence(report: Report) -> str:
-    """The verdict in words, with the figures it turns on."""
-    verdict, metrics = report.verdict, report.metrics
-    count, against = str(verdict.num_evaluations), str(verdict.against_evaluations)
-    old, new = metrics["models"][verdict.against][against], metrics["models"]["tuned"][count]
-    other = verdict.against + ("" if against == count else f" at its {against}")
-    figures = (
-        f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the "
-        f"samples ({other}: {old['judge_accuracy']:.1%}); the Frechet distance to real data is "
-        f"{new['fd_judge']:.3g} ({other}: {old['fd_judge']:.3g}, real against real: "
-        f"{metrics['real']['fd_judge']:.3g})."
-    )
-    if verdict.verdict == "promote":
-        better = f"The candidate is better than the {verdict.against}"
-        return f"{better} and gives up nothing the gate watches. {figures}"
-    return f"The candidate does not pass: {', '.join(verdict.failed)}. {figures} {' '.join(verdict.advice)}"
 
 
 def _interval(values: Mapping[str, float], sign: str = "+") -> str:

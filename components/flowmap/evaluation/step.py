@@ -25,24 +25,27 @@ from flowmap.evaluation.controls import BEST_OF, DrawFrom, NoiseCurve, best_of, 
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
-from flowmap.evaluation.judge import calibration_error
 from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
 from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.evaluation.outcomes import occasions_asked, simpler
 from flowmap.evaluation.report import Report, write_report
 from flowmap.evaluation.shown import shown_indices
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
 from flowmap.maps import grid_for, heun
+from flowmap.modality import forecasting
 from flowmap.models.storing import baseline_weights, load_model, load_weights
 from flowmap.progress import Progress, say
 from flowmap.registry import terms_of
 from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
+from flowmap.seeding import generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
 
 Models = dict[str, dict[int, Measured]]
 HEUN = "baseline, Heun"
 _SAMPLES, _FEWEST = 1000, 20
+_FORECASTS, _MOST_OCCASIONS = 16, 128
 
 
 def run(context: Context[Evaluation]) -> None:
@@ -53,7 +56,7 @@ def run(context: Context[Evaluation]) -> None:
 def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     section, inputs = context.section, context.inputs
     facts, entered = read_facts(inputs["data"]), entrants(inputs)
-    prompt = _prompts(section, facts)
+    prompt = _prompts(section, facts, inputs["data"])
     measurer = measurer_of(section, inputs, facts, len(prompt), judge_seed(context.manifests["data"].digest))
     real = _real(measurer, inputs["data"])
 
@@ -67,6 +70,10 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     if trained_on := control.entrant(entered["base"]):
         drawn = measurer.measure(trained_on.drawn(drawing, trained_on.model(measurer.device)))
         models[TRAINED_ON] = {trained: drawn}
+    if facts.context is not None:
+        generator = generator_for(candidate, "simpler")
+        for name, said in simpler(inputs["data"], prompt, forecasting(facts.modality), generator).items():
+            models[name] = {0: measurer.measure(in_parts(said, prompt))}
     read = _read(models, trained, drawing, measurer, inputs["data"])
     metrics = {
         "trained_grid": entered["tuned"].grid,
@@ -110,8 +117,11 @@ def _digest(manifests: Mapping[str, Manifest], name: str) -> str | None:
     return manifests[name].digest if name in manifests else None
 
 
-def _prompts(section: Evaluation, facts: DataFacts) -> torch.Tensor:
-    """The prompt of each sample, (N,): as many of each."""
+def _prompts(section: Evaluation, facts: DataFacts, data: Path) -> torch.Tensor:
+    """The prompt of each sample, (N,): as many of each; of occasions those that nobody has seen."""
+    if facts.context is not None:
+        num_each = section.samples_per_prompt or _FORECASTS
+        return occasions_asked(read_split(data, "holdout"), num_each, _MOST_OCCASIONS)
     num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(facts.prompts))
     return torch.arange(len(facts.prompts)).repeat_interleave(num_each)
 
@@ -216,13 +226,11 @@ def _real(measurer: Measurer, data: Path) -> dict[str, float]:
     base, held_out = read_split(data, "base"), read_split(data, "holdout")
     measured = measurer.measure(in_parts(base.data, base.prompts))
     unseen = measurer.measure(in_parts(held_out.data, held_out.prompts))
-    with torch.no_grad():
-        told = torch.cat([measurer.judge(x.to(measurer.device)).cpu() for x in held_out.data.split(256)])
     own = ("judge_accuracy", "judge_score", "judge_log_probability", "copies")
     return {
         **measured.figures,
         **{name: unseen.figures[name] for name in own},
-        "calibration_error": calibration_error(told, held_out.prompts),
+        "calibration_error": measurer.judge.calibration_error,
     }
 
 

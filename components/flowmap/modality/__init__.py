@@ -13,16 +13,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, cast
 
-from flowmap.modality.protocols import Corruption, Judging, Looking, Pictures, Reading, Sizes
+from flowmap.modality.protocols import (
+    Corruption,
+    Forecasting,
+    Judging,
+    Looking,
+    Pictures,
+    Reading,
+    Sizes,
+)
 
 if TYPE_CHECKING:
     from flowmap.settings import DataPrep
 
-IMAGES, POINTS = "images", "points"
+IMAGES, POINTS, SERIES = "images", "points", "series"
 
 
 def modality_of(section: DataPrep) -> str:
-    """What kind of data a source has: images, unless it is built in and says otherwise."""
+    """What kind of data a source has: images, unless it says otherwise."""
+    if section.is_series:
+        return SERIES
     return POINTS if section.source == POINTS else IMAGES
 
 
@@ -49,6 +59,11 @@ def corruption(modality: str) -> Corruption:
 def judging(modality: str) -> Judging:
     """The networks that judge."""
     return cast(Judging, _facet(modality, "judging"))
+
+
+def forecasting(modality: str) -> Forecasting:
+    """How forecasts are judged; of a modality whose data are what came."""
+    return cast(Forecasting, _facet(modality, "judging"))
 
 
 def pictures(modality: str) -> Pictures:

@@ -28,6 +28,9 @@ class Read:
         named: whether the names are the data's own, as those of files are; else they only count.
         origins: what each datum was made from, where several come from one: they stay in one split.
         attributes: what prompts demand, by prompt and attribute.
+        context: what is known beforehand, (N, *context), where each datum is what came of it and its prompt
+            is the occasion's name, its own; None where prompts say all there is to say.
+        splits: of each datum, where time and not chance decides; "" for one between two, that is left out.
     """
 
     ids: list[str]
@@ -36,6 +39,8 @@ class Read:
     named: bool = False
     origins: list[str] | None = None
     attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    context: NDArray[np.float32] | None = None
+    splits: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,15 @@ class Look:
     shape: tuple[int, ...]
     told: str
     settings: Mapping[str, tuple[object, str]]
+
+
+@dataclass(frozen=True)
+class Occasions:
+    """What simpler methods may learn from: contexts (N, *context), in the order of time, and what came of
+    each, (N, *data)."""
+
+    context: Tensor
+    came: Tensor
 
 
 class Looking(Protocol):
@@ -107,6 +121,21 @@ class Judging(Protocol):
 
         Prompts that are made of attributes are judged by these.
         """
+
+
+class Forecasting(Protocol):
+    """What forecasts are judged by, once it is known what came."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """What distances are measured in, (batch, features)."""
+
+    def hits(self, x: Tensor, came: Tensor) -> Tensor:
+        """Whether each forecast (batch, *data) is as good as what came, (batch, *data), for a purpose."""
+
+    def forecasts(
+        self, occasions: Occasions, context: Tensor, num_each: int, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """What simpler methods say at contexts (N, *context), (N, num_each, *data) each, by their names."""
 
 
 class Pictures(Protocol):

@@ -125,20 +125,30 @@ class _TableFacts(_Facts):
 
 
 class MlpFacts(_TableFacts):
-    """A modulated MLP on small states, its prompts an embedding's rows."""
+    """A modulated MLP on small states, its prompts an embedding's rows, or occasions with a context each.
+
+    Attributes:
+        context: its shape, where they are.
+    """
 
     kind: Literal["modulated_mlp"] = "modulated_mlp"
+    context: tuple[int, ...] | None = Field(default=None, exclude_if=lambda shape: shape is None)
 
     def network(self) -> nn.Module:
         from flowmap.models.modulated_mlp import ModulatedMLP
 
-        return ModulatedMLP(self.shape, len(self.prompts), self.width, self.depth, self.max_frequency)
+        sizes = (self.width, self.depth, self.max_frequency, self.context)
+        return ModulatedMLP(self.shape, len(self.prompts), *sizes)
 
     def size(self) -> ModelSize:
         """By a count; what the network itself says is tested to be the same."""
         dims, width = math.prod(self.shape), self.width
         block = _linear(width, 3 * width) + _linear(width, 2 * width) + _linear(2 * width, width)
-        around = _linear(dims, width) + _linear(width, dims) + _embeddings(width, len(self.prompts))
+        around = _linear(dims, width) + _linear(width, dims)
+        if self.context is None:
+            around += _embeddings(width, len(self.prompts))
+        else:
+            around += _embeddings(width, 0) + _linear(math.prod(self.context), width) + _linear(width, width)
         return ModelSize(
             parameters=around + self.depth * block,
             activations=self.depth * width * _KEPT_WIDTHS,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from flowmap.errors import ConfigError
 from flowmap.maps import Condition, FlowMap, TwoTimeMap, compose
+from flowmap.prompts.facts import some_of
 
 MakeMap = Callable[[Any], FlowMap]
 
@@ -68,7 +69,7 @@ class PromptTable:
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         if unknown := [prompt for prompt in prompts if prompt not in self._index]:
-            raise ConfigError(f"prompt {unknown[0]!r}: the model knows {', '.join(self.prompts)}")
+            raise ConfigError(f"prompt {unknown[0]!r}: the model knows {some_of(self.prompts)}")
         return {"prompt": torch.tensor([self._index[prompt] for prompt in prompts], dtype=torch.long)}
 
 

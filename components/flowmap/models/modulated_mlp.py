@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowmap.maps import Condition
+from flowmap.prompts.vectors import ContextVectors, prompt_vectors
 
 _NUM_FREQUENCIES = 32
 
@@ -22,6 +24,7 @@ class ModulatedMLP(nn.Module):
 
     Args:
         shape: of one state, such as (1, 8, 8).
+        context: the shape of what is known beforehand, where each prompt is an occasion (`ContextVectors`).
         num_prompts: prompts are integers below it.
         width, depth: of the residual stream, and its number of blocks.
         max_frequency: of the time embedding, in radians.
@@ -30,13 +33,19 @@ class ModulatedMLP(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, shape: tuple[int, ...], num_prompts: int, width: int, depth: int, max_frequency: float
+        self,
+        shape: tuple[int, ...],
+        num_prompts: int,
+        width: int,
+        depth: int,
+        max_frequency: float,
+        context: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
         num_dims = math.prod(shape)
         self.inlet = nn.Linear(num_dims, width)
-        self.prompt = nn.Embedding(num_prompts, width)
+        self.prompt = prompt_vectors(num_prompts, width, context)
         self.time = embedding_mlp(width)
         self.span = embedding_mlp(width)
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
@@ -54,10 +63,16 @@ class ModulatedMLP(nn.Module):
     def forward(self, x: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
         """u between r and t, shape (batch, *shape).
 
-        x has shape (batch, *shape), t and r (batch,), and the condition's leaf `prompt` (batch,), int64.
+        x has shape (batch, *shape), t and r (batch,), and the condition's leaf `prompt` (batch,), int64; or,
+        where prompts are occasions, a leaf `context` (batch, *context).
         """
+        told = (
+            cast(ContextVectors, self.prompt).of(condition["context"])
+            if "context" in condition
+            else self.prompt(condition["prompt"])
+        )
         times = [embed_times(each, self.frequencies) for each in (t, t - r)]
-        signal = F.silu(self.time(times[0]) + self.span(times[1]) + self.prompt(condition["prompt"]))
+        signal = F.silu(self.time(times[0]) + self.span(times[1]) + told)
         hidden = self.inlet(x.flatten(1))
         for norm, modulation, block in zip(self.norms, self.modulations, self.blocks, strict=True):
             scale, shift, gate = modulation(signal).chunk(3, -1)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+_NAMED = 10
 TRAINED, KEPT_FROM_GRPO, NEVER_SEEN = "trained", "kept from GRPO", "never seen"
 
 
@@ -45,6 +46,12 @@ class PromptFacts(BaseModel):
             for name, chosen in apart.items()
         }
         return {name: indices for name, indices in found.items() if indices}
+
+
+def some_of(prompts: Sequence[str]) -> str:
+    """The first ten for a message, and that there are more."""
+    more = f", and {len(prompts) - _NAMED} more" if len(prompts) > _NAMED else ""
+    return ", ".join(prompts[:_NAMED]) + more
 
 
 def values_of(attribute: Sequence[str]) -> tuple[str, ...]:

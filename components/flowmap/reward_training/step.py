@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flowmap.data.dataset import Preferences, Split, read_facts, read_preferences, read_split
+from flowmap.data.dataset import Preferences, Split, read_contexts, read_facts, read_preferences, read_split
 from flowmap.data.holding_out import apart, content_digests, held_out
 from flowmap.modality import corruption
 from flowmap.modality.protocols import Corruption
 from flowmap.progress import Progress, say
+from flowmap.prompts.vectors import fill_contexts
 from flowmap.reward_training.classifier import train_classifier
 from flowmap.reward_training.pairs import Pairs, other_prompt
 from flowmap.rewards.preference import PreferenceFacts, PreferenceNetwork, saturated, write_preference
@@ -41,7 +42,8 @@ def run(context: Context[RewardTraining]) -> None:
     )
     generator = generator_for(section.seed, "preference", "batches")
     torch.manual_seed(derived_seed(section.seed, "preference", "weights"))  # and dropout
-    network = PreferenceNetwork(facts.shape, num_prompts)
+    network = PreferenceNetwork(facts.shape, num_prompts, facts.context)
+    fill_contexts(network, read_contexts(context.inputs["data"]))
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, weight_decay=_WEIGHT_DECAY)
     with Progress("reward_training", section.updates) as progress:
         for _ in range(section.updates):
@@ -69,7 +71,12 @@ def run(context: Context[RewardTraining]) -> None:
     )
     write_reference(
         context.out,
-        TrainedFacts(shape=facts.shape, prompts=facts.prompts, prompt_facts=facts.prompt_facts),
+        TrainedFacts(
+            shape=facts.shape,
+            prompts=facts.prompts,
+            prompt_facts=facts.prompt_facts,
+            context=facts.context,
+        ),
         real.data,
         real.prompts,
     )

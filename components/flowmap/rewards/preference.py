@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flowmap.prompts.vectors import prompt_vectors
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
 from flowmap.rewards.trained import PromptIndex, read_network, read_trained_facts, write_network
@@ -41,13 +42,18 @@ class PreferenceNetwork(nn.Module):
     The dropout is heavy because preferences are few: without it the score of real images it has not seen
     falls below that of samples, and GRPO is paid for leaving the data.
 
+    Args:
+        context: the shape of what is known beforehand, where each prompt is an occasion.
+
     Source: Bradley and Terry (1952).
     """
 
-    def __init__(self, shape: tuple[int, ...], num_prompts: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], num_prompts: int, context: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(math.prod(shape), 256), nn.Linear(256, 128)
-        self.prompt = nn.Embedding(num_prompts, 128)
+        self.prompt = prompt_vectors(num_prompts, 128, context)
         self.third, self.score = nn.Linear(128, 64), nn.Linear(64, 1)
         self.drop_pixels, self.drop_features = nn.Dropout(0.1), nn.Dropout(0.3)
 
@@ -117,6 +123,5 @@ def write_preference(directory: Path, model: PreferenceNetwork, facts: Preferenc
 def read_preference(directory: Path) -> tuple[PreferenceNetwork, PreferenceFacts]:
     """The network, in evaluation mode and without gradients, and its facts."""
     trained = read_trained_facts(directory)
-    return read_network(
-        directory, _NAME, PreferenceNetwork(trained.shape, len(trained.prompts)), PreferenceFacts
-    )
+    fresh = PreferenceNetwork(trained.shape, len(trained.prompts), trained.context)
+    return read_network(directory, _NAME, fresh, PreferenceFacts)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowmap.errors import ConfigError
-from flowmap.prompts.facts import PromptFacts
+from flowmap.prompts.facts import PromptFacts, some_of
 from flowmap.rewards.protocol import Samples
 
 _FACTS, _REFERENCE = "reward.json", "reference.safetensors"
@@ -22,13 +22,15 @@ F = TypeVar("F", bound=BaseModel)
 
 
 class TrainedFacts(BaseModel):
-    """Of the data that rewards were trained on: the shape of one datum, what prompt indices mean, and what
-    the prompts demand, where that is known."""
+    """Of the data that rewards were trained on: the shape of one datum, what prompt indices mean, what the
+    prompts demand, where that is known, and the shape of what is known beforehand, where they are
+    occasions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     shape: tuple[int, ...]
     prompts: tuple[str, ...]
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
+    context: tuple[int, ...] | None = Field(default=None, exclude_if=lambda shape: shape is None)
 
 
 def write_reference(directory: Path, facts: TrainedFacts, data: Tensor, prompts: Tensor) -> None:
@@ -57,7 +59,7 @@ class PromptIndex:
     def of(self, samples: Samples) -> Tensor:
         """The index of each group's prompt, (groups,). Raises ConfigError for a prompt that is not known."""
         if unknown := [prompt for prompt in samples.prompts if prompt not in self._index]:
-            raise ConfigError(f"prompt {unknown[0]!r}: the reward knows {', '.join(self._index)}")
+            raise ConfigError(f"prompt {unknown[0]!r}: the reward knows {some_of(list(self._index))}")
         indices = [self._index[prompt] for prompt in samples.prompts]
         return torch.tensor(indices, device=samples.data.device)
 

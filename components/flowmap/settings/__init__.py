@@ -12,6 +12,8 @@ from flowmap.settings.rewards import (
     AnyReward,
     ClassifierSettings,
     ClipSettings,
+    EnergySettings,
+    HitSettings,
     HttpSettings,
     MmdSettings,
     OcrSettings,
@@ -34,6 +36,7 @@ from flowmap.settings.sections import (
     KeptPrompts,
     RegistryPush,
     RewardTraining,
+    SeriesSettings,
 )
 
 __all__ = [
@@ -47,10 +50,12 @@ __all__ = [
     "ClassifierSettings",
     "ClipSettings",
     "DataPrep",
+    "EnergySettings",
     "Evaluation",
     "FluxSettings",
     "GrpoFinetuning",
     "GrpoSettings",
+    "HitSettings",
     "HttpSettings",
     "KeptPrompts",
     "Lora",
@@ -64,6 +69,7 @@ __all__ = [
     "RewardTraining",
     "RunConfig",
     "Section",
+    "SeriesSettings",
     "VlmSettings",
     "load_config",
     "written_as",

@@ -141,6 +141,23 @@ class ClipSettings(RewardSettings, Pretrained):
     kind: Literal["clip"] = "clip"
 
 
+class EnergySettings(RewardSettings):
+    """How good a group of forecasts is, by the energy score against what came: each member's own part."""
+
+    kind: Literal["energy"] = "energy"
+
+
+class HitSettings(RewardSettings):
+    """1 for a forecast whose last value is within `tolerance` of what came, else 0.
+
+    Attributes:
+        tolerance: in units in which the futures that base training sees have a standard deviation of .5.
+    """
+
+    kind: Literal["hit"] = "hit"
+    tolerance: Positive = 0.1
+
+
 AnyReward = Annotated[
     PreferenceSettings
     | MmdSettings
@@ -149,6 +166,8 @@ AnyReward = Annotated[
     | HttpSettings
     | ClipSettings
     | OcrSettings
+    | EnergySettings
+    | HitSettings
     | VlmSettings,
     Field(discriminator="kind"),
 ]

