@@ -32,7 +32,7 @@ from flowmap.data.dataset import CAPTION, read_split
 from flowmap.evaluation.drawing import Drawing
 from flowmap.models.storing import load_model
 from flowmap.rewards.building import Materials, build_rewards
-from flowmap.settings import load_config
+from flowmap.settings import AnyReward, ClassifierSettings, MmdSettings, load_config
 
 _SEEDED = ("base_training", "reward_training")
 _PARTS = (0.125, 0.25, 0.5, 1.0)  # of the seconds, when samples are measured
@@ -55,13 +55,15 @@ _FIGURES = ("judge_accuracy", "kid_judge", "recall", "diversity")
 class Method:
     """A way to train, what its knob is tried at, and the map evaluations that a sample takes.
 
-    Those follow from the knob, and from how many a sample of the map takes.
+    Those follow from the knob, and from how many a sample of the map takes. `rewards` stand in the place of
+    the example's.
     """
 
     name: str
     train: rivals.Rival
     knobs: tuple[float, ...]
     evaluations: Callable[[int, float], int]
+    rewards: Sequence[AnyReward] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ ABLATIONS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]] = {
     "advantage_std": tuple((each, {"advantage_std": each}) for each in ("batch", "group", "none")),
     "start": (("of one's own", {"shared_start": False}), ("shared", {"shared_start": True})),
     "ratio_norm": (("on", {}), ("off", {"ratio_norm": False})),
+    "saturating": (("up to what real data get", {}), ("without end", {})),
+}
+REWARDS: Mapping[str, Sequence[AnyReward]] = {
+    "without end": (ClassifierSettings(saturating=False), MmdSettings(weight=2.0)),
 }
 
 
@@ -139,18 +145,19 @@ def ablated(setting: str, knobs: tuple[float, ...]) -> tuple[Method, ...]:
             partial(rivals.flow_map_grpo, changes=changes),
             knobs,
             partial(_as_changed, changes=changes),
+            REWARDS.get(label),
         )
         for label, changes in ABLATIONS[setting]
     )
 
 
-def ground_of(bench: Bench, config: Path) -> rivals.Ground:
+def ground_of(bench: Bench, config: Path, rewards: Sequence[AnyReward] | None = None) -> rivals.Ground:
     """What methods start from: a finished run's base, baseline and rewards."""
     section, folders = load_config(config).grpo_finetuning, bench.folders
     return rivals.Ground(
         base=load_model(folders["base"], "map"),
         baseline=load_model(folders["base"], "velocity"),
-        rewards=build_rewards(section.rewards, Materials(folders["reward"], torch.device("cpu"))),
+        rewards=build_rewards(rewards or section.rewards, Materials(folders["reward"], torch.device("cpu"))),
         prompts=bench.facts.prompts,
         data=read_split(folders["data"], "base", CAPTION),
         settings=section,
@@ -205,7 +212,9 @@ def run_seed(asked: argparse.Namespace, methods: Sequence[Method], seed: int) ->
     drawing, points = bench.drawing(f"methods {seed}"), []
     for method in methods:
         for knob in method.knobs:
-            ground = ground_of(bench, asked.config)  # with weights that nobody has counted or trained yet
+            ground = ground_of(
+                bench, asked.config, method.rewards
+            )  # with weights that nobody has counted or trained yet
             points += list(follow(method, knob, seed, bench, ground, asked.seconds))
             last = points[-1]
             print(

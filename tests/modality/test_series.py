@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from flowmap.errors import DataError
 from flowmap.modality import modality_of
@@ -20,9 +21,10 @@ SHARES = {"base": 0.5, "reward": 0.2, "judge": 0.1, "holdout": 0.2}
 SIZES = SeriesSettings(past=12, future=4)
 
 
-def wave(num: int = 400) -> np.ndarray:
+def wave(num: int = 400) -> NDArray[np.float64]:
     time = np.arange(num)
-    return np.sin(2 * np.pi * time / 12) + 0.01 * time
+    values: NDArray[np.float64] = np.sin(2 * np.pi * time / 12) + 0.01 * time
+    return values
 
 
 def test_no_future_of_a_split_reaches_into_that_of_the_next() -> None:
