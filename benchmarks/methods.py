@@ -212,9 +212,8 @@ def run_seed(asked: argparse.Namespace, methods: Sequence[Method], seed: int) ->
     drawing, points = bench.drawing(f"methods {seed}"), []
     for method in methods:
         for knob in method.knobs:
-            ground = ground_of(
-                bench, asked.config, method.rewards
-            )  # with weights that nobody has counted or trained yet
+            # With weights that nobody has counted or trained yet.
+            ground = ground_of(bench, asked.config, method.rewards)
             points += list(follow(method, knob, seed, bench, ground, asked.seconds))
             last = points[-1]
             print(

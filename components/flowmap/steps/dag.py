@@ -138,6 +138,11 @@ def _libraries(config: RunConfig) -> tuple[str, ...]:
     return ("diffusers", "transformers", "peft") if _text_to_image(config) else ()
 
 
+def _of_series(config: RunConfig) -> tuple[str, ...]:
+    """What reads the built-in series, and forecasts what models are held against."""
+    return ("statsmodels",) if config.data_prep.is_series else ()
+
+
 def _all_of(*chosen: Callable[[RunConfig], tuple[str, ...]]) -> Callable[[RunConfig], tuple[str, ...]]:
     return lambda config: tuple(module for each in chosen for module in each(config))
 
@@ -156,6 +161,7 @@ PIPELINE = (
         check=_fits_its_name,
         modules=_facets("reading"),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
+        more_libraries=_of_series,
     ),
     Step(
         "base_training",
@@ -192,7 +198,7 @@ PIPELINE = (
         says="judge, figures, report",
         extra_inputs=_rivals,
         modules=_all_of(_facets("judging", "pictures"), _networks),
-        more_libraries=_libraries,
+        more_libraries=_all_of(_libraries, _of_series),
         libraries=("torch", "numpy", "scipy", "matplotlib", "pillow"),
     ),
     Step(
