@@ -18,7 +18,7 @@ from flowmap.errors import DataError
 from flowmap.modality.images.reading import read
 from flowmap.modality.protocols import Read
 from flowmap.settings import DataPrep
-from flowmap.settings.sections import Shares
+from flowmap.settings.data import Shares
 
 SHARES = Shares().model_dump()
 

@@ -15,7 +15,7 @@ from flowmap.modality.series import judging
 from flowmap.modality.series.pictures import contact_sheet, labelled_rows
 from flowmap.modality.series.reading import read, windows
 from flowmap.settings import DataPrep, SeriesSettings
-from flowmap.settings.sections import Shares
+from flowmap.settings.data import Shares
 
 SHARES = {"base": 0.5, "reward": 0.2, "judge": 0.1, "holdout": 0.2}
 SIZES = SeriesSettings(past=12, future=4)

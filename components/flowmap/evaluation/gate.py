@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.distances import Array
+from flowmap.evaluation.held_out_rewards import Scored
 from flowmap.evaluation.intervals import (
     LEVEL,
     UNKNOWN,
@@ -121,6 +122,7 @@ def decide(
     judge_on_anchor: float,
     num_real: int,
     diversity_of_real: float,
+    rewards: Mapping[str, Scored] | None = None,
 ) -> Verdict:
     """Apply the gate.
 
@@ -134,6 +136,7 @@ def decide(
             on the anchor's samples.
         diversity_of_real: real data's, over the anchor's: an anchor that mixes prompts up varies more than
             they do, and to lose that is no loss.
+        rewards: what those say that are only evaluated.
     """
     error = (max(judge_on_real * (1 - judge_on_real), LEVEL) / num_real) ** 0.5
     criteria = (
@@ -206,6 +209,16 @@ def decide(
             difference["copies"]["high"],
             "<=",
             section.copies_tolerance,
+        ),
+        *(
+            _criterion(
+                f"reward {name}",
+                "lower end of the interval of a reward that nothing was trained on, candidate less anchor",
+                scored.difference["low"],
+                ">=",
+                -section.reward_tolerance * scored.spread,
+            )
+            for name, scored in (rewards or {}).items()
         ),
     )
     return Verdict(

@@ -95,6 +95,7 @@ def write_report(directory: Path, report: Report) -> None:
         trained_on=report.metrics["models"].get(TRAINED_ON),
         relative=_differences(report),
         columns=columns_of(report.facts),
+        trained_on_rewards=_names_of(report.grpo["rewards"]),
         top_of_report=TOP_OF_REPORT,
         end_of_report=END_OF_REPORT,
     )
@@ -229,12 +230,16 @@ def _control_chart(report: Report) -> str:
     )
 
 
+def _names_of(rewards: list[dict[str, Any]]) -> list[str]:
+    return [reward.get("name") or reward["kind"] for reward in rewards]
+
+
 def _training_charts(report: Report) -> list[str]:
     rows, curve = report.training, report.metrics["curve"]
     rollouts = [row["rollout"] for row in rows]
     start = report.metrics["models"]["base"][str(report.verdict.num_evaluations)]
     target = report.grpo.get("kl_target")
-    names = [reward.get("name") or reward["kind"] for reward in report.grpo["rewards"]]
+    names = _names_of(report.grpo["rewards"])
 
     def trained(key: str, title: str, levels: dict[str, float] | None = None) -> str:
         line = Line(key.replace("_", " "), rollouts, [row[key] for row in rows], COLOURS["tuned"])

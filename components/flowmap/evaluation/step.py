@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +26,23 @@ from flowmap.evaluation.controls import BEST_OF, DrawFrom, NoiseCurve, best_of, 
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
+from flowmap.evaluation.held_out_rewards import Scored, score_rewards
 from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
 from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.evaluation.measured_models import Models, measure_models, real_figures
 from flowmap.evaluation.outcomes import occasions_asked, simpler
 from flowmap.evaluation.report import Report, write_report
-from flowmap.evaluation.shown import shown_indices
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
-from flowmap.maps import grid_for, heun
 from flowmap.modality import forecasting
-from flowmap.models.storing import baseline_weights, load_model, load_weights
-from flowmap.progress import Progress, say
+from flowmap.models.storing import load_model, load_weights
+from flowmap.progress import say
 from flowmap.registry import terms_of
 from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
 from flowmap.seeding import generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
 
-Models = dict[str, dict[int, Measured]]
-HEUN = "baseline, Heun"
 _SAMPLES, _FEWEST = 1000, 20
 _FORECASTS, _MOST_OCCASIONS = 16, 128
 
@@ -58,15 +57,17 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     facts, entered = read_facts(inputs["data"]), entrants(inputs)
     prompt = _prompts(section, facts, inputs["data"])
     measurer = measurer_of(section, inputs, facts, len(prompt), judge_seed(context.manifests["data"].digest))
-    real = _real(measurer, inputs["data"])
+    real = real_figures(measurer, inputs["data"])
 
     candidate = context.manifests["tuned"].digest
-    contest = _contest(entered, measurer, drawing_of(candidate, "gate", facts, prompt, inputs))
-    verdict, difference = _judged(section, contest, measurer, entered, real, context)
+    drawing = drawing_of(candidate, "gate", facts, prompt, inputs)
+    contest = _contest(entered, measurer, drawing)
+    scored = _scored(section, entered, measurer, drawing, facts, inputs["reward"])
+    verdict, difference = _judged(section, contest, measurer, entered, real, scored, context)
     trained = entered["tuned"].num_evaluations
 
     drawing = drawing_of(candidate, "published", facts, prompt, inputs)
-    models = _measure(section, inputs, entered, measurer, drawing)
+    models = measure_models(section, inputs, entered, measurer, drawing)
     if trained_on := control.entrant(entered["base"]):
         drawn = measurer.measure(trained_on.drawn(drawing, trained_on.model(measurer.device)))
         models[TRAINED_ON] = {trained: drawn}
@@ -88,6 +89,7 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
         },
         "gate": {name: getattr(contest, name).figures for name in ("candidate", "incumbent", "anchor")},
         "difference": difference,
+        "rewards": {name: asdict(each) for name, each in scored.items()},
         "real": real,
         "accuracy_by_prompt": by_prompt(read, facts),
         **_parts_of_accuracy(read, facts),
@@ -139,6 +141,23 @@ def _contest(entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawin
     return Contest(candidate, incumbent, anchor, curve, drawing.prompt)
 
 
+def _scored(
+    section: Evaluation,
+    entered: Mapping[str, Entrant],
+    measurer: Measurer,
+    drawing: Drawing,
+    facts: DataFacts,
+    trained: Path,
+) -> dict[str, Scored]:
+    """What rewards say that nothing is trained on, of the gate's samples."""
+    if not section.rewards:
+        return {}
+    names = {"tuned": "tuned", "anchor": "anchor" if "anchor" in entered else "base"}
+    names |= {"incumbent": "incumbent"} if "incumbent" in entered else {}
+    drawn = {name: _draw(entered[each], measurer)(drawing) for name, each in names.items()}
+    return score_rewards(section.rewards, trained, drawn, facts, drawing.prompt, measurer.device)
+
+
 def _draw(entrant: Entrant, measurer: Measurer) -> DrawFrom:
     """Samples of an entrant from any noise."""
     model = entrant.model(measurer.device)
@@ -158,6 +177,7 @@ def _judged(
     measurer: Measurer,
     entered: Mapping[str, Entrant],
     real: Mapping[str, float],
+    scored: Mapping[str, Scored],
     context: Context[Evaluation],
 ) -> tuple[Verdict, dict[str, dict[str, float]]]:
     """The verdict, with its advice, and the differences that it rests on."""
@@ -180,58 +200,11 @@ def _judged(
         judge_on_anchor=contest.anchor.figures["judge_accuracy"],
         num_real=len(measurer.held_out),
         diversity_of_real=real["diversity"] / (contest.anchor.figures["diversity"] or math.inf),
+        rewards=scored,
     )
     training = json.loads((context.inputs["tuned"] / "curve.json").read_text())
     told = advice(verdict, difference, contest.incumbent.figures, real, training)
     return verdict.model_copy(update={"advice": told}), difference
-
-
-def _measure(
-    section: Evaluation,
-    inputs: Mapping[str, Path],
-    entered: Mapping[str, Entrant],
-    measurer: Measurer,
-    drawing: Drawing,
-) -> Models:
-    """Every model at every number of map evaluations, from the same noise."""
-    counts = sorted({*section.evaluations, entered["tuned"].num_evaluations})
-    baseline_counts = sorted({*section.baseline_evaluations, *counts})
-    shown = shown_indices(drawing.prompt)
-    models: Models = {}
-    with Progress("evaluation: samples", len(entered) * len(counts) + len(baseline_counts)) as progress:
-        for name, entrant in entered.items():
-            model = entrant.model(measurer.device)
-            models[name] = {}
-            for count in sorted({*counts, entrant.num_evaluations}):  # each on the grid it ships, too
-                policy = entrant.policy if count == entrant.num_evaluations else None
-                parts = drawing.composed(model, grid_for(count, entrant.grid), policy)
-                models[name][count] = measurer.measure(parts, shown)
-                progress.update()
-        baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), measurer.device)
-        models |= {"baseline": {}, HEUN: {}}
-        for count in baseline_counts:
-            models["baseline"][count] = measurer.measure(drawing.integrated(baseline, count), shown)
-            if count % 2 == 0:  # two evaluations a step
-                models[HEUN][count] = measurer.measure(drawing.integrated(baseline, count, heun))
-            progress.update()
-    return models
-
-
-def _real(measurer: Measurer, data: Path) -> dict[str, float]:
-    """Real against real: what perfect samples would get. The Frechet distance is the floor of all others.
-
-    Distances, recall and the like are those of the base split, of as many as there are samples; what the
-    judge says is of the held-out data, and how far its confidence is from how often it is right.
-    """
-    base, held_out = read_split(data, "base"), read_split(data, "holdout")
-    measured = measurer.measure(in_parts(base.data, base.prompts))
-    unseen = measurer.measure(in_parts(held_out.data, held_out.prompts))
-    own = ("judge_accuracy", "judge_score", "judge_log_probability", "copies")
-    return {
-        **measured.figures,
-        **{name: unseen.figures[name] for name in own},
-        "calibration_error": measurer.judge.calibration_error,
-    }
 
 
 def _read(models: Models, trained: int, drawing: Drawing, measurer: Measurer, data: Path) -> dict[str, Read]:

@@ -9,11 +9,11 @@ from flowmap.models.facts import (
     FluxFacts,
     MlpFacts,
     ModelFacts,
-    ModelSize,
     SamplerFacts,
     latent_shape,
 )
 from flowmap.models.parts import ADAPTERS, parts_among
+from flowmap.models.size import ModelSize
 
 __all__ = [
     "ADAPTERS",

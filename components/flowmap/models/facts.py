@@ -11,11 +11,11 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flowmap.models.size import ModelSize, embeddings, linear
 from flowmap.prompts.facts import PromptFacts
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 # Imported by name, so that what needs no such model neither loads it nor depends on its code.
 TEXT_TO_IMAGE = "flowmap.text_to_image.building"
 
-_FREQUENCIES = 64
 # Values of one block that its backward pass needs, in widths: its input, norm, modulation, hidden twice,
 # output.
 _KEPT_WIDTHS = 12
@@ -37,16 +36,6 @@ _KEPT_WIDTHS = 12
 _KEPT_TRANSFORMER_WIDTHS = 18
 _HEAD = 32
 _FLUX_FREQUENCIES, _SPAN_FREQUENCIES = 256, 32
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """What a model takes, in numbers (not bytes): parameters, activations a sample, and values of one
-    state."""
-
-    parameters: int
-    activations: int
-    state: int
 
 
 class SamplerFacts(BaseModel):
@@ -143,12 +132,12 @@ class MlpFacts(_TableFacts):
     def size(self) -> ModelSize:
         """By a count; what the network itself says is tested to be the same."""
         dims, width = math.prod(self.shape), self.width
-        block = _linear(width, 3 * width) + _linear(width, 2 * width) + _linear(2 * width, width)
-        around = _linear(dims, width) + _linear(width, dims)
+        block = linear(width, 3 * width) + linear(width, 2 * width) + linear(2 * width, width)
+        around = linear(dims, width) + linear(width, dims)
         if self.context is None:
-            around += _embeddings(width, len(self.prompts))
+            around += embeddings(width, len(self.prompts))
         else:
-            around += _embeddings(width, 0) + _linear(math.prod(self.context), width) + _linear(width, width)
+            around += embeddings(width, 0) + linear(math.prod(self.context), width) + linear(width, width)
         return ModelSize(
             parameters=around + self.depth * block,
             activations=self.depth * width * _KEPT_WIDTHS,
@@ -188,10 +177,10 @@ class DitFacts(_TableFacts):
         """By a count; what the network itself says is tested to be the same."""
         values, width = self.shape[0] * self.patch**2, self.width
         num_patches = math.prod(self.shape) // values
-        block = _linear(width, 6 * width) + _linear(width, 3 * width) + _linear(width, width)
-        block += _linear(width, 4 * width) + _linear(4 * width, width)
-        around = _linear(values, width) + _linear(width, values) + _linear(width, 2 * width)
-        around += num_patches * width + _embeddings(width, len(self.prompts))
+        block = linear(width, 6 * width) + linear(width, 3 * width) + linear(width, width)
+        block += linear(width, 4 * width) + linear(4 * width, width)
+        around = linear(values, width) + linear(width, values) + linear(width, 2 * width)
+        around += num_patches * width + embeddings(width, len(self.prompts))
         kept = _KEPT_TRANSFORMER_WIDTHS * width + 2 * num_patches * width // _HEAD
         return ModelSize(
             parameters=around + self.depth * block,
@@ -262,16 +251,16 @@ class FluxFacts(_Facts):
         """By a count; what the network itself says is tested to be the same."""
         width, values = self.width, self.latent[0] * self.patch**2
         num_places = self.latent[1] * self.latent[2] // self.patch**2
-        attention = 4 * _linear(width, width) + 2 * self.head_width
-        alone = _linear(width, 4 * width) + _linear(4 * width, width)
-        double = 2 * (_linear(width, 6 * width) + attention + alone)
-        single = _linear(width, 3 * width) + 3 * _linear(width, width) + 2 * self.head_width
-        single += _linear(width, 4 * width) + _linear(5 * width, width)
-        around = _linear(values, width) + _linear(width, values) + _linear(width, 2 * width)
-        around += _linear(self.text_width, width) + self.places * num_places * width
-        embedding = _linear(_FLUX_FREQUENCIES, width) + _linear(width, width)
-        around += (1 + self.guided) * embedding + _linear(self.pooled_width, width) + _linear(width, width)
-        around += self.two_times * (_linear(2 * _SPAN_FREQUENCIES, width) + _linear(width, width))
+        attention = 4 * linear(width, width) + 2 * self.head_width
+        alone = linear(width, 4 * width) + linear(4 * width, width)
+        double = 2 * (linear(width, 6 * width) + attention + alone)
+        single = linear(width, 3 * width) + 3 * linear(width, width) + 2 * self.head_width
+        single += linear(width, 4 * width) + linear(5 * width, width)
+        around = linear(values, width) + linear(width, values) + linear(width, 2 * width)
+        around += linear(self.text_width, width) + self.places * num_places * width
+        embedding = linear(_FLUX_FREQUENCIES, width) + linear(width, width)
+        around += (1 + self.guided) * embedding + linear(self.pooled_width, width) + linear(width, width)
+        around += self.two_times * (linear(2 * _SPAN_FREQUENCIES, width) + linear(width, width))
         kept = _KEPT_TRANSFORMER_WIDTHS * width * (num_places + self.num_tokens)
         return ModelSize(
             parameters=around + self.double_blocks * double + self.single_blocks * single,
@@ -291,15 +280,6 @@ def latent_shape(shape: Sequence[int], channels: int, halvings: int, patch: int)
         raise ValueError(f"pictures with sides that {step} divides are asked for, and data are {told}")
     height, width = (side >> halvings for side in shape[1:])
     return channels, height, width
-
-
-def _linear(inputs: int, outputs: int) -> int:
-    return inputs * outputs + outputs
-
-
-def _embeddings(width: int, num_prompts: int) -> int:
-    """Of two times and the prompt."""
-    return 2 * (_linear(_FREQUENCIES, width) + _linear(width, width)) + num_prompts * width
 
 
 # Of several kinds `kind` says which.

@@ -7,6 +7,7 @@ A module here holds values and checks, never what computes a result: none of the
 version.
 """
 
+from flowmap.settings.data import BUILT_IN, SPLITS, DataPrep, KeptPrompts, SeriesSettings
 from flowmap.settings.grpo import GrpoFinetuning, GrpoSettings, Lora
 from flowmap.settings.rewards import (
     AnyReward,
@@ -26,17 +27,12 @@ from flowmap.settings.run_config import RunConfig, load_config
 from flowmap.settings.section import Checkpoint, Pretrained, Section, written_as
 from flowmap.settings.sections import (
     ANCHOR,
-    BUILT_IN,
     REJECTED,
-    SPLITS,
     BaseTraining,
-    DataPrep,
     Evaluation,
     FluxSettings,
-    KeptPrompts,
     RegistryPush,
     RewardTraining,
-    SeriesSettings,
 )
 
 __all__ = [

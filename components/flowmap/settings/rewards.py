@@ -8,6 +8,7 @@ rewards:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -196,7 +197,12 @@ class RewardList(Section):
     def _names_differ(self) -> Self:
         if not self.rewards:
             raise ValueError("rewards is empty: there must be at least one")
-        labels = [reward.label for reward in self.rewards]
-        if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"two rewards are called {', '.join(twice)}: give each a `name`")
+        check_names(self.rewards)
         return self
+
+
+def check_names(rewards: Sequence[RewardSettings]) -> None:
+    """Raise ValueError where two rewards share a name."""
+    labels = [reward.label for reward in rewards]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"two rewards are called {', '.join(twice)}: give each a `name`")

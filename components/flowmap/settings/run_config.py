@@ -16,13 +16,13 @@ from typing import Annotated, Any, Self, get_args, get_origin
 from pydantic import BaseModel, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
+from flowmap.settings.data import DataPrep
 from flowmap.settings.grpo import GrpoFinetuning
 from flowmap.settings.messages import explain
 from flowmap.settings.rewards import AnyReward, PythonSettings
 from flowmap.settings.section import Name, Section
 from flowmap.settings.sections import (
     BaseTraining,
-    DataPrep,
     Evaluation,
     RegistryPush,
     RewardTraining,
@@ -58,7 +58,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _has_the_classifier(self) -> Self:
-        asked = any(reward.kind == "classifier" for reward in self.grpo_finetuning.rewards)
+        rewards = (*self.grpo_finetuning.rewards, *(self.evaluation.rewards or ()))
+        asked = any(reward.kind == "classifier" for reward in rewards)
         if asked and self.reward_training.classifier_updates is None:
             raise ValueError(
                 "a reward is the classifier's: say how long with reward_training.classifier_updates"
@@ -91,17 +92,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         _apply(raw, override)
     try:
         config = RunConfig.model_validate(raw)
-        return config.model_copy(
-            update={"grpo_finetuning": _with_sources(config.grpo_finetuning, path.parent)}
-        )
+        with_sources = {
+            name: getattr(config, name).model_copy(
+                update={"rewards": _with_sources(getattr(config, name).rewards, path.parent)}
+            )
+            for name in ("grpo_finetuning", "evaluation")
+        }
+        return config.model_copy(update=with_sources)
     except ValidationError as error:
         told = explain(error, RunConfig, "configuration")
         raise ConfigError(f"{path} is not a valid configuration:{told}") from None
 
 
-def _with_sources(section: GrpoFinetuning, folder: Path) -> GrpoFinetuning:
-    """With the text of each reward's file that lies beside the configuration, so that it travels with the
-    run."""
+def _with_sources(rewards: Sequence[AnyReward] | None, folder: Path) -> tuple[AnyReward, ...] | None:
+    """With the text of each one's file that lies beside the configuration: it travels with the run."""
 
     def with_source(reward: AnyReward) -> AnyReward:
         file = folder / f"{reward.module}.py" if isinstance(reward, PythonSettings) else None
@@ -109,7 +113,7 @@ def _with_sources(section: GrpoFinetuning, folder: Path) -> GrpoFinetuning:
             return reward
         return reward.model_copy(update={"source": base64.b64encode(file.read_bytes()).decode()})
 
-    return section.model_copy(update={"rewards": tuple(map(with_source, section.rewards))})
+    return None if rewards is None else tuple(map(with_source, rewards))
 
 
 def _apply(raw: dict[Any, Any], override: str) -> None:

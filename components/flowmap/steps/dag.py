@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest
@@ -21,7 +21,7 @@ from flowmap.errors import DataError
 from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import ANCHOR, ClipSettings, RunConfig, Section
+from flowmap.settings import ANCHOR, AnyReward, ClipSettings, RunConfig, Section
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -49,8 +49,16 @@ def _external(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
 
 
 def _functions(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
-    """Rewards that are installed functions, or models of others."""
-    rewards = config.grpo_finetuning.rewards
+    """Rewards that are trained on and are installed functions, or models of others."""
+    return _from_outside(config.grpo_finetuning.rewards)
+
+
+def _judging(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
+    """What a candidate is held against, and such rewards that are only evaluated."""
+    return {**_rivals(config, store, inputs), **_from_outside(config.evaluation.rewards or ())}
+
+
+def _from_outside(rewards: Sequence[AnyReward]) -> Inputs:
     found = {name: Input(digest) for name, digest in function_digests(rewards).items()}
     models = {f"reward {each.label}": each for each in rewards if isinstance(each, ClipSettings)}
     return found | {name: Input(pretrained_digest(each, name)) for name, each in models.items()}
@@ -116,6 +124,10 @@ def _rewards(config: RunConfig) -> tuple[str, ...]:
     return modules_of(config.grpo_finetuning.rewards)
 
 
+def _evaluated_rewards(config: RunConfig) -> tuple[str, ...]:
+    return modules_of(config.evaluation.rewards or ())
+
+
 def _checkpoint(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     """A model that is there already."""
     given, where = config.base_training.checkpoint, "base_training.checkpoint"
@@ -133,7 +145,8 @@ def _networks(config: RunConfig) -> tuple[str, ...]:
 
 def _libraries(config: RunConfig) -> tuple[str, ...]:
     """Those that only they are made of, or only some rewards."""
-    if any(isinstance(each, ClipSettings) for each in config.grpo_finetuning.rewards):
+    rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
+    if any(isinstance(each, ClipSettings) for each in rewards):
         return ("diffusers", "transformers", "peft")
     return ("diffusers", "transformers", "peft") if _text_to_image(config) else ()
 
@@ -196,8 +209,8 @@ PIPELINE = (
         "evaluation",
         ("data_prep", "base_training", "reward_training", "grpo_finetuning"),
         says="judge, figures, report",
-        extra_inputs=_rivals,
-        modules=_all_of(_facets("judging", "pictures"), _networks),
+        extra_inputs=_judging,
+        modules=_all_of(_facets("judging", "pictures"), _evaluated_rewards, _networks),
         more_libraries=_all_of(_libraries, _of_series),
         libraries=("torch", "numpy", "scipy", "matplotlib", "pillow"),
     ),

