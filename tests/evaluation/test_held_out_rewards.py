@@ -86,7 +86,7 @@ def verdict_with(low: float) -> Any:
         "coverage",
         "copies",
     )
-    difference = dict.fromkeys(gains, gained) | dict.fromkeys(("fd_judge", "diversity"), kept)
+    difference = {"fd_judge": kept, "diversity": kept} | dict(zip(gains, [gained] * len(gains), strict=True))
     interval = {"mean": low, "low": low, "high": low}
     return decide(
         Evaluation(reward_tolerance=0.2),
