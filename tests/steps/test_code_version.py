@@ -64,7 +64,7 @@ def test_imports_are_followed_at_any_depth() -> None:
         ("base_training/worker.py", {"base_training"}),
         ("asfmc/kernels.py", {"grpo_finetuning", "evaluation"}),
         ("grpo/advantages.py", {"grpo_finetuning"}),
-        ("training/ema.py", TRAINING),
+        ("training/ema.py", TRAINING | {"evaluation"}),
         ("models/modulated_mlp.py", TRAINING | {"evaluation"}),
         ("modality/images/reading.py", {"data_prep"}),
         ("modality/images/corruption.py", {"reward_training"}),
