@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flowmap.settings import load_config
+from flowmap.settings import SeriesSettings, load_config
+from flowmap_pipelines.init_config import configuration_for, example_for
 from tests.cli import flowmap
 from tests.pipeline.runs import write_shapes
 
@@ -39,3 +40,24 @@ def test_an_output_that_can_not_be_is_refused_at_once(
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_series_of_ones_own_becomes_a_configuration_that_loads(tmp_path: Path) -> None:
+    file = tmp_path / "Power use.csv"
+    file.write_text("time,value\n" + "\n".join(f"{index:04d},{(index % 24) ** 1.5}" for index in range(600)))
+    text, told = configuration_for(file, None)
+    written = tmp_path / "series.yaml"
+    written.write_text(text)
+    config = load_config(written)
+    assert config.name == "power-use"
+    assert config.data_prep.is_series
+    assert config.data_prep.series == SeriesSettings(past=52, future=13)
+    assert told == "536 windows of 600 values, 52 past and 13 future ones each"
+    file.write_text("time,value\n" + "\n".join(f"{index:04d},{(index % 24) ** 1.5}" for index in range(250)))
+    assert "{past: 24, future: 6}" in configuration_for(file, None)[0]
+
+
+def test_a_built_in_source_is_its_example() -> None:
+    assert example_for("series") == example_for("co2") == "series"
+    assert example_for("tinted_digits") == "tiny_flux"
+    assert example_for("nothing") is None

@@ -179,11 +179,12 @@ def compile(
 )
 @options.YAML_OUTPUT
 def init(source: Path, preferences: Path | None, output: Path) -> None:
-    """Look at your images and write a configuration for them, with comments.
+    """Look at your data and write a configuration for them, with comments.
 
     SOURCE is a folder with a metadata.csv, .jsonl or .parquet (file_name, prompt), or with one folder of
-    images for each prompt; an .npz file with the arrays images and prompts; or the name of an example,
-    digits or mnist. A table of preferences in the folder is found by its columns.
+    images for each prompt; an .npz file with the arrays images and prompts; a .csv file with a series to
+    forecast (time, value); or the name of an example, such as digits or series. A table of preferences in
+    the folder is found by its columns.
 
     \b
         flowmap init my-images -o my-images.yaml
@@ -193,10 +194,10 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
     if output.exists():
         raise ConfigError(f"{output} exists; name another file, or remove it first")
     output.parent.mkdir(parents=True, exist_ok=True)
-    from flowmap_pipelines.init_config import configuration_for, example_names, example_text
+    from flowmap_pipelines.init_config import configuration_for, example_for, example_text
 
-    if str(source) in example_names() and not source.exists():
-        output.write_text(example_text(str(source)), encoding="utf-8")
+    if not source.exists() and (example := example_for(str(source))):
+        output.write_text(example_text(example), encoding="utf-8")
         click.echo(f"wrote {output}, an example. Next: flowmap run {output}")
         return
     text, seen = configuration_for(source, preferences)

@@ -9,7 +9,7 @@ from pathlib import Path
 from flowmap.base_training.sizes import with_sizes
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
-from flowmap.modality import IMAGES, looking
+from flowmap.modality import IMAGES, SERIES, looking
 from flowmap.modality.protocols import Look
 from flowmap.settings import BaseTraining
 from flowmap.settings.yaml_text import write_value
@@ -23,13 +23,21 @@ def example_names() -> list[str]:
     return sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 
+def example_for(name: str) -> str | None:
+    """The one of that name, or of that built-in source; None where there is none."""
+    if name in example_names():
+        return name
+    line = f"  source: {name}\n"
+    return next((each for each in example_names() if line in example_text(each)), None)
+
+
 def example_text(name: str) -> str:
     """One of them."""
     return (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]:
-    """A configuration for `source`, a folder or an .npz file, and what was seen in one sentence.
+    """A configuration for `source`, a folder, an .npz or a .csv file, and what was seen in one sentence.
 
     Args:
         preferences: a table of them; where none is named, the one that lies in the folder.
@@ -43,8 +51,10 @@ def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]
     found = preference_tables(source) if preferences is None and source.is_dir() else []
     if len(found) == 1:
         preferences = found[0]
+    if source.suffix == ".csv":
+        return _configuration_for_series(source, looking(SERIES).look(source, preferences))
     look = looking(IMAGES).look(source, preferences)
-    name = re.sub(r"[^a-z0-9._-]+", "-", source.stem.lower()).strip("-._")[:60] or "model"
+    name = _name_of(source)
     num = sum(look.prompts.values())
     sizes = with_sizes(BaseTraining(), IMAGES, look.shape, num // 2)
     lines = [
@@ -72,6 +82,34 @@ def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]
     ]
     pairs = "" if preferences is None else f", preferences from {preferences.name}"
     return "\n".join(lines) + "\n", f"{num} {look.told}, {len(look.prompts)} prompts{pairs}"
+
+
+def _name_of(source: Path) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", source.stem.lower()).strip("-._")[:60] or "model"
+
+
+def _configuration_for_series(source: Path, look: Look) -> tuple[str, str]:
+    ((series, why),) = look.settings.values()
+    assert isinstance(series, dict)
+    lines = [
+        f"# {len(look.prompts)} {look.told}, each an occasion to forecast; the latest ones judge.",
+        f"name: {write_value(_name_of(source))}",
+        "data_prep:",
+        f"  source: {write_value(str(source.absolute()))}    # columns time and value",
+        f"  series: {{past: {series['past']}, future: {series['future']}}}    # {why}",
+        "  shares: {base: 0.5, reward: 0.2, judge: 0.05, holdout: 0.25}",
+        "base_training:",
+        "  max_gap: 1.0",
+        "grpo_finetuning:",
+        "  grid: [1, 0.75, 0.5, 0.25, 0]   # 4 map evaluations a forecast",
+        "  rewards:",
+        "    - {kind: energy}              # best for whoever says how likely everything is",
+        "  rollouts: 120",
+        "  learning_rate: 2.0e-5",
+        "  kl_target: 0.002    # nats: forecasts are narrow, so a little is far",
+    ]
+    told = f"{len(look.prompts)} {look.told}, {series['past']} past and {series['future']} future ones each"
+    return "\n".join(lines) + "\n", told
 
 
 def _warnings(look: Look) -> list[str]:

@@ -28,8 +28,7 @@ _STANDARD = 0.5  # what deviation data have
 
 def read(section: DataPrep) -> Read:
     """Raises DataError for a series that is too short, or of which too much is missing."""
-    times, values = _co2() if section.source == "co2" else _table(local_path(section.source))
-    values = _filled(section.source, times, values)
+    times, values = _co2() if section.source == "co2" else read_table(local_path(section.source))
     return windows(times, values, section.series or SeriesSettings(), section.shares.model_dump())
 
 
@@ -37,7 +36,8 @@ def windows(
     times: Sequence[str], values: NDArray[np.float64], sizes: SeriesSettings, shares: Mapping[str, float]
 ) -> Read:
     """Every window of a series (N,), less its last known value, in units in which the futures that base
-    training sees have a standard deviation of .5."""
+    training sees have a standard deviation of .5. Raises DataError as `read` does."""
+    values = _filled(times, values)
     num = len(values) - sizes.past - sizes.future + 1
     if num < _FEWEST:
         raise DataError(
@@ -93,7 +93,8 @@ def _co2() -> tuple[list[str], NDArray[np.float64]]:
     return [f"{time:%Y-%m-%d}" for time in series.index], series.to_numpy(np.float64)
 
 
-def _table(file: Path) -> tuple[list[str], NDArray[np.float64]]:
+def read_table(file: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Times and values of a `.csv`, NaN where one is missing. Raises DataError for one that is no series."""
     try:
         table = pd.read_csv(file, dtype={"time": str})
     except (OSError, ValueError) as error:
@@ -109,15 +110,15 @@ def _table(file: Path) -> tuple[list[str], NDArray[np.float64]]:
     return list(table["time"]), numbers.to_numpy(np.float64)
 
 
-def _filled(source: str, times: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _filled(times: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """With straight lines where values are missing, which is said."""
     missing = np.flatnonzero(~np.isfinite(values))
     if not len(missing):
         return values
     if len(missing) > _MOST_MISSING * len(values):
         raise DataError(
-            f"{source}: {len(missing)} of {len(values)} values are missing, more than {_MOST_MISSING:.0%}: "
-            f"{named(times[int(index)] for index in missing)}"
+            f"data_prep.source: {len(missing)} of {len(values)} values are missing, more than "
+            f"{_MOST_MISSING:.0%}: {named(times[int(index)] for index in missing)}"
         )
     say(f"data_prep: {len(missing)} of {len(values)} values are missing; straight lines stand for them")
     there = np.flatnonzero(np.isfinite(values))
