@@ -11,6 +11,7 @@ import torch
 from flowmap.data.facts import DataFacts
 from flowmap.errors import RewardError
 from flowmap.evaluation import held_out_rewards
+from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
 from flowmap.evaluation.held_out_rewards import Scored, score_rewards
 from flowmap.rewards.protocol import FunctionReward, Samples, Weighted
@@ -107,6 +108,9 @@ def test_a_loss_of_what_nobody_was_paid_for_rejects() -> None:
     assert verdict_with(-0.39).verdict == "promote"
     rejected = verdict_with(-0.41)
     assert rejected.failed == ["reward clip"]
+    known = {"judge_score": {"mean": 0.01}, "kid_judge": {"mean": 0.01}}
+    (sentence,) = advice(rejected, known, {}, {}, [])
+    assert sentence.startswith("What GRPO was not paid for fell (clip)")
     assert rejected.criteria[-1].threshold == pytest.approx(-0.4)
     assert verdict_with(math.nan).failed == ["reward clip"]
 

@@ -23,6 +23,7 @@ def advice(
     incumbent: Mapping[str, float],
     real: Mapping[str, float],
     training: Sequence[Mapping[str, float]],
+    kl_target: float | None = None,
 ) -> tuple[str, ...]:
     """A sentence or two for each kind of reason; none for a candidate that passed.
 
@@ -30,6 +31,7 @@ def advice(
         incumbent: figures of what a gain is counted from, as the gate saw them.
         real: what real data get.
         training: GRPO's curve, one row a rollout.
+        kl_target: where that was held.
     """
     failed = set(verdict.failed)
     if not failed:
@@ -49,7 +51,7 @@ def advice(
             "real data are: then there is nothing that could be shown more often."
         )
     elif "judge_score" in failed:
-        told.append(_no_gain(against, difference["judge_score"], incumbent, real, training))
+        told.append(_no_gain(against, difference["judge_score"], incumbent, real, training, kl_target))
     elif "above_noise_scale" in failed:
         told.append(
             f"More prompts are recognised, but no more than if the {against}'s start noise were made "
@@ -67,6 +69,7 @@ def _no_gain(
     incumbent: Mapping[str, float],
     real: Mapping[str, float],
     training: Sequence[Mapping[str, float]],
+    kl_target: float | None,
 ) -> str:
     if incumbent["judge_score"] >= real["judge_score"]:
         return (
@@ -75,7 +78,8 @@ def _no_gain(
             "of real data): this reward has nothing to buy. The base is a good model as it is; fine-tune it "
             "for something that real data do not have already."
         )
-    if training and max(row["kl"] for row in training) < _UNMOVED:
+    least = _UNMOVED if kl_target is None else min(_UNMOVED, kl_target / 2)
+    if training and max(row["kl"] for row in training) < least:
         return (
             f"The policy hardly moved (KL {training[-1]['kl']:.2g} nats): raise grpo_finetuning.rollouts or "
             "grpo_finetuning.learning_rate."
@@ -111,6 +115,11 @@ def _losses(verdict: Verdict, difference: Mapping[str, Interval], failed: set[st
         told.append(
             f"The gain is paid for with {' and '.join(lost)}: set grpo_finetuning.shared_start to false, "
             "lower grpo_finetuning.kl_target, or give the reward mmd more weight."
+        )
+    if rewards := [name.removeprefix("reward ") for name in sorted(failed) if name.startswith("reward ")]:
+        told.append(
+            f"What GRPO was not paid for fell ({', '.join(rewards)}): lower grpo_finetuning.kl_target, or "
+            "reward something of that kind too, and keep another for evaluation.rewards."
         )
     return told
 

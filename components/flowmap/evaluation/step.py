@@ -203,7 +203,8 @@ def _judged(
         rewards=scored,
     )
     training = json.loads((context.inputs["tuned"] / "curve.json").read_text())
-    told = advice(verdict, difference, contest.incumbent.figures, real, training)
+    target = json.loads((context.inputs["tuned"] / "grpo.json").read_text()).get("kl_target")
+    told = advice(verdict, difference, contest.incumbent.figures, real, training, target)
     return verdict.model_copy(update={"advice": told}), difference
 
 
