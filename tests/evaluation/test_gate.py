@@ -168,7 +168,7 @@ def test_a_rejection_says_why_and_what_to_try(
 
 
 def test_a_policy_on_a_short_leash_has_moved_where_it_went_as_far_as_it_may() -> None:
-    lost = {"judge_score": NO_GAIN}
+    lost: dict[str, Any] = {"judge_score": NO_GAIN}
     for target, told in ((0.002, "The judge sees no gain"), (0.2, "The policy hardly moved")):
         (sentence,) = advice(verdict_of(**lost), GOOD | lost, BELOW, REAL, [{"kl": 0.0015}], target)
         assert sentence.startswith(told)
