@@ -90,6 +90,14 @@ def test_a_hit_is_paid_for_whatever_came_before_it() -> None:
     assert reward.score(Samples(data, ["a"])).tolist() == [[1.0, 0.0]]
 
 
+@pytest.mark.parametrize(
+    "reward", [EnergyReward({"a": torch.zeros(2)}), HitReward({"a": torch.zeros(2)}, 0.1)]
+)
+def test_an_occasion_that_nobody_rewards_is_named(reward: EnergyReward | HitReward) -> None:
+    with pytest.raises(ConfigError, match="knows what came at 1 occasions, and 'after 9' is none of them"):
+        reward.score(Samples(torch.zeros(1, 3, 2), ["after 9"]))
+
+
 def test_forecasts_rewards_are_refused_for_data_of_which_many_came(tmp_path: Path) -> None:
     facts = TrainedFacts(shape=(2,), prompts=("a", "b"))
     write_reference(tmp_path, facts, normal(3, 2), torch.tensor([0, 0, 1]))

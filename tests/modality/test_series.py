@@ -14,7 +14,7 @@ from flowmap.modality.protocols import Occasions
 from flowmap.modality.series import judging
 from flowmap.modality.series.pictures import contact_sheet, labelled_rows
 from flowmap.modality.series.reading import read, windows
-from flowmap.settings import DataPrep, SeriesSettings
+from flowmap.settings import DataPrep, RunConfig, SeriesSettings
 from flowmap.settings.data import Shares
 
 SHARES = {"base": 0.5, "reward": 0.2, "judge": 0.1, "holdout": 0.2}
@@ -98,10 +98,40 @@ def test_what_can_not_be_forecast_is_named(tmp_path: Path, text: str, told: str)
 
 
 def test_settings_of_images_are_refused_for_series_and_the_other_way_round() -> None:
-    with pytest.raises(ValueError, match="caption_noise"):
+    with pytest.raises(ValueError, match="'co2' is a series: leave out caption_noise"):
         DataPrep(source="co2", caption_noise=0.2)
     with pytest.raises(ValueError, match="series is set, but source 'digits' is none"):
         DataPrep(source="digits", series=SIZES)
+
+
+@pytest.mark.parametrize(
+    ("source", "trained", "evaluated", "told"),
+    [
+        (
+            "digits",
+            "energy",
+            "mmd",
+            "the reward energy is of forecasts, and data_prep.source 'digits' is no series",
+        ),
+        (
+            "co2",
+            "energy",
+            "hit",
+            "evaluation.rewards: hit knows what came at the occasions that GRPO draws alone",
+        ),
+    ],
+)
+def test_forecasts_rewards_are_refused_before_anything_is_trained(
+    source: str, trained: str, evaluated: str, told: str
+) -> None:
+    given = {
+        "name": "x",
+        "data_prep": {"source": source},
+        "grpo_finetuning": {"rewards": [{"kind": trained}]},
+        "evaluation": {"rewards": [{"kind": evaluated}]},
+    }
+    with pytest.raises(ValueError, match=told):
+        RunConfig.model_validate(given)
 
 
 def test_simpler_methods_know_what_they_can_know() -> None:

@@ -55,8 +55,9 @@ def euler(flow_map: FlowMap, noise: Tensor, condition: Condition, num_evaluation
 def heun(flow_map: FlowMap, noise: Tensor, condition: Condition, num_evaluations: int) -> Tensor:
     """Steps of Heun's second-order method from t = 1 to 0 on an even grid, two evaluations each.
 
-    The number of evaluations has to be even. A step takes the mean of the velocities where it begins and
-    where Euler's would end (Karras et al., arXiv 2206.00364, algorithm 1).
+    The number of evaluations has to be even, and the last one is at t = 0, where a map that predicts
+    endpoints has no velocity. A step takes the mean of the velocities where it begins and where Euler's
+    would end (Karras et al., arXiv 2206.00364, algorithm 1).
     """
     x = noise
     for t, r in itertools.pairwise(even_grid(num_evaluations // 2)):

@@ -35,7 +35,7 @@ class EnergyReward:
 
     def score(self, samples: Samples) -> Tensor:
         groups = samples.data.flatten(2)
-        came = torch.stack([self.came[prompt] for prompt in samples.prompts])
+        came = torch.stack([known_at(self.came, prompt, self.name) for prompt in samples.prompts])
         return _parts(groups, came)
 
 
@@ -47,6 +47,15 @@ def _parts(groups: Tensor, came: Tensor) -> Tensor:
     among = torch.cdist(groups, groups).sum(2) / max(num_members - 1, 1)
     parts: Tensor = (among - away) / num_dims**0.5
     return parts
+
+
+def known_at(came: Mapping[str, Tensor], prompt: str, what: str) -> Tensor:
+    """What came at an occasion. Raises ConfigError for one that reward_training does not know."""
+    if prompt not in came:
+        raise ConfigError(
+            f"the reward {what} knows what came at {len(came)} occasions, and {prompt!r} is none of them"
+        )
+    return came[prompt]
 
 
 def came_at(materials: Materials, what: str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowmap.rewards.building import Materials
-from flowmap.rewards.energy import came_at
+from flowmap.rewards.energy import came_at, known_at
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import HitSettings
 
@@ -28,7 +28,7 @@ class HitReward:
 
     def score(self, samples: Samples) -> Tensor:
         end = samples.data.flatten(2)[..., -1]
-        came = torch.stack([self.ends[prompt] for prompt in samples.prompts])
+        came = torch.stack([known_at(self.ends, prompt, self.name) for prompt in samples.prompts])
         return ((end - came[:, None]).abs() <= self.tolerance).float()
 
 

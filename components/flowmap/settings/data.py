@@ -113,9 +113,7 @@ class DataPrep(Section):
             if getattr(self, name) != type(self).model_fields[name].default
         ]
         if self.is_series and set_for_images:
-            raise ValueError(
-                f"{' and '.join(set_for_images)} mean nothing to series, which {self.source!r} is"
-            )
+            raise ValueError(f"{self.source!r} is a series: leave out {' and '.join(set_for_images)}")
         return self
 
     @model_validator(mode="after")

@@ -66,6 +66,23 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _forecasts_are_rewarded_where_it_is_known_what_came(self) -> Self:
+        def named(rewards: Sequence[AnyReward]) -> str:
+            return " and ".join(each.label for each in rewards if each.kind in ("energy", "hit"))
+
+        source = self.data_prep.source
+        if (asked := named(self.grpo_finetuning.rewards)) and not self.data_prep.is_series:
+            raise ValueError(
+                f"the reward {asked} is of forecasts, and data_prep.source {source!r} is no series"
+            )
+        if asked := named(self.evaluation.rewards or ()):
+            raise ValueError(
+                f"evaluation.rewards: {asked} knows what came at the occasions that GRPO draws alone; of "
+                "those that are judged evaluation tells the energy score and the hits by itself"
+            )
+        return self
+
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
