@@ -81,6 +81,10 @@ bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py
 
+.PHONY: bench-networks
+bench-networks: setup  ## MLP and transformer on the same seconds (EXAMPLE=digits or mnist, SECONDS=120); about 20 minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.networks examples/$(EXAMPLE).yaml --seconds $(SECONDS)
+
 .PHONY: bench-methods
 bench-methods: setup  ## Flow-Map GRPO beside its rivals, five seeds on points; about 30 minutes (ABLATE=kernel for a setting)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods $(if $(ABLATE),--ablate $(ABLATE))
