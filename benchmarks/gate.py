@@ -32,7 +32,7 @@ from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.drawing import Drawing
 from flowmap.evaluation.gate import Contest, decide, gains, level_of, losses
 from flowmap.evaluation.intervals import Interval
-from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
+from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of, reference_of
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.models.model import Model, PromptTable
 from flowmap.models.storing import load_model, read_model_facts
@@ -75,8 +75,10 @@ class Bench:
         assert grid is not None
         self.grid = grid
         self.prompt = torch.arange(len(self.facts.prompts)).repeat_interleave(self.num_each)
+        seed = judge_seed(data.name)
+        reference = reference_of(self.section, self.folders, self.facts, self.prompt, seed)
         self.measurer = measurer_of(
-            self.section, self.folders, self.facts, len(self.prompt), judge_seed(data.name)
+            self.section, self.folders, self.facts, reference, len(self.prompt), seed
         )
         held_out = read_split(data, "holdout")
         base = read_split(data, "base")

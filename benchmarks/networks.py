@@ -4,8 +4,8 @@
     make bench-networks EXAMPLE=mnist SECONDS=300
 
 Data and judge are those of a run of that example. Each network is trained as base training trains the map,
-on one core, until its seconds are over, its learning rate falling with the share of them that is spent; the
-networks of a seed one after the other. All are measured with the same noise.
+on one core, until its seconds of processor time are over, its learning rate falling with the share of them
+that is spent; the networks of a seed one after the other. All are measured with the same noise.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def trained(section: BaseTraining, bench: Bench, seed: int, seconds: float) -> t
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     average, generator = Ema(network, section.ema), generator_for(seed, "batches")
     assert section.batch_size is not None
-    started, updates = time.perf_counter(), 0
-    while (spent := time.perf_counter() - started) < seconds:
+    started, updates = time.process_time(), 0
+    while (spent := time.process_time() - started) < seconds:
         for group in optimizer.param_groups:
             group["lr"] = section.learning_rate * schedule(int(_PARTS * spent / seconds), _PARTS)
         chosen = torch.randint(len(data), (section.batch_size,), generator=generator)

@@ -90,14 +90,19 @@ class Summary:
         return "\n".join([f"### {self._outcome()}", "", *gate, "", *figures, "", *self._steps(), ""])
 
     def _rows(self) -> Iterator[tuple[str, str, dict[str, float]]]:
-        """Each model at each number of map evaluations, then real images."""
+        """Each model at each number of map evaluations, then what samples are compared with."""
         models = self.evaluated.metrics["models"]
         simpler = [name for name, by_count in models.items() if "0" in by_count]  # methods without a map
         for name in ("base", "anchor", "incumbent", "tuned", "baseline", *simpler):
             by_count = models.get(name, {})
             for count, row in sorted(by_count.items(), key=lambda item: int(item[0])):
                 yield name, count, row
-        yield "real", "-", self.evaluated.metrics["real"]
+        yield ("reference" if self._alone else "real"), "-", self.evaluated.metrics["real"]
+
+    @property
+    def _alone(self) -> bool:
+        """Whether prompts came without data."""
+        return "judge" not in {criterion.name for criterion in self.evaluated.verdict.criteria}
 
     def _outcome(self) -> str:
         verdict = self.evaluated.verdict
@@ -116,7 +121,13 @@ class Summary:
             yield f"{name.partition(',')[0]:<14}{count + mark:>10}" + "".join(
                 f"{row[key]:>16.3f}" for key in _COLUMNS
             )
-        yield "* the trained grid; baseline: flow matching of the same network; real: the floor of fd_judge"
+        last = (
+            "baseline: the model with more steps; reference: half of what it draws with the most, against "
+            "the other half"
+            if self._alone
+            else "baseline: flow matching of the same network; real: the floor of fd_judge"
+        )
+        yield f"* the trained grid; {last}"
 
     def _verdict(self) -> Iterator[str]:
         verdict = self.evaluated.verdict

@@ -24,6 +24,8 @@ def external_digests(section: DataPrep) -> dict[str, str]:
         DataError: a file, folder or object is not there, or can't be read.
     """
     found = {}
+    if section.prompts is not None:
+        return {"prompts": _digest_of_file(section.prompts)}
     if section.source not in BUILT_IN:
         found["source"] = _digest(section.source)
     if section.preferences is not None:
@@ -78,6 +80,13 @@ def folder_digest(folder: Path) -> str:
     """That of the names and contents of all its files. Raises DataError where it can't be listed."""
     files = files_below(folder)
     return sha256_of(canonical_json({name: sha256_of_file(folder / name) for name in files}))
+
+
+def _digest_of_file(source: str) -> str:
+    """Raises DataError where it is none."""
+    if not is_remote(source) and not local_path(source).is_file():
+        raise DataError(f"data_prep.prompts: there is no file {local_path(source)}")
+    return _digest(source)
 
 
 def _digest(source: str) -> str:

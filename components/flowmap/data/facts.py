@@ -46,3 +46,8 @@ class DataFacts(BaseModel):
     num_preferences: int | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)
     context: tuple[int, ...] | None = Field(default=None, exclude_if=lambda known: known is None)
+
+    @property
+    def prompts_alone(self) -> bool:
+        """Whether there are no data, only prompts."""
+        return not any(self.splits.values())

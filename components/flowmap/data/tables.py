@@ -29,6 +29,23 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame({column: _as_text(table[column], path) for column in columns}, dtype=str)
 
 
+def read_rows(path: Path, column: str) -> list[dict[str, Any]]:
+    """Every row of such a file with what it has, empty cells left out, `column` in any case.
+
+    Raises:
+        DataError: there is no such column, or the file can't be read.
+    """
+    table = _read(path)
+    if column not in table:
+        there = ", ".join(map(str, table.columns)) or "none"
+        raise DataError(f"{path} has no column {column}; it has {there}")
+    rows = json.loads(table.to_json(orient="records", default_handler=str))
+    return [
+        {name: value for name, value in row.items() if name == column or value not in (None, "")}
+        for row in rows
+    ]
+
+
 def column_names(path: Path) -> list[str]:
     """The columns of such a table. Raises DataError when it can't be read as one."""
     return [str(name) for name in _read(path).columns]

@@ -23,6 +23,7 @@ from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
 from flowmap.data.remote import fetch_source, is_remote
+from flowmap.data_prep import prompts_alone
 from flowmap.data_prep.occasions import contexts, in_splits, occasion_facts
 from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.prompts import prompt_facts, with_captions
@@ -40,13 +41,16 @@ _MAX_PROMPT = 2000
 
 def run(context: Context[DataPrep]) -> None:
     with _at_hand(context.section, context.scratch) as section:
-        _prepare(context, section)
+        if section.prompts is not None:
+            prompts_alone.prepare(section, context.out)
+        else:
+            _prepare(context, section)
 
 
 @contextlib.contextmanager
 def _at_hand(section: DataPrep, scratch: Path) -> Iterator[DataPrep]:
     """The section with its data on this machine's disk; errors name them as the user does."""
-    given = {"source": section.source, "preferences": section.preferences or ""}
+    given = {name: getattr(section, name) or "" for name in ("source", "preferences", "prompts")}
     remote = {setting: name for setting, name in given.items() if is_remote(name)}
     copies = {setting: str(fetch_source(name, scratch / setting)) for setting, name in remote.items()}
     try:

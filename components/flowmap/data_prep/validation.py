@@ -1,5 +1,5 @@
-"""Great Expectations on the table of data; the suite is `expectations.json` beside this file, and for series
-`expectations_series.json`.
+"""Great Expectations on the table of data; the suite is `expectations.json` beside this file, for series
+`expectations_series.json`, for prompts without data `expectations_prompts.json`.
 
 Pixels are no table, so what is checked is one row an image: id, digest, shape, label, prompt, min, max,
 mean, split.
@@ -18,11 +18,13 @@ import pandas as pd
 from flowmap.errors import DataError
 
 SUITE = Path(__file__).with_name("expectations.json")
-_SERIES = Path(__file__).with_name("expectations_series.json")
+_SUITES = {
+    kind: SUITE.with_name(f"expectations_{kind}.json") for kind in ("series", "prompts")
+}  # of other tables
 _NUM_IDS = 10
 
 
-def validate(table: pd.DataFrame, modality: str = "images") -> tuple[dict[str, Any], ...]:
+def validate(table: pd.DataFrame, kind: str = "images") -> tuple[dict[str, Any], ...]:
     """Check `table` against the suite.
 
     Returns:
@@ -32,7 +34,7 @@ def validate(table: pd.DataFrame, modality: str = "images") -> tuple[dict[str, A
         DataError: naming each failed expectation, how many rows fail it, and the ids of the first ten.
     """
     rows, failures = [], []
-    suite = _SERIES if modality == "series" else SUITE
+    suite = _SUITES.get(kind, SUITE)
     for outcome in _run_suite(table, suite)["results"]:
         configuration = outcome["expectation_config"]
         kwargs = configuration["kwargs"]

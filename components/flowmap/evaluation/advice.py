@@ -21,7 +21,7 @@ def advice(
     verdict: Verdict,
     difference: Mapping[str, Interval],
     incumbent: Mapping[str, float],
-    real: Mapping[str, float],
+    real: Mapping[str, float] | None,
     training: Sequence[Mapping[str, float]],
     kl_target: float | None = None,
 ) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def advice(
 
     Args:
         incumbent: figures of what a gain is counted from, as the gate saw them.
-        real: what real data get.
+        real: what real data get, where there are any.
         training: GRPO's curve, one row a rollout.
         kl_target: where that was held.
     """
@@ -43,7 +43,7 @@ def advice(
         )
     against = verdict.against
     told: list[str] = []
-    if "judge" in failed:
+    if "judge" in failed and real is not None:
         told.append(
             f"The judge reads {real['judge_accuracy']:.1%} of held-out real data as their prompt, less than "
             "of the anchor's samples, so it decides nothing. Either it has seen too few data: give it a "
@@ -67,11 +67,11 @@ def _no_gain(
     against: str,
     gain: Interval,
     incumbent: Mapping[str, float],
-    real: Mapping[str, float],
+    real: Mapping[str, float] | None,
     training: Sequence[Mapping[str, float]],
     kl_target: float | None,
 ) -> str:
-    if incumbent["judge_score"] >= real["judge_score"]:
+    if real is not None and incumbent["judge_score"] >= real["judge_score"]:
         return (
             f"The {against} already shows its prompt as often as real data do ("
             f"{incumbent['judge_accuracy']:.1%} of its samples are recognised, {real['judge_accuracy']:.1%} "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.measure import Measured
+from flowmap.prompts.facts import values_of
 
 Row = dict[str, float | None]
 _COLUMNS = ("base", "anchor", "incumbent", "tuned", "baseline")
@@ -74,10 +75,13 @@ def by_set(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
 
 
 def by_attribute(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row]:
-    """How often each attribute is as demanded, whatever the others are; empty without attributes."""
-    known = facts.prompt_facts
+    """How often each attribute is as demanded, whatever the others are; without data, where nobody takes a
+    sample for another prompt, how often each category of prompts is as asked. Empty without attributes."""
+    attributes = {} if facts.prompt_facts is None else facts.prompt_facts.attributes
+    if facts.prompts_alone:
+        return _by_category(columns, attributes)
     found: dict[str, Row] = {}
-    for name, values in ({} if known is None else known.attributes).items():
+    for name, values in attributes.items():
         order = sorted(set(values))
         value = torch.tensor([order.index(each) for each in values])
         found[name] = {
@@ -87,3 +91,17 @@ def by_attribute(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row
             for column, each in columns.items()
         }
     return found
+
+
+def _by_category(columns: Mapping[str, Read], attributes: Mapping[str, tuple[str, ...]]) -> dict[str, Row]:
+    return {
+        f"{name}: {category}": {
+            column: each.share(
+                torch.tensor([values[prompt] == category for prompt in each.prompt.tolist()]),
+                each.told == each.prompt,
+            )
+            for column, each in columns.items()
+        }
+        for name, values in attributes.items()
+        for category in values_of(values)
+    }

@@ -82,9 +82,10 @@ def best_of(
 
 def chooser(trained: Path, measurer: Measurer) -> tuple[str, Choose]:
     """What the best is chosen by, with its name: the classifier that reward_training made, or else its
-    preference model."""
+    preference model, or without data what GRPO was paid."""
     if not has_classifier(trained):
-        return "preference", torch.no_grad()(measurer.reward)
+        name = "rewards that GRPO was paid" if measurer.training is None else "preference model"
+        return name, torch.no_grad()(measurer.reward)
     classifier = read_classifier(trained)[0].to(measurer.device)
 
     @torch.no_grad()
@@ -92,4 +93,4 @@ def chooser(trained: Path, measurer: Measurer) -> tuple[str, Choose]:
         chosen: Tensor = classifier(data).gather(1, prompt[:, None])[:, 0]
         return chosen
 
-    return "classifier", probability
+    return "classifier model", probability

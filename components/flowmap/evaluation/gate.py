@@ -30,6 +30,12 @@ from flowmap.seeding import derived_seed
 from flowmap.settings import Evaluation
 
 _SPREAD_RESAMPLES = 500
+# What distances are to, and what the judge says.
+_WORDS_OF_DATA = (
+    "real data",
+    "the judge's log-probability, counted between chance and what real data get",
+)
+_WORDS_OF_PROMPTS = "the baseline's pictures", "the judge's reward"
 _LEAST_GAIN = 1e-3  # of the score: what equals something already there but for rounding has gained nothing
 _JUDGE_ERRORS = 3.0  # standard errors that the judge may read real data worse than samples by chance
 
@@ -87,17 +93,18 @@ def gains(contest: Contest, level: float) -> dict[str, Interval]:
 
 
 def losses(contest: Contest, measurer: Measurer, section: Evaluation, seed: str) -> dict[str, Interval]:
-    """Against the anchor, with 95 % intervals: `kid_judge`, `recall`, `coverage`, `copies`, and the ratios
-    `fd_judge` and `diversity`."""
+    """Against the anchor, with 95 % intervals: `kid_judge`, `recall`, `coverage`, `copies` where there are
+    training data, and the ratios `fd_judge` and `diversity`."""
     new, anchor, prompt = contest.candidate, contest.anchor, contest.prompt.numpy()
-    found = dict.fromkeys(("recall", "coverage", "diversity", "copies"), UNKNOWN)
+    copies = {} if measurer.training is None else {"copies": _copies(new, anchor, contest.prompt)}
+    found = dict.fromkeys(("recall", "coverage", "diversity", *copies), UNKNOWN)
     if new.reach is not None and anchor.reach is not None:
         ratio_seed = derived_seed(seed, "spread") % 2**32
         found = {
             "recall": share_interval(anchor.reach.recalled, new.reach.recalled),
             "coverage": share_interval(anchor.reach.covered, new.reach.covered),
             "diversity": ratio_interval(anchor.moments, new.moments, _SPREAD_RESAMPLES, ratio_seed),
-            "copies": stratified_interval(_array(new.copied) - _array(anchor.copied), prompt),
+            **copies,
         }
     distances = distance_intervals(
         _array(anchor.features),
@@ -110,6 +117,10 @@ def losses(contest: Contest, measurer: Measurer, section: Evaluation, seed: str)
     return {**found, **distances}
 
 
+def _copies(new: Measured, anchor: Measured, prompt: Tensor) -> Interval:
+    return stratified_interval(_array(new.copied) - _array(anchor.copied), prompt.numpy())
+
+
 def decide(
     section: Evaluation,
     *,
@@ -118,7 +129,7 @@ def decide(
     num_evaluations: int,
     against_evaluations: int,
     difference: Mapping[str, Mapping[str, float]],
-    judge_on_real: float,
+    judge_on_real: float | None,
     judge_on_anchor: float,
     num_real: int,
     diversity_of_real: float,
@@ -133,25 +144,17 @@ def decide(
             of the incumbent's own.
         difference: what `compare` found.
         judge_on_real, judge_on_anchor: the judge's accuracy on held-out real data, `num_real` of them, and
-            on the anchor's samples.
+            on the anchor's samples; None where a reward judges, which no data could be too few for.
         diversity_of_real: real data's, over the anchor's: an anchor that mixes prompts up varies more than
             they do, and to lose that is no loss.
         rewards: what those say that are only evaluated.
     """
-    error = (max(judge_on_real * (1 - judge_on_real), LEVEL) / num_real) ** 0.5
+    real, score = _WORDS_OF_DATA if judge_on_real is not None else _WORDS_OF_PROMPTS
     criteria = (
-        _criterion(
-            "judge",
-            "the judge's accuracy on held-out real data, against the anchor's samples less three standard "
-            "errors: one that reads real data worse has seen too few of them to decide",
-            judge_on_real,
-            ">=",
-            judge_on_anchor - _JUDGE_ERRORS * error,
-        ),
+        *(() if judge_on_real is None else (_fit_judge(judge_on_real, judge_on_anchor, num_real),)),
         _criterion(
             "judge_score",
-            f"lower end of the interval of the judge's log-probability, candidate less {against}, counted "
-            "between chance and what real data get",
+            f"lower end of the interval of {score}, candidate less {against}",
             difference["judge_score"]["low"],
             ">",
             _LEAST_GAIN,
@@ -166,21 +169,21 @@ def decide(
         ),
         _criterion(
             "kid_judge",
-            "upper end of the interval of the kernel distance to real data, candidate less anchor",
+            f"upper end of the interval of the kernel distance to {real}, candidate less anchor",
             difference["kid_judge"]["high"],
             "<=",
             section.kid_tolerance,
         ),
         _criterion(
             "fd_judge",
-            "upper end of the interval of the Frechet distance to real data, over the anchor's",
+            f"upper end of the interval of the Frechet distance to {real}, over the anchor's",
             difference["fd_judge"]["high"],
             "<=",
             1 + section.frechet_tolerance,
         ),
         _criterion(
             "recall",
-            "lower end of the interval of the share of real data within reach of the samples, candidate "
+            f"lower end of the interval of the share of {real} within reach of the samples, candidate "
             "less anchor",
             difference["recall"]["low"],
             ">=",
@@ -188,7 +191,7 @@ def decide(
         ),
         _criterion(
             "coverage",
-            "lower end of the interval of the share of real data that have a sample within reach, candidate "
+            f"lower end of the interval of the share of {real} that have a sample within reach, candidate "
             "less anchor",
             difference["coverage"]["low"],
             ">=",
@@ -197,18 +200,22 @@ def decide(
         _criterion(
             "diversity",
             "lower end of the interval of the spread of samples within a prompt, over the anchor's; the "
-            "threshold is real data's spread where that is smaller than the anchor's",
+            f"threshold is that of {real} where it is smaller than the anchor's",
             difference["diversity"]["low"],
             ">=",
             (1 - section.diversity_tolerance) * min(1.0, diversity_of_real),
         ),
-        _criterion(
-            "copies",
-            "upper end of the interval of the share of samples as near to training data as a copy, "
-            "candidate less anchor",
-            difference["copies"]["high"],
-            "<=",
-            section.copies_tolerance,
+        *(
+            _criterion(
+                "copies",
+                "upper end of the interval of the share of samples as near to training data as a copy, "
+                "candidate less anchor",
+                copies["high"],
+                "<=",
+                section.copies_tolerance,
+            )
+            for copies in (difference.get("copies"),)
+            if copies is not None
         ),
         *(
             _criterion(
@@ -229,6 +236,18 @@ def decide(
         criteria=criteria,
         trial=trial,
         level=level_of(trial, section.false_promotions),
+    )
+
+
+def _fit_judge(on_real: float, on_anchor: float, num_real: int) -> Criterion:
+    error = (max(on_real * (1 - on_real), LEVEL) / num_real) ** 0.5
+    return _criterion(
+        "judge",
+        "the judge's accuracy on held-out real data, against the anchor's samples less three standard "
+        "errors: one that reads real data worse has seen too few of them to decide",
+        on_real,
+        ">=",
+        on_anchor - _JUDGE_ERRORS * error,
     )
 
 

@@ -1,23 +1,31 @@
-"""What an evaluation measures with: the judge, and the noise that models are drawn from."""
+"""What an evaluation measures with: the judge, what samples are compared with, and the noise that models
+are drawn from."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from flowmap.data.dataset import Split, read_split
 from flowmap.data.facts import DataFacts
-from flowmap.evaluation.drawing import Drawing
-from flowmap.evaluation.judge import Panel, train_judge
+from flowmap.evaluation.drawing import PART, Drawing
+from flowmap.evaluation.features import features_of
+from flowmap.evaluation.judge import Judge, Panel, train_judge
 from flowmap.evaluation.measure import Measurer
-from flowmap.evaluation.outcomes import Outcomes, outcomes_of
+from flowmap.evaluation.outcomes import outcomes_of
+from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
 from flowmap.modality import forecasting, judging
-from flowmap.models.storing import read_model_facts
+from flowmap.models.storing import baseline_weights, load_model, read_model_facts
+from flowmap.progress import Progress
+from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.preference import read_preference
 from flowmap.seeding import derived_seed, generator_for
-from flowmap.settings import Evaluation
+from flowmap.settings import Evaluation, GrpoFinetuning
 from flowmap.training.devices import device
 
 
@@ -26,28 +34,85 @@ def judge_seed(data: str) -> int:
     return derived_seed(data, "judge")
 
 
-def measurer_of(
-    section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts, num_samples: int, seed: int
-) -> Measurer:
-    """The judge, trained now, and the preference model, where there is a GPU on it.
+@dataclass(frozen=True)
+class Reference:
+    """What samples are compared with.
 
-    Args: inputs: `data` and `reward`; seed: of the judge, `judge_seed`.
+    Attributes:
+        held_out: data that no training saw, or where there are none, what the many-step baseline draws.
+        other: others of the same kind, which data were trained on.
+        are_data: whether they are data.
     """
-    held_out = read_split(inputs["data"], "holdout")
-    judge: Panel | Outcomes
-    if facts.context is None:
-        judge = _panel(section, inputs["data"], facts, held_out, seed)
+
+    held_out: Split
+    other: Split
+    are_data: bool = True
+
+
+def reference_of(
+    section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts, prompt: torch.Tensor, seed: int
+) -> Reference:
+    """Args: prompt: of the samples that are to be compared; seed: of pictures, where there are no data."""
+    if not facts.prompts_alone:
+        return Reference(read_split(inputs["data"], "holdout"), read_split(inputs["data"], "base"))
+    baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), device())
+    drawing, steps = drawing_of(str(seed), "reference", facts, prompt, inputs), section.most_steps
+    drawn = []
+    with Progress("evaluation: the baseline's pictures", -(-len(prompt) // PART)) as progress:
+        for data, _ in drawing.integrated(baseline, steps):
+            drawn.append(data.cpu())
+            progress.update()
+    pictures = torch.cat(drawn)
+    one, other = (Split(pictures[half::2], prompt[half::2]) for half in (0, 1))
+    return Reference(one, other, are_data=False)
+
+
+def measurer_of(
+    section: Evaluation,
+    inputs: Mapping[str, Path],
+    facts: DataFacts,
+    reference: Reference,
+    num_samples: int,
+    seed: int,
+) -> Measurer:
+    """The judge, trained now where there are data for it, and what GRPO was paid by, where there is a GPU on
+    it.
+
+    Args: inputs: `data`, `reward` and, without data, `tuned`; seed: of the judge, `judge_seed`.
+    """
+    judge: Judge
+    reward: nn.Module
+    if not reference.are_data:
+        judge, reward = _of_rewards(section, inputs, facts, reference)
     else:
-        judge = outcomes_of(inputs["data"], len(facts.prompts), forecasting(facts.modality))
+        reward = read_preference(inputs["reward"])[0]
+        if facts.context is None:
+            judge = _panel(section, inputs["data"], facts, reference.held_out, seed).to(device())
+        else:
+            judge = outcomes_of(inputs["data"], len(facts.prompts), forecasting(facts.modality)).to(device())
     return Measurer.of(
-        judge.to(device()),
-        read_preference(inputs["reward"])[0],
-        training=read_split(inputs["data"], "base"),
-        held_out=held_out,
+        judge,
+        reward,
+        training=reference.other if reference.are_data else None,
+        held_out=reference.held_out,
         num_samples=num_samples,
         num_prompts=len(facts.prompts),
         device=device(),
     )
+
+
+def _of_rewards(
+    section: Evaluation, inputs: Mapping[str, Path], facts: DataFacts, reference: Reference
+) -> tuple[RewardJudge, PaidRewards]:
+    """The first of those rewards that are only evaluated as the judge, and those that GRPO was paid."""
+    assert section.rewards  # the configuration asks for one
+    materials = Materials(inputs["reward"], device())
+    (first,) = build_rewards(section.rewards[:1], materials)
+    judge = RewardJudge(first.reward, facts, features_of(section.features, device()), section.fulfilled)
+    if section.fulfilled is None:
+        judge.set_by(reference.held_out.data, reference.held_out.prompts, device())
+    grpo = GrpoFinetuning.model_validate(json.loads((inputs["tuned"] / "grpo.json").read_text()))
+    return judge, PaidRewards(build_rewards(grpo.rewards, materials), facts)
 
 
 def _panel(section: Evaluation, data: Path, facts: DataFacts, held_out: Split, seed: int) -> Panel:

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowmap.data.dataset import Split
 from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
 from flowmap.evaluation.drawing import in_parts
 from flowmap.evaluation.intervals import Moments
 from flowmap.evaluation.judge import Judge
-from flowmap.rewards.preference import PreferenceNetwork
 
 FIGURES = (
     "judge_accuracy",
@@ -84,9 +83,9 @@ class Measurer:
 
     Attributes:
         judge: trained on the judge split and calibrated on held-out data; of forecasts, what came.
-        reward: the preference model that reward_training made.
+        reward: the preference model that reward_training made; without data, what GRPO was paid.
         held_out: the judge's features of the real data that distances go to, (M, features).
-        training: data that the models were trained on, flat, (T, dims).
+        training: data that the models were trained on, flat, (T, dims); None where there are none.
         near: the distance to the nearest of them below which a sample counts as a copy.
         floor, ceiling: between which a log-probability counts: chance, and what real data get on average. A
             sample that reads better than real ones has left them, and has gained nothing. A forecast's part
@@ -98,9 +97,9 @@ class Measurer:
     """
 
     judge: Judge
-    reward: PreferenceNetwork
+    reward: nn.Module
     held_out: Tensor
-    training: Tensor
+    training: Tensor | None
     near: float
     floor: float
     ceiling: float
@@ -113,8 +112,8 @@ class Measurer:
     def of(
         cls,
         judge: Judge,
-        reward: PreferenceNetwork,
-        training: Split,
+        reward: nn.Module,
+        training: Split | None,
         held_out: Split,
         num_samples: int,
         num_prompts: int,
@@ -126,18 +125,21 @@ class Measurer:
             (x.to(device), prompt.to(device)) for x, prompt in in_parts(held_out.data, held_out.prompts)
         ]
         scores = torch.cat([judge.read(x, prompt).score for x, prompt in parts])
-        flat = training.data.flatten(1).to(device)
-        nearest = torch.cat([_nearest(x.flatten(1), flat) for x, _ in parts])
+        flat, near = None, math.nan
+        if training is not None:
+            flat = training.data.flatten(1).to(device)
+            nearest = torch.cat([_nearest(x.flatten(1), flat) for x, _ in parts])
+            near = float(torch.quantile(nearest, _NEAR))
         real = float(scores.mean())
         return cls(
             judge,
             reward,
             held_out=torch.cat([judge.features(x) for x, _ in parts]).cpu(),
             training=flat,
-            near=float(torch.quantile(nearest, _NEAR)),
+            near=near,
             floor=min(judge.least, real),
             ceiling=real if judge.capped else math.inf,
-            num_compared=min(num_samples, len(training)),
+            num_compared=min(num_samples, len(held_out if training is None else training)),
             num_prompts=num_prompts,
             device=device,
         )
@@ -163,8 +165,14 @@ class Measurer:
             log_probability=opinion.score.cpu(),
             score=opinion.score.clamp(self.floor, self.ceiling).cpu(),
             reward=self.reward(data, prompt).cpu(),
-            copied=(_nearest(data.flatten(1), self.training) < self.near).cpu(),
+            copied=self._copied(data.flatten(1)).cpu(),
         )
+
+    def _copied(self, x: Tensor) -> Tensor:
+        """Whether each x (batch, dims) lies as near to training data as a copy, (batch,)."""
+        if self.training is None:
+            return torch.zeros(len(x), dtype=torch.bool)
+        return _nearest(x, self.training) < self.near
 
 
 def _nearest(x: Tensor, training: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from flowmap.data.dataset import read_split
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant
+from flowmap.evaluation.materials import Reference
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.shown import shown_indices
 from flowmap.maps import grid_for, heun
@@ -50,14 +50,15 @@ def measure_models(
     return models
 
 
-def real_figures(measurer: Measurer, data: Path) -> dict[str, float]:
+def real_figures(measurer: Measurer, reference: Reference) -> dict[str, float]:
     """Real against real: what perfect samples would get. The Frechet distance is the floor of all others.
 
     Distances, recall and the like are those of the base split, of as many as there are samples; what the
-    judge says is of the held-out data, and how far its confidence is from how often it is right.
+    judge says is of the held-out data, and how far its confidence is from how often it is right. Without
+    data both are halves of what the many-step baseline draws.
     """
-    base, held_out = read_split(data, "base"), read_split(data, "holdout")
-    measured = measurer.measure(in_parts(base.data, base.prompts))
+    other, held_out = reference.other, reference.held_out
+    measured = measurer.measure(in_parts(other.data, other.prompts))
     unseen = measurer.measure(in_parts(held_out.data, held_out.prompts))
     own = ("judge_accuracy", "judge_score", "judge_log_probability", "copies")
     return {

@@ -35,9 +35,9 @@ _RELATIVE = {  # the differences that the gate turns on, in words, and whether t
     "judge_score": ("judge's score", False),
     "above_noise_scale": ("judge's score, less that with as little noise", False),
     "judge_accuracy": ("judge accuracy", False),
-    "reward": ("reward of the preference model", False),
-    "kid_judge": ("kernel distance to real data", False),
-    "fd_judge": ("Frechet distance to real data", True),
+    "reward": ("reward", False),
+    "kid_judge": ("kernel distance", False),
+    "fd_judge": ("Frechet distance", True),
     "recall": ("recall", False),
     "coverage": ("coverage", False),
     "diversity": ("diversity", True),
@@ -56,7 +56,7 @@ class Report:
         metrics: what `metrics.json` holds.
         models: each model by number of map evaluations, with the samples at `shown_indices`.
         prompt: of each sample, (N,).
-        held_out: real data.
+        held_out: what samples are compared with, real data or the baseline's.
         training: GRPO's figures, one row a rollout; outcome: how many, which is shipped, what it warned of.
         grpo: the settings it was trained with.
     """
@@ -70,6 +70,11 @@ class Report:
     training: list[dict[str, float]]
     outcome: dict[str, Any]
     grpo: dict[str, Any]
+
+    @property
+    def reference(self) -> str:
+        """What samples are compared with."""
+        return "reference" if self.facts.prompts_alone else "real"
 
     @property
     def shown_prompt(self) -> Tensor:
@@ -95,6 +100,7 @@ def write_report(directory: Path, report: Report) -> None:
         trained_on=report.metrics["models"].get(TRAINED_ON),
         relative=_differences(report),
         columns=columns_of(report.facts),
+        reference=report.reference,
         trained_on_rewards=_names_of(report.grpo["rewards"]),
         top_of_report=TOP_OF_REPORT,
         end_of_report=END_OF_REPORT,
@@ -118,7 +124,7 @@ def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tenso
     if report.facts.context is not None:  # one thing came each time
         real = real.repeat_interleave(2, 0)
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
-        rows["real"] = real
+        rows[report.reference] = real
     return rows, [report.facts.prompts[each] for each in report.shown_prompt[chosen].tolist()], right
 
 
@@ -148,7 +154,9 @@ def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
     real = held.data[first_of_each(held.prompts, NUM_SEEDS, some_of(held.prompts, MOST_PROMPTS))]
     worst = report.models["tuned"][report.verdict.num_evaluations].worst
     return {
-        "real, held out": _sheet(report, real, "Real data, prompt after prompt"),
+        "what the baseline draws with its most steps"
+        if report.facts.prompts_alone
+        else "real, held out": _sheet(report, real, "What samples are compared with, prompt after prompt"),
         "tuned, least probable first": _sheet(
             report, worst, "The candidate's samples with the lowest judge probability"
         ),
@@ -184,7 +192,9 @@ def _quality_charts(report: Report) -> list[str]:
                 values = [models[name][count][key] for count in counts]
                 lines.append(Line(name, [int(count) for count in counts], values, COLOURS[name]))
         charts.append(
-            line_chart(title, "map evaluations a sample", lines, levels={"real": real[key]}, log_x=True)
+            line_chart(
+                title, "map evaluations a sample", lines, levels={report.reference: real[key]}, log_x=True
+            )
         )
     return charts
 
@@ -199,6 +209,7 @@ def _differences(report: Report) -> list[tuple[str, str, str]]:
             _interval(report.metrics["difference"][name], "" if is_ratio else "+"),
         )
         for index, (name, (words, is_ratio)) in enumerate(_RELATIVE.items())
+        if name in report.metrics["difference"]
     ]
 
 
@@ -226,7 +237,7 @@ def _control_chart(report: Report) -> str:
         "Judge's score against diversity",
         "spread of samples within a prompt",
         lines,
-        levels={"real": report.metrics["real"]["judge_score"]},
+        levels={report.reference: report.metrics["real"]["judge_score"]},
     )
 
 
@@ -255,7 +266,7 @@ def _training_charts(report: Report) -> list[str]:
     def judged(key: str, title: str, real: float) -> str:
         points = [(0, start[key]), *((row["rollout"], row[key]) for row in curve)]
         line = Line("snapshots", [x for x, _ in points], [y for _, y in points], COLOURS["base"])
-        return line_chart(title, "rollouts", [line], levels={"real": real})
+        return line_chart(title, "rollouts", [line], levels={report.reference: real})
 
     real = report.metrics["real"]
     return [

@@ -27,7 +27,7 @@ from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
 from flowmap.evaluation.held_out_rewards import Scored, score_rewards
-from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of
+from flowmap.evaluation.materials import Reference, drawing_of, judge_seed, measurer_of, reference_of
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.measured_models import Models, measure_models, real_figures
 from flowmap.evaluation.outcomes import occasions_asked, simpler
@@ -56,8 +56,10 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     section, inputs = context.section, context.inputs
     facts, entered = read_facts(inputs["data"]), entrants(inputs)
     prompt = _prompts(section, facts, inputs["data"])
-    measurer = measurer_of(section, inputs, facts, len(prompt), judge_seed(context.manifests["data"].digest))
-    real = real_figures(measurer, inputs["data"])
+    seed = judge_seed(context.manifests["data"].digest)
+    reference = reference_of(section, inputs, facts, prompt, seed)
+    measurer = measurer_of(section, inputs, facts, reference, len(prompt), seed)
+    real = real_figures(measurer, reference)
 
     candidate = context.manifests["tuned"].digest
     drawing = drawing_of(candidate, "gate", facts, prompt, inputs)
@@ -75,7 +77,7 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
         generator = generator_for(candidate, "simpler")
         for name, said in simpler(inputs["data"], prompt, forecasting(facts.modality), generator).items():
             models[name] = {0: measurer.measure(in_parts(said, prompt))}
-    read = _read(models, trained, drawing, measurer, inputs["data"])
+    read = _read(models, trained, drawing, measurer, reference)
     metrics = {
         "trained_grid": entered["tuned"].grid,
         "trained_evaluations": trained,
@@ -104,7 +106,7 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
         verdict=verdict,
         models=models,
         prompt=drawing.prompt,
-        held_out=read_split(inputs["data"], "holdout"),
+        held_out=reference.held_out,
         training=json.loads((inputs["tuned"] / "curve.json").read_text()),
         outcome=json.loads((inputs["tuned"] / "training.json").read_text()),
         grpo=json.loads((inputs["tuned"] / "grpo.json").read_text()),
@@ -155,7 +157,8 @@ def _scored(
     names = {"tuned": "tuned", "anchor": "anchor" if "anchor" in entered else "base"}
     names |= {"incumbent": "incumbent"} if "incumbent" in entered else {}
     drawn = {name: _draw(entered[each], measurer)(drawing) for name, each in names.items()}
-    return score_rewards(section.rewards, trained, drawn, facts, drawing.prompt, measurer.device)
+    rewards = section.rewards[1:] if facts.prompts_alone else section.rewards  # the first one judges
+    return score_rewards(rewards, trained, drawn, facts, drawing.prompt, measurer.device)
 
 
 def _draw(entrant: Entrant, measurer: Measurer) -> DrawFrom:
@@ -196,7 +199,7 @@ def _judged(
         num_evaluations=entered["tuned"].num_evaluations,
         against_evaluations=entered[against].num_evaluations,
         difference=difference,
-        judge_on_real=real["judge_accuracy"],
+        judge_on_real=None if measurer.training is None else real["judge_accuracy"],
         judge_on_anchor=contest.anchor.figures["judge_accuracy"],
         num_real=len(measurer.held_out),
         diversity_of_real=real["diversity"] / (contest.anchor.figures["diversity"] or math.inf),
@@ -204,13 +207,16 @@ def _judged(
     )
     training = json.loads((context.inputs["tuned"] / "curve.json").read_text())
     target = json.loads((context.inputs["tuned"] / "grpo.json").read_text()).get("kl_target")
-    told = advice(verdict, difference, contest.incumbent.figures, real, training, target)
+    bounds = None if measurer.training is None else real
+    told = advice(verdict, difference, contest.incumbent.figures, bounds, training, target)
     return verdict.model_copy(update={"advice": told}), difference
 
 
-def _read(models: Models, trained: int, drawing: Drawing, measurer: Measurer, data: Path) -> dict[str, Read]:
+def _read(
+    models: Models, trained: int, drawing: Drawing, measurer: Measurer, reference: Reference
+) -> dict[str, Read]:
     """What the judge takes samples of every model on the trained grid for, and held-out real data."""
-    held_out = read_split(data, "holdout")
+    held_out = reference.held_out
     real = measurer.measure(in_parts(held_out.data, held_out.prompts))
     return read_of(models, trained, drawing.prompt, Read(held_out.prompts, real.told))
 

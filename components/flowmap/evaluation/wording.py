@@ -31,11 +31,25 @@ _WORDS_OF_FORECASTS = {
     "fd_judge": "fd",
     "kid_judge": "kid",
 }
+# Of prompts without data, which a reward judges.
+_WORDS_OF_PROMPTS = {
+    "judge_accuracy": "as asked",
+    "judge_score": "judge's reward",
+    "judge_log_probability": None,
+    "fd_judge": "fd",
+    "kid_judge": "kid",
+    "copies": None,
+    "reward": "reward paid",
+}
 
 
 def columns_of(facts: DataFacts) -> dict[str, str]:
     """What the table of figures shows, by the figure's name."""
-    words = _COLUMNS if facts.context is None else {**_COLUMNS, **_WORDS_OF_FORECASTS}
+    words: dict[str, str | None] = dict(_COLUMNS)
+    if facts.context is not None:
+        words |= _WORDS_OF_FORECASTS
+    if facts.prompts_alone:
+        words |= _WORDS_OF_PROMPTS
     return {name: word for name, word in words.items() if word is not None}
 
 
@@ -44,9 +58,8 @@ def sentence(facts: DataFacts, verdict: Verdict, metrics: Mapping[str, Any]) -> 
     count, against = str(verdict.num_evaluations), str(verdict.against_evaluations)
     old, new = metrics["models"][verdict.against][against], metrics["models"]["tuned"][count]
     other = verdict.against + ("" if against == count else f" at its {against}")
-    figures = (_of_samples if facts.context is None else _of_forecasts)(
-        count, other, old, new, metrics["real"]
-    )
+    told = _of_samples if facts.context is None else _of_forecasts
+    figures = (_of_prompts if facts.prompts_alone else told)(count, other, old, new, metrics["real"])
     if verdict.verdict == "promote":
         better = f"The candidate is better than the {verdict.against}"
         return f"{better} and gives up nothing the gate watches. {figures}"
@@ -58,6 +71,14 @@ def _of_samples(count: str, other: str, old: Figures, new: Figures, real: Figure
         f"At {count} map evaluations the judge recognises the prompt in {new['judge_accuracy']:.1%} of the "
         f"samples ({other}: {old['judge_accuracy']:.1%}); the Frechet distance to real data is "
         f"{new['fd_judge']:.3g} ({other}: {old['fd_judge']:.3g}, real against real: {real['fd_judge']:.3g})."
+    )
+
+
+def _of_prompts(count: str, other: str, old: Figures, new: Figures, real: Figures) -> str:
+    return (
+        f"At {count} map evaluations {new['judge_accuracy']:.1%} of the samples are as asked ({other}: "
+        f"{old['judge_accuracy']:.1%}, the baseline with its most steps: {real['judge_accuracy']:.1%}); the "
+        f"judge's reward is {new['judge_score']:.4g} ({other}: {old['judge_score']:.4g})."
     )
 
 

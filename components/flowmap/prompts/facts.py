@@ -8,8 +8,9 @@ facts.of_grpo(["a red cat", "a blue cat"])
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 _NAMED = 10
 TRAINED, KEPT_FROM_GRPO, NEVER_SEEN = "trained", "kept from GRPO", "never seen"
@@ -22,16 +23,19 @@ class PromptFacts(BaseModel):
         attributes: the value that each prompt demands, in the prompts' order, by the attribute's name.
         kept_from_grpo: prompts that base training sees, and GRPO does not.
         never_seen: prompts that neither sees, as captions or as data.
+        told: what else each prompt demands, in the prompts' order: for rewards that check it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     attributes: Mapping[str, tuple[str, ...]] = {}
     kept_from_grpo: tuple[str, ...] = ()
     never_seen: tuple[str, ...] = ()
+    told: tuple[Mapping[str, Any], ...] = Field(default=(), exclude_if=lambda told: not told)
 
-    def demanded(self, index: int) -> dict[str, str]:
-        """What the prompt of that index demands, by attribute."""
-        return {name: values[index] for name, values in self.attributes.items()}
+    def demanded(self, index: int) -> dict[str, Any]:
+        """What the prompt of that index demands, by attribute, and what else is known of it."""
+        attributes = {name: values[index] for name, values in self.attributes.items()}
+        return attributes | dict(self.told[index] if self.told else {})
 
     def of_grpo(self, prompts: Sequence[str]) -> list[int]:
         """The indices of those prompts that GRPO draws."""

@@ -9,11 +9,14 @@ split travels with the model, as the reference of groupwise rewards.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from flowmap.data.dataset import Preferences, Split, read_contexts, read_facts, read_preferences, read_split
+from flowmap.data.facts import DataFacts
 from flowmap.data.holding_out import apart, content_digests, held_out
 from flowmap.modality import corruption
 from flowmap.modality.protocols import Corruption
@@ -34,6 +37,10 @@ _REPEATS = 10
 
 def run(context: Context[RewardTraining]) -> None:
     section, facts = context.section, read_facts(context.inputs["data"])
+    if facts.prompts_alone:
+        say("reward_training: prompts without data, so nothing to train: rewards come from elsewhere")
+        _write_reference(context.out, facts, torch.empty(0, *facts.shape), torch.empty(0, dtype=torch.long))
+        return
     real, num_prompts = read_split(context.inputs["data"], "reward"), len(facts.prompts)
     given = read_preferences(context.inputs["data"])
     pairs = pairs_of(given, real, corruption(facts.modality))
@@ -69,17 +76,7 @@ def run(context: Context[RewardTraining]) -> None:
             num_pairs=num_pairs,
         ),
     )
-    write_reference(
-        context.out,
-        TrainedFacts(
-            shape=facts.shape,
-            prompts=facts.prompts,
-            prompt_facts=facts.prompt_facts,
-            context=facts.context,
-        ),
-        real.data,
-        real.prompts,
-    )
+    _write_reference(context.out, facts, real.data, real.prompts)
     shares = ", ".join(f"{kind} {share:.3f}" for kind, share in accuracy.items())
     say(f"reward_training: held-out pairs in the right order: {shares}; real data score {real_score:.2f}")
     if section.classifier_updates is not None:
@@ -93,6 +90,13 @@ def run(context: Context[RewardTraining]) -> None:
             real,
             unseen,
         )
+
+
+def _write_reference(out: Path, facts: DataFacts, data: Tensor, prompts: Tensor) -> None:
+    trained = TrainedFacts(
+        shape=facts.shape, prompts=facts.prompts, prompt_facts=facts.prompt_facts, context=facts.context
+    )
+    write_reference(out, trained, data, prompts)
 
 
 def pairs_of(given: Preferences | None, real: Split, corruption: Corruption) -> Pairs:

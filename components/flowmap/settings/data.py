@@ -83,6 +83,9 @@ class DataPrep(Section):
         kept_prompts: which share of the prompts some of the training does not see.
         preferences: a table (`prompt`, `chosen`, `rejected` as file names) instead of the built-in pairs.
         series: of a source that is one.
+        prompts: a file of prompts in place of data, where there is nothing to train but by rewards: a `.txt`
+            with one a line, or a `.csv`, `.jsonl` or `.parquet` with `prompt_column`, whose other columns
+            are what each prompt demands; or such an object. `resize` says how large pictures are.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
@@ -97,10 +100,13 @@ class DataPrep(Section):
     preferences: Annotated[str, Field(min_length=1)] | None = None
     shares: Shares = Shares()
     series: SeriesSettings | None = None
+    prompts: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def is_series(self) -> bool:
         """Whether the source is a series of numbers."""
+        if self.prompts is not None:
+            return False
         return self.source == "co2" or self.source.partition("?")[0].endswith(".csv")
 
     @model_validator(mode="after")
@@ -117,6 +123,27 @@ class DataPrep(Section):
         return self
 
     @model_validator(mode="after")
+    def _prompts_stand_alone(self) -> Self:
+        if self.prompts is None:
+            return self
+        fields = type(self).model_fields
+        set_for_data = [
+            name
+            for name in ("source", "caption_noise", "preferences", "shares", "series")
+            if getattr(self, name) != fields[name].default
+        ]
+        if set_for_data:
+            raise ValueError(
+                f"prompts {self.prompts!r} come without data: leave out {' and '.join(set_for_data)}"
+            )
+        if self.resize is None:
+            raise ValueError(
+                f"prompts {self.prompts!r} come without pictures: say how large they are to be, such as "
+                "resize: [512, 512]"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _preferences_need_a_folder(self) -> Self:
         is_array = self.source.partition("?")[0].endswith(".npz")
         if self.preferences is not None and (self.source in BUILT_IN or is_array):
@@ -125,6 +152,8 @@ class DataPrep(Section):
 
     @model_validator(mode="after")
     def _built_in_sources_are_what_they_are(self) -> Self:
+        if self.prompts is not None:
+            return self
         if self.source == "digits" and self.resize is not None:
             raise ValueError("digits are 8x8 and take no resize")
         if self.source == "tinted_digits" and (self.resize is not None or self.color != "auto"):

@@ -172,6 +172,8 @@ AnyReward = Annotated[
     | VlmSettings,
     Field(discriminator="kind"),
 ]
+# Kinds that ask for data: trained on them, or measured against them.
+OF_DATA = ("preference", "mmd", "classifier", "energy", "hit")
 DEFAULT: tuple[AnyReward, ...] = (PreferenceSettings(), MmdSettings(weight=3.0))
 
 

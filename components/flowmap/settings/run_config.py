@@ -19,7 +19,7 @@ from flowmap.errors import ConfigError
 from flowmap.settings.data import DataPrep
 from flowmap.settings.grpo import GrpoFinetuning
 from flowmap.settings.messages import explain
-from flowmap.settings.rewards import AnyReward, PythonSettings
+from flowmap.settings.rewards import OF_DATA, AnyReward, PythonSettings
 from flowmap.settings.section import Name, Section
 from flowmap.settings.sections import (
     BaseTraining,
@@ -81,6 +81,38 @@ class RunConfig(Section):
                 f"evaluation.rewards: {asked} knows what came at the occasions that GRPO draws alone; of "
                 "those that are judged evaluation tells the energy score and the hits by itself"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_without_data_are_for_rewards_that_need_none(self) -> Self:
+        prompts, evaluation = self.data_prep.prompts, self.evaluation
+        if prompts is None:
+            judging = {"fulfilled": evaluation.fulfilled, "features": evaluation.features}
+            if asked := [name for name, value in judging.items() if value is not None]:
+                raise ValueError(
+                    f"evaluation.{' and '.join(asked)}: set where data_prep.prompts come without data; with "
+                    "data a judge is trained"
+                )
+            return self
+        if self.base_training.checkpoint is None:
+            raise ValueError(
+                f"data_prep.prompts {prompts!r} come without data, and nothing can be trained from nothing: "
+                "set base_training.checkpoint"
+            )
+        if not evaluation.rewards:
+            raise ValueError(
+                f"data_prep.prompts {prompts!r} come without data for a judge: set evaluation.rewards, of "
+                "which the first is the judge"
+            )
+        for where, rewards in (
+            ("grpo_finetuning", self.grpo_finetuning.rewards),
+            ("evaluation", evaluation.rewards),
+        ):
+            if asked := [each.label for each in rewards if each.kind in OF_DATA]:
+                raise ValueError(
+                    f"{where}.rewards: {' and '.join(asked)} asks for data, and data_prep.prompts "
+                    f"{prompts!r} come without: take clip, ocr, vlm, http or python"
+                )
         return self
 
     def to_json(self) -> str:

@@ -20,6 +20,7 @@ from flowmap.settings.section import (
     Name,
     NonNegative,
     Positive,
+    Pretrained,
     Section,
     Seed,
 )
@@ -128,8 +129,13 @@ class Evaluation(Section):
             within a prompt may fall; the lower ends of their 95 % intervals count.
         copies_tolerance: how much the share of samples that lie as near to training data as a copy may rise.
         rewards: that nothing is trained on, for the report and the gate: what a candidate was not paid for.
+            Where prompts come without data, the first of them is the judge.
         reward_tolerance: by how many standard deviations of the anchor's samples each of them may fall; the
             lower ends of their 95 % intervals count.
+        fulfilled: where prompts come without data, the judge's reward from which a sample counts as what was
+            asked for, such as 1 of `ocr`; left open it is what the baseline's own samples of the prompt get.
+        features: where prompts come without data, a CLIP or DINOv2 model of the library transformers, in
+            whose features distances are measured; left open they are of the pictures themselves, made small.
         train_on: for the report, train the base on for as much work as GRPO took, beside everything else: a
             core for as long as GRPO took.
     """
@@ -148,7 +154,14 @@ class Evaluation(Section):
     copies_tolerance: NonNegative = 0.05
     rewards: Annotated[tuple[AnyReward, ...], Field(strict=False)] | None = None
     reward_tolerance: NonNegative = 0.1
+    fulfilled: float | None = None
+    features: Pretrained | None = None
     train_on: bool = True
+
+    @property
+    def most_steps(self) -> int:
+        """Of the baseline: how many it takes where it takes its time."""
+        return max(self.baseline_evaluations)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -1,0 +1,63 @@
+"""What distances between pictures are measured in, where no judge is trained on data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from flowmap.data.pretrained import pretrained_at_hand
+from flowmap.errors import ConfigError
+from flowmap.settings import Pretrained
+
+Features = Callable[[Tensor], Tensor]
+_SIDE = 8
+_WHERE = "evaluation.features"
+
+
+def small_pictures(x: Tensor) -> Tensor:
+    """Pictures (batch, colours, rows, columns) averaged to 8 x 8, as vectors."""
+    return F.adaptive_avg_pool2d(x.clamp(-1, 1), _SIDE).flatten(1)
+
+
+def features_of(settings: Pretrained | None, device: torch.device) -> Features:
+    """Those of a CLIP or DINOv2 model, or of small pictures where none is named.
+
+    Raises ConfigError or DataError where the model can't be fetched or is of another class.
+    """
+    if settings is None:
+        return small_pictures
+    from transformers import AutoConfig, AutoImageProcessor, CLIPVisionModelWithProjection, Dinov2Model
+
+    models = {"clip": CLIPVisionModelWithProjection, "dinov2": Dinov2Model}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pretrained_at_hand(settings, _WHERE, Path(scratch))
+        try:
+            kind = AutoConfig.from_pretrained(folder).model_type
+            if kind not in models:
+                raise ConfigError(
+                    f"{_WHERE}: {settings.source} is a model of the kind {kind}, and one of "
+                    f"{' and '.join(models)} is asked for"
+                )
+            network = models[kind].from_pretrained(folder, use_safetensors=True)
+            look = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{_WHERE}: {str(error).splitlines()[0]}") from None
+    network = network.to(device).eval().requires_grad_(False)
+    vision = getattr(network.config, "vision_config", network.config)
+    mean, std = (
+        torch.tensor(each, device=device).view(3, 1, 1) for each in (look.image_mean, look.image_std)
+    )
+
+    @torch.no_grad()
+    def features(x: Tensor) -> Tensor:
+        levels = F.interpolate((x.clamp(-1, 1) + 1) / 2, vision.image_size, mode="bicubic", antialias=True)
+        told = network(pixel_values=(levels.clamp(0, 1) - mean) / std)
+        found: Tensor = told.image_embeds if kind == "clip" else told.pooler_output
+        return found.float()
+
+    return features
