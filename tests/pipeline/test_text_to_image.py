@@ -1,7 +1,9 @@
 """A user's own text-to-image checkpoint through the whole pipeline: tuned by adapters, judged, and drawn by
 the library that it came from."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from tests.text_to_image.facts import FACTS, GRID, PROMPTS
 from tests.text_to_image.tiny_flux import tiny_flux
 
 COLOURS = {"a blue cat": (40, 60, 230), "a red cat": (230, 40, 40), "a red dog on blue": (130, 50, 140)}
-FEW = {
+FEW: dict[str, dict[str, Any]] = {
     "reward_training": {"updates": 10, "batch_size": 8, "classifier_updates": 20},
     "grpo_finetuning": {
         "rewards": [{"kind": "classifier"}],
@@ -101,3 +103,70 @@ def test_a_checkpoint_goes_through_and_comes_out_as_one(tmp_path: Path) -> None:
         return found
 
     torch.testing.assert_close(draw(pipeline), draw(given), rtol=0, atol=1e-4)
+
+
+BRIGHT = """
+def bright(samples):
+    signs = [-1 if facts["kind"] == "night" else 1 for facts in samples.facts]
+    return [[float(sign * x.mean()) for x in group] for sign, group in zip(signs, samples.data)]
+
+
+def dull(samples):
+    return [[-float(x.std()) for x in group] for group in samples.data]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_prompts_without_data_go_through(tmp_path: Path) -> None:
+    from flowmap.text_to_image.publishing import write_pipeline
+
+    write_pipeline(tiny_flux(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
+    (tmp_path / "rewards.py").write_text(BRIGHT)
+    rows = [{"prompt": f"a {c} cat", "kind": k} for c, k in (("red", "day"), ("blue", "night"))]
+    rows += [{"prompt": f"a {c} dog", "kind": k} for c, k in (("red", "day"), ("blue", "night"))]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def function(name: str) -> dict[str, str]:
+        return {"kind": "python", "function": f"rewards:{name}", "name": name}
+
+    config = {
+        "name": "alone",
+        "data_prep": {"prompts": str(tmp_path / "prompts.jsonl"), "resize": [16, 16]},
+        "base_training": {"checkpoint": {"source": str(tmp_path / "given")}},
+        "grpo_finetuning": {**FEW["grpo_finetuning"], "rewards": [function("bright")]},
+        "evaluation": {
+            "samples_per_prompt": 8,
+            "evaluations": [1, 4],
+            "baseline_evaluations": [2],
+            "resamples": 50,
+            "rewards": [function("bright"), function("dull")],
+        },
+    }
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(config))
+    root = ("--root", str(tmp_path / "root"))
+    ran = flowmap("run", str(tmp_path / "alone.yaml"), *root, "--json")
+    assert "4 prompts without data, told apart by kind" in ran.stderr, ran.stderr
+    assert "rewards come from elsewhere" in ran.stderr
+    told = json.loads(ran.stdout)
+    assert ran.returncode in (0, 3)
+    metrics = told["metrics"]
+    assert list(metrics["accuracy_by_attribute"]) == ["kind: day", "kind: night"]
+    assert list(metrics["rewards"]) == ["dull"]
+    assert {each["name"] for each in told["verdict"]["criteria"]} >= {
+        "judge_score",
+        "kid_judge",
+        "reward dull",
+    }
+    report = Path(told["report"]).read_text()
+    for words in ("4 prompts without data", "as asked", "what the baseline draws", "kind: night"):
+        assert words in report
+    for words in ("real data", "Real data", "preference model", "the judge recognises"):
+        assert words not in report, words
+    again = flowmap("run", str(tmp_path / "alone.yaml"), *root)
+    assert "reference: half of what it draws" in again.stdout
+    assert all(f"{step} reused" in again.stdout for step in ("data_prep", "base_training", "evaluation"))
+    drawn = flowmap("sample", "alone", "-p", "a red cat", "-n", "2", "-o", str(tmp_path / "x.npz"), *root)
+    assert drawn.returncode == 0, drawn.stderr
+    plan = flowmap("plan", str(tmp_path / "alone.yaml"), *root)
+    assert plan.returncode == 0, plan.stderr

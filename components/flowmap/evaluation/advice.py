@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from flowmap.evaluation.intervals import Interval
 from flowmap.registry.evaluation_result import Verdict
 
 _UNMOVED = 0.02  # nats of KL below which a policy has hardly left the base
 _LOSSES = {
-    "recall": "real data that the samples no longer reach",
-    "coverage": "real data that have no sample near them",
+    "recall": "{} that the samples no longer reach",
+    "coverage": "{} that have no sample near them",
     "diversity": "less spread among the samples of a prompt",
     "copies": "more samples that repeat training data",
 }
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What samples are compared with, and what can be done about it."""
+
+    reference: str
+    left: str
+    more: str
+    has_mmd: bool
+
+    def or_else(self, way: str) -> str:
+        """The last ways out of several."""
+        return f", {way}, or give the reward mmd more weight" if self.has_mmd else f", or {way}"
+
+
+_WITH_DATA = _Words(
+    "real data", "the real data", "evaluation.samples_per_prompt or data_prep.shares.holdout", has_mmd=True
+)
+_WITHOUT_DATA = _Words(
+    "the baseline's pictures",
+    "what the baseline draws",
+    "evaluation.samples_per_prompt",
+    has_mmd=False,
+)
 
 
 def advice(
@@ -56,10 +82,10 @@ def advice(
         told.append(
             f"More prompts are recognised, but no more than if the {against}'s start noise were made "
             "smaller, without any training: the samples became typical rather than right. Reward what is "
-            "wrong with them (a classifier, more preference pairs), and set grpo_finetuning.shared_start to "
-            "false."
+            f"wrong with them{' (a classifier, more preference pairs)' if real else ''}, and set "
+            "grpo_finetuning.shared_start to false."
         )
-    told += _losses(verdict, difference, failed)
+    told += _losses(verdict, difference, failed, _WITH_DATA if real else _WITHOUT_DATA)
     return tuple(told)
 
 
@@ -92,29 +118,36 @@ def _no_gain(
         )
     return (
         f"The judge sees no gain over the {against} ({gain['mean']:+.4f}), whatever the reward says: "
-        "compare the rewards' curves with the judge's in the report. A reward model that is wrong about "
-        "samples wants more preference pairs, or a second reward beside it such as mmd."
+        "compare the rewards' curves with the judge's in the report. "
+        + (
+            "A reward model that is wrong about samples wants more preference pairs, or a second reward "
+            "beside it such as mmd."
+            if real
+            else "A reward that is wrong about samples wants a second one beside it."
+        )
     )
 
 
-def _losses(verdict: Verdict, difference: Mapping[str, Interval], failed: set[str]) -> list[str]:
+def _losses(
+    verdict: Verdict, difference: Mapping[str, Interval], failed: set[str], words: _Words
+) -> list[str]:
     told = []
     distances = sorted({"kid_judge", "fd_judge"} & failed)
     if distances:
         unsure = all(_holds(verdict, name, difference[name]["mean"]) for name in distances)
         told.append(
-            f"The distance to real data may have grown too much ({', '.join(distances)}); the samples "
-            "themselves are within the tolerance, and too few to be sure: take a larger "
-            "evaluation.samples_per_prompt or data_prep.shares.holdout."
+            f"The distance to {words.reference} may have grown too much ({', '.join(distances)}); the "
+            "samples themselves are within the tolerance, and too few to be sure: take a larger "
+            f"{words.more}."
             if unsure
-            else f"The samples have left the real data ({', '.join(distances)}): lower "
-            "grpo_finetuning.kl_target or grpo_finetuning.rollouts, or give the reward mmd more weight."
+            else f"The samples have left {words.left} ({', '.join(distances)}): lower "
+            f"grpo_finetuning.kl_target{words.or_else('grpo_finetuning.rollouts')}."
         )
-    lost = [meaning for name, meaning in _LOSSES.items() if name in failed]
+    lost = [meaning.format(words.reference) for name, meaning in _LOSSES.items() if name in failed]
     if lost:
         told.append(
-            f"The gain is paid for with {' and '.join(lost)}: set grpo_finetuning.shared_start to false, "
-            "lower grpo_finetuning.kl_target, or give the reward mmd more weight."
+            f"The gain is paid for with {' and '.join(lost)}: set grpo_finetuning.shared_start to "
+            f"false{words.or_else('lower grpo_finetuning.kl_target')}."
         )
     if rewards := [name.removeprefix("reward ") for name in sorted(failed) if name.startswith("reward ")]:
         told.append(

@@ -31,9 +31,9 @@ def features_of(settings: Pretrained | None, device: torch.device) -> Features:
     """
     if settings is None:
         return small_pictures
-    from transformers import AutoConfig, AutoImageProcessor, CLIPVisionModelWithProjection, Dinov2Model
+    from transformers import AutoConfig, AutoImageProcessor, CLIPModel, Dinov2Model
 
-    models = {"clip": CLIPVisionModelWithProjection, "dinov2": Dinov2Model}
+    models = {"clip": CLIPModel, "dinov2": Dinov2Model}
     with tempfile.TemporaryDirectory() as scratch:
         folder = pretrained_at_hand(settings, _WHERE, Path(scratch))
         try:
@@ -45,19 +45,22 @@ def features_of(settings: Pretrained | None, device: torch.device) -> Features:
                 )
             network = models[kind].from_pretrained(folder, use_safetensors=True)
             look = AutoImageProcessor.from_pretrained(folder, use_fast=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(f"{_WHERE}: {str(error).splitlines()[0]}") from None
     network = network.to(device).eval().requires_grad_(False)
-    vision = getattr(network.config, "vision_config", network.config)
+    side = getattr(network.config, "vision_config", network.config).image_size
     mean, std = (
         torch.tensor(each, device=device).view(3, 1, 1) for each in (look.image_mean, look.image_std)
     )
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
-        levels = F.interpolate((x.clamp(-1, 1) + 1) / 2, vision.image_size, mode="bicubic", antialias=True)
-        told = network(pixel_values=(levels.clamp(0, 1) - mean) / std)
-        found: Tensor = told.image_embeds if kind == "clip" else told.pooler_output
+        levels = F.interpolate((x.clamp(-1, 1) + 1) / 2, side, mode="bicubic", antialias=True).clamp(0, 1)
+        fitted = (levels - mean) / std
+        if kind == "dinov2":
+            found: Tensor = network(pixel_values=fitted).pooler_output
+        else:
+            found = network.visual_projection(network.vision_model(fitted).pooler_output)
         return found.float()
 
     return features

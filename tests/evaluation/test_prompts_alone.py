@@ -1,0 +1,185 @@
+"""Evaluation of prompts without data: a reward as the judge, and features that distances are measured in."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
+)
+
+from flowmap.data.dataset import Split
+from flowmap.data.facts import DataFacts
+from flowmap.errors import ConfigError, RewardError
+from flowmap.evaluation.breakdown import Read, by_attribute
+from flowmap.evaluation.controls import NoiseCurve, chooser
+from flowmap.evaluation.features import features_of, small_pictures
+from flowmap.evaluation.gate import Contest, compare, decide
+from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
+from flowmap.prompts.facts import PromptFacts
+from flowmap.rewards.protocol import FunctionReward, Samples, Weighted
+from flowmap.settings import Evaluation, Pretrained
+
+CPU = torch.device("cpu")
+FACTS = DataFacts(
+    modality="images",
+    prompts=("a bright one", "a dark one"),
+    shape=(3, 16, 16),
+    num_read=2,
+    num_duplicates=0,
+    splits=dict.fromkeys(("base", "reward", "judge", "holdout"), 0),
+    counts={},
+    expectations=(),
+    prompt_facts=PromptFacts(attributes={"kind": ("light", "night")}, told=({"sign": 1}, {"sign": -1})),
+)
+PROMPT = torch.arange(2).repeat_interleave(40)
+
+
+def brightness(samples: Samples) -> Tensor:
+    sign = torch.tensor([float(facts["sign"]) for facts in samples.facts])
+    return samples.data.flatten(2).mean(2) * sign[:, None]
+
+
+def reward(function: object = brightness) -> FunctionReward:
+    return FunctionReward(function, "bright")  # type: ignore[arg-type]
+
+
+def pictures(lift: float, seed: int = 0) -> Tensor:
+    """Samples that are lifted the way that their prompt asks for."""
+    noise = 0.3 * torch.randn(80, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return noise + lift * (1 - 2 * PROMPT).view(-1, 1, 1, 1)
+
+
+def judge(fulfilled: float | None = 0.2) -> RewardJudge:
+    return RewardJudge(reward(), FACTS, small_pictures, fulfilled)
+
+
+def measurer(fulfilled: float = 0.2) -> Measurer:
+    paid = PaidRewards([Weighted(reward(), 2.0)], FACTS)
+    held_out = Split(pictures(0.3, seed=9), PROMPT)
+    return Measurer.of(judge(fulfilled), paid, None, held_out, 80, 2, CPU)
+
+
+def measured(lift: float, seed: int = 0, fulfilled: float = 0.2) -> Measured:
+    return measurer(fulfilled).measure([(pictures(lift, seed), PROMPT)])
+
+
+def test_a_sample_is_as_asked_from_a_score_on() -> None:
+    found = measured(0.3)
+    assert found.figures["judge_accuracy"] == 1
+    assert found.figures["judge_score"] == pytest.approx(0.3, abs=0.02)
+    assert found.figures["reward"] == pytest.approx(0.6, abs=0.04)
+    assert measured(0.0).figures["judge_accuracy"] == 0
+    assert found.figures["copies"] == 0
+
+
+def test_left_open_it_is_what_the_baseline_s_own_samples_get() -> None:
+    one = judge(None)
+    one.set_by(pictures(0.3), PROMPT, CPU)
+    torch.testing.assert_close(one.fulfilled, torch.tensor([0.3, 0.3]), atol=0.02, rtol=0)
+    assert one.read(pictures(0.4), PROMPT).right.all()
+    assert (one.read(pictures(0.2), PROMPT).told == -1).all()
+
+
+def test_no_verdict_counts_as_the_worst_and_none_at_all_is_told() -> None:
+    def unsure(samples: Samples) -> Tensor:
+        scores = brightness(samples)
+        return torch.where(torch.arange(len(scores))[:, None] % 4 == 0, math.nan, scores)
+
+    found = RewardJudge(reward(unsure), FACTS, small_pictures, 0.2).read(pictures(0.3), PROMPT)
+    torch.testing.assert_close(found.score[0], found.score.min())
+    assert not found.score.isnan().any()
+    silent = RewardJudge(reward(lambda samples: brightness(samples) * math.nan), FACTS, small_pictures)
+    with pytest.raises(RewardError, match="bright is the judge, and gave no verdict on any of 80"):
+        silent.read(pictures(0.3), PROMPT)
+
+
+def test_the_gate_promotes_a_gain_and_asks_nothing_of_data() -> None:
+    with_reward = measurer()
+    old = measured(0.1, fulfilled=0)  # all of them are, so how they vary is known
+
+    def verdict(candidate: Measured) -> tuple[str, list[str]]:
+        contest = Contest(candidate, old, old, NoiseCurve((old,)), PROMPT)
+        difference = compare(contest, with_reward, Evaluation(), 0.025, "x")
+        assert "copies" not in difference
+        found = decide(
+            Evaluation(),
+            against="base",
+            trial=1,
+            num_evaluations=4,
+            against_evaluations=4,
+            difference=difference,
+            judge_on_real=None,
+            judge_on_anchor=0.9,
+            num_real=40,
+            diversity_of_real=1.0,
+        )
+        told = next(each.meaning for each in found.criteria if each.name == "kid_judge")
+        assert "the baseline's pictures" in told
+        assert not {"judge", "copies"} & {each.name for each in found.criteria}
+        return found.verdict, list(found.failed)
+
+    assert verdict(measured(0.3, seed=1, fulfilled=0)) == ("promote", [])
+    assert verdict(measured(0.1, seed=1, fulfilled=0))[1][0] == "judge_score"
+    assert "kid_judge" in verdict(measured(0.9, seed=1, fulfilled=0))[1]
+
+
+def test_the_best_of_several_is_chosen_by_what_grpo_was_paid(tmp_path: Path) -> None:
+    name, choose = chooser(tmp_path, measurer())
+    assert name == "rewards that GRPO was paid"
+    assert choose(pictures(0.3), PROMPT).mean() == pytest.approx(0.6, abs=0.04)
+
+
+def test_figures_are_told_by_category() -> None:
+    read = Read(PROMPT, torch.where(PROMPT == 0, 0, -1))
+    assert by_attribute({"tuned": read}, FACTS) == {
+        "kind: light": {"tuned": 1.0},
+        "kind: night": {"tuned": 0.0},
+    }
+
+
+def clip(folder: Path) -> Path:
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**small, "vocab_size": 9, "eos_token_id": 1},
+        vision_config={**small, "image_size": 16, "patch_size": 8},
+        projection_dim=12,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    CLIPImageProcessor(image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(folder)
+    return folder
+
+
+def dino(folder: Path) -> Path:
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, mlp_ratio=1
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("make", "width"), [(clip, 12), (dino, 16)])
+def test_distances_are_measured_in_a_model_s_features(tmp_path: Path, make: object, width: int) -> None:
+    folder = make(tmp_path / "model")  # type: ignore[operator]
+    features = features_of(Pretrained(source=str(folder)), CPU)
+    found = features(pictures(0.3)[:5])
+    assert found.shape == (5, width)
+    assert found.std(0).min() > 0
+    torch.testing.assert_close(found[:2], features(pictures(0.3)[:2]))
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ConfigError, match=r"evaluation.features: .* is a model of the kind bert"):
+        features_of(Pretrained(source=str(tmp_path)), CPU)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"evaluation.features"):
+        features_of(Pretrained(source=str(tmp_path)), CPU)
