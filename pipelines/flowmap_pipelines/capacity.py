@@ -22,7 +22,7 @@ from flowmap.base_training import sizes
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.kubernetes.quantities import amount
 from flowmap.models import FluxFacts, ModelFacts, parts_among
-from flowmap.settings import RunConfig
+from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
 
@@ -118,13 +118,22 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
         "policy and reference": size.parameters + reference,
         "average": trained,
         "optimiser and gradients": trained * (optimizer + gradients),
-        "activations": min(samples, section.micro_batch or samples) * size.activations,
+        "activations": min(samples, section.micro_batch or samples) * _kept(section, facts),
         "samples": 3 * samples * size.state * len(section.grid),
     }
     found = {name: round(_FLOAT_BYTES * number) for name, number in values.items()}
     if isinstance(facts, FluxFacts) and facts.precision == "bfloat16":
         found |= {name: found[name] // 2 for name in ("policy and reference", "activations")}
     return {**found, **({"autoencoder and encoders": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
+
+
+def _kept(section: GrpoFinetuning, facts: ModelFacts) -> int:
+    """Activations of one sample: of all blocks, or what goes into each of them, and one block's."""
+    size = facts.size()
+    if not (section.gradient_checkpointing and isinstance(facts, FluxFacts)):
+        return size.activations
+    blocks = facts.double_blocks + facts.single_blocks
+    return size.activations // blocks + blocks * facts.between_blocks
 
 
 def grpo_bytes(config: RunConfig, facts: ModelFacts) -> int:

@@ -177,18 +177,21 @@ def compile(
 @click.option(
     "--preferences", type=click.Path(path_type=Path, exists=True), help="A table: prompt, chosen, rejected."
 )
+@click.option("--checkpoint", help="With prompts: a model's folder, s3://..., or its name on the hub.")
 @options.YAML_OUTPUT
-def init(source: Path, preferences: Path | None, output: Path) -> None:
+def init(source: Path, preferences: Path | None, checkpoint: str | None, output: Path) -> None:
     """Look at your data and write a configuration for them, with comments.
 
     SOURCE is a folder with a metadata.csv, .jsonl or .parquet (file_name, prompt), or with one folder of
     images for each prompt; an .npz file with the arrays images and prompts; a .csv file with a series to
-    forecast (time, value); or the name of an example, such as digits or series. A table of preferences in
-    the folder is found by its columns.
+    forecast (time, value); a file of prompts alone for a model that is there, a .txt with one a line or a
+    table with the column prompt; or the name of an example, such as digits or series. A table of
+    preferences in the folder is found by its columns.
 
     \b
         flowmap init my-images -o my-images.yaml
         flowmap run my-images.yaml
+        flowmap init prompts.txt --checkpoint black-forest-labs/FLUX.1-schnell -o schnell.yaml
         flowmap init digits -o digits.yaml
     """
     if output.exists():
@@ -200,7 +203,7 @@ def init(source: Path, preferences: Path | None, output: Path) -> None:
         output.write_text(example_text(example), encoding="utf-8")
         click.echo(f"wrote {output}, an example. Next: flowmap run {output}")
         return
-    text, seen = configuration_for(source, preferences)
+    text, seen = configuration_for(source, preferences, checkpoint)
     output.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}: {seen}. Next: flowmap run {output}")
 

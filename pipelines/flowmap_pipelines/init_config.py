@@ -9,10 +9,12 @@ from pathlib import Path
 from flowmap.base_training.sizes import with_sizes
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
+from flowmap.errors import ConfigError
 from flowmap.modality import IMAGES, SERIES, looking
 from flowmap.modality.protocols import Look
 from flowmap.settings import BaseTraining
 from flowmap.settings.yaml_text import write_value
+from flowmap_pipelines.init_prompts import configuration_for_prompts, holds_prompts
 
 _FEW = 25
 EXAMPLES = Path(__file__).with_name("examples")
@@ -36,18 +38,26 @@ def example_text(name: str) -> str:
     return (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def configuration_for(source: Path, preferences: Path | None) -> tuple[str, str]:
-    """A configuration for `source`, a folder, an .npz or a .csv file, and what was seen in one sentence.
+def configuration_for(
+    source: Path, preferences: Path | None, checkpoint: str | None = None
+) -> tuple[str, str]:
+    """A configuration for `source`, a folder or a file, and what was seen in one sentence.
 
     Args:
         preferences: a table of them; where none is named, the one that lies in the folder.
+        checkpoint: the model that prompts without data are for.
 
     Raises:
         DataError: the source is not readable as data with prompts.
+        ConfigError: a checkpoint for a source that has data.
     """
     from flowmap.data.tables import preference_tables
 
     source = source.expanduser()
+    if holds_prompts(source):
+        return configuration_for_prompts(_name_of(source), source, checkpoint)
+    if checkpoint is not None:
+        raise ConfigError(f"--checkpoint is for a file of prompts, and {source} is none")
     found = preference_tables(source) if preferences is None and source.is_dir() else []
     if len(found) == 1:
         preferences = found[0]

@@ -23,6 +23,7 @@ from flowmap.training.base_losses import map_loss, velocity_loss
 from flowmap.training.deepspeed_engine import DeepSpeedEngine
 from flowmap.training.devices import device
 from flowmap.training.ema import Ema
+from flowmap.training.memory import full_memory_told, less_for_base
 from flowmap.training.schedule import schedule
 from flowmap.training.work import Work
 
@@ -31,6 +32,12 @@ _CURVE_EVERY = 20
 
 
 def train(work: Work) -> None:
+    section = BaseTraining.model_validate_json(work.section)
+    with full_memory_told("base_training", less_for_base(section)):
+        _train(work)
+
+
+def _train(work: Work) -> None:
     section, objective = BaseTraining.model_validate_json(work.section), work.name
     data, facts = read_split(work.inputs["data"], "base", CAPTION), read_facts(work.inputs["data"])
     is_map = objective == "map"

@@ -17,8 +17,8 @@ from torch import distributed as dist
 from flowmap.grpo.monitors import best_rollout, is_over, warnings
 from flowmap.grpo.scoring import nothing_to_buy
 from flowmap.grpo.trainer import Grpo
-from flowmap.models import ADAPTERS, ModelFacts
-from flowmap.models.adapting import lay_adapters, write_adapters
+from flowmap.models import ADAPTERS, FluxFacts, ModelFacts
+from flowmap.models.adapting import lay_adapters, recompute_activations, write_adapters
 from flowmap.models.storing import load_model, read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.prompts.facts import PromptFacts
@@ -28,6 +28,7 @@ from flowmap.seeding import derived_seed
 from flowmap.settings import GrpoFinetuning
 from flowmap.training.deepspeed_engine import ENGINE_FOLDER, DeepSpeedEngine
 from flowmap.training.devices import is_first_on_node, node
+from flowmap.training.memory import full_memory_told, less_for_grpo
 from flowmap.training.work import Work
 
 _BEST = "best.safetensors"  # the average of the weights at the best rollout so far
@@ -45,6 +46,8 @@ class Loop:
         else:
             torch.manual_seed(derived_seed(self.section.seed, "lora"))
             lay_adapters(model, self.section.lora.rank, self.section.lora.alpha)
+        if self.section.gradient_checkpointing:
+            recompute_activations(model)
         rewards = build_rewards(self.section.rewards, Materials(work.inputs["reward"], engine.device))
         prompts = prompts_of(read_model_facts(work.inputs["base"]))
         self.grpo = Grpo(model, rewards, prompts, self.section, engine)
@@ -177,8 +180,11 @@ def prompts_of(facts: ModelFacts) -> list[Prompt]:
 
 
 def train(work: Work) -> None:
-    loop = Loop(work)
+    section = GrpoFinetuning.model_validate_json(work.section)
+    can_recompute = isinstance(read_model_facts(work.inputs["base"]), FluxFacts)
     try:
-        loop.run()
+        with full_memory_told("grpo_finetuning", less_for_grpo(section, can_recompute)):
+            Loop(work).run()
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -1,4 +1,5 @@
-"""Adapters for the networks that there are any for; nothing is imported that no network asks for."""
+"""Adapters, and activations that are not kept, for the networks that can; nothing is imported that no
+network asks for."""
 
 from __future__ import annotations
 
@@ -24,6 +25,21 @@ def lay_adapters(model: Model, rank: int, alpha: float) -> None:
             f"{type(model.network).__name__}; leave lora out"
         )
     model.adapters = importlib.import_module(_LORA).add_lora(model.network, rank, alpha)
+
+
+def recompute_activations(model: Model) -> None:
+    """Let a network's blocks compute their activations again on the way back, in the place of keeping them
+    (gradient checkpointing, arXiv 1604.06174).
+
+    Raises ConfigError for a network that can't.
+    """
+    transformer = getattr(model.network, "transformer", None)
+    if transformer is None:
+        raise ConfigError(
+            "grpo_finetuning.gradient_checkpointing: transformers of FLUX's architecture can, and this is a "
+            f"{type(model.network).__name__}; leave it out"
+        )
+    transformer.enable_gradient_checkpointing()
 
 
 def write_adapters(network: nn.Module, folder: Path) -> None:

@@ -240,6 +240,12 @@ class FluxFacts(_Facts):
         built: Model = importlib.import_module(TEXT_TO_IMAGE).build(self, device, parts)
         return built
 
+    @property
+    def between_blocks(self) -> int:
+        """Values of one sample that go from block to block."""
+        num_places = self.latent[1] * self.latent[2] // self.patch**2
+        return self.width * (num_places + self.num_tokens)
+
     def adapters(self, rank: int) -> int:
         """Parameters of low-rank adapters on every linear layer of the blocks."""
         width, values = self.width, self.latent[0] * self.patch**2
@@ -261,7 +267,7 @@ class FluxFacts(_Facts):
         embedding = linear(_FLUX_FREQUENCIES, width) + linear(width, width)
         around += (1 + self.guided) * embedding + linear(self.pooled_width, width) + linear(width, width)
         around += self.two_times * (linear(2 * _SPAN_FREQUENCIES, width) + linear(width, width))
-        kept = _KEPT_TRANSFORMER_WIDTHS * width * (num_places + self.num_tokens)
+        kept = _KEPT_TRANSFORMER_WIDTHS * self.between_blocks
         return ModelSize(
             parameters=around + self.double_blocks * double + self.single_blocks * single,
             activations=(self.double_blocks + self.single_blocks) * kept,

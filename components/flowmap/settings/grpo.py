@@ -106,9 +106,13 @@ class GrpoFinetuning(GrpoSettings, RewardList):
             take a larger learning_rate.
         sampler: `stochastic` ships the transitions of the window as they were trained; None is the map along
             the grid, which draws the same from the same noise.
+        gradient_checkpointing: compute the activations of a text-to-image transformer's blocks again on the
+            way back, in the place of keeping them: a third more time, and a block's memory in the place of
+            all of theirs.
     """
 
     rollouts: Count = 60
+    gradient_checkpointing: Annotated[bool, WITHOUT_EFFECT] = False
     stop_after: Annotated[int, Field(ge=5)] | None = None
     lora: Lora | None = None
     sampler: Literal["stochastic"] | None = None

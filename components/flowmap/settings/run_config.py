@@ -84,6 +84,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _transformers_compute_again(self) -> Self:
+        base = self.base_training
+        if self.grpo_finetuning.gradient_checkpointing and base.flux is None and base.checkpoint is None:
+            raise ValueError(
+                "grpo_finetuning.gradient_checkpointing is for text-to-image transformers: set "
+                "base_training.checkpoint or flux, or leave it out; activations of this network are small"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _prompts_without_data_are_for_rewards_that_need_none(self) -> Self:
         prompts, evaluation = self.data_prep.prompts, self.evaluation
         if prompts is None:

@@ -1,0 +1,52 @@
+"""What is said when a device's memory is full."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from flowmap.errors import FlowmapError
+from flowmap.settings import BaseTraining, GrpoFinetuning
+
+_OF_A_PROCESSOR = "can't allocate memory"  # what torch's own allocator says of this machine's
+
+
+class OutOfMemoryError(FlowmapError):
+    """A device's memory is full."""
+
+
+@contextlib.contextmanager
+def full_memory_told(step: str, advice: str) -> Iterator[None]:
+    """Turn a full memory into one error that says what to set; any other error stays what it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        is_full = isinstance(error, torch.OutOfMemoryError) or _OF_A_PROCESSOR in str(error)
+        if not is_full:
+            raise
+        told = str(error).splitlines()[0]
+        raise OutOfMemoryError(f"{step}: memory is full: {advice}. It was said: {told}") from error
+
+
+def less_for_grpo(section: GrpoFinetuning, can_recompute: bool) -> str:
+    """The setting that halves what activations take, or the next one where that is done.
+
+    Args:
+        can_recompute: whether the network can take `gradient_checkpointing`.
+    """
+    at_once = section.micro_batch or section.groups * section.group_size // section.processes
+    if at_once > 1:
+        return f"set grpo_finetuning.micro_batch to {at_once // 2}, which halves what activations take"
+    if can_recompute and not section.gradient_checkpointing:
+        return "set grpo_finetuning.gradient_checkpointing to true: activations are computed twice, not kept"
+    if section.zero_stage < 2 and section.processes > 1:
+        return "set grpo_finetuning.zero_stage to 2: processes share the optimiser's state and gradients"
+    return "the weights alone are too large: train adapters (grpo_finetuning.lora), or take a larger device"
+
+
+def less_for_base(section: BaseTraining) -> str:
+    """The same, for base training."""
+    assert section.batch_size is not None
+    return f"set base_training.batch_size to {max(1, section.batch_size // 2)}, which halves what it takes"
