@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flowmap.errors import ConfigError, DataError
 from flowmap.settings import SeriesSettings, load_config
 from flowmap_pipelines.init_config import configuration_for, example_for
 from tests.cli import flowmap
@@ -61,3 +62,42 @@ def test_a_built_in_source_is_its_example() -> None:
     assert example_for("series") == example_for("co2") == "series"
     assert example_for("tinted_digits") == "tiny_flux"
     assert example_for("nothing") is None
+
+
+def test_prompts_alone_become_a_configuration_for_a_model_that_is_there(tmp_path: Path) -> None:
+    file, written = tmp_path / "drawbench.csv", tmp_path / "drawbench.yaml"
+    file.write_text("Prompts,Category\na red cat,Colors\na blue dog,Colors\n")
+    done = flowmap("init", str(file), "-o", str(written))
+    assert done.returncode == 0, done.stderr
+    assert "2 prompts without data, for black-forest-labs/FLUX.1-schnell" in done.stdout
+    config = load_config(written)
+    assert (config.data_prep.prompts, config.data_prep.prompt_column) == (str(file), "Prompts")
+    assert config.base_training.checkpoint is not None
+    assert config.base_training.checkpoint.revision is not None
+    assert [reward.label for reward in config.grpo_finetuning.rewards] == ["pickscore"]
+    assert config.evaluation.rewards is not None
+    assert [reward.label for reward in config.evaluation.rewards] == ["clip"]
+
+
+def test_prompts_that_quote_words_are_read_by_a_recogniser(tmp_path: Path) -> None:
+    (tmp_path / "signs.txt").write_text('a sign that says "stop"\na shop called "Milk"\n')
+    text, told = configuration_for(tmp_path / "signs.txt", None, str(tmp_path))
+    (tmp_path / "signs.yaml").write_text(text)
+    config = load_config(tmp_path / "signs.yaml")
+    assert [reward.kind for reward in config.grpo_finetuning.rewards] == ["ocr", "clip"]
+    assert config.evaluation.fulfilled == 1
+    assert "revision: null" not in text  # a folder has none
+    assert told == f"2 prompts without data, for {tmp_path}"
+    assert (
+        "revision: null    # the commit's 40 digits"
+        in configuration_for(tmp_path / "signs.txt", None, "someone/model")[0]
+    )
+
+
+def test_a_checkpoint_is_for_prompts_and_prompts_have_a_column(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "shapes", 8)
+    with pytest.raises(ConfigError, match=r"--checkpoint is for a file of prompts"):
+        configuration_for(tmp_path / "shapes", None, "there")
+    (tmp_path / "x.csv").write_text("one,two\na,b\n")
+    with pytest.raises(DataError, match=r"none of its columns one, two is called prompt or prompts"):
+        configuration_for(tmp_path / "x.csv", None)

@@ -3,6 +3,7 @@ set."""
 
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 import pytest
 import yaml
 
+from flowmap.settings import load_config
 from flowmap_pipelines.cli import cli
 from flowmap_pipelines.options import OrElse
 
@@ -18,10 +20,10 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(path: Path, program: str) -> list[list[str]]:
-    """What the indented blocks of a document call, comments and what is piped elsewhere left out."""
+    """What the blocks of a document call, comments and what is piped elsewhere left out."""
     text = re.sub(r"\\\n\s*", " ", path.read_text())
     found = []
-    for line in re.findall(rf"^    ({program} .*)$", text, re.MULTILINE):
+    for line in re.findall(rf"^(?:    )?({program} .*)$", "\n".join(_blocks(text)), re.MULTILINE):
         lexer = shlex.shlex(re.sub(r"\$\([^)]*\)", "X", line), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words = list(lexer)
@@ -29,6 +31,24 @@ def commands(path: Path, program: str) -> list[list[str]]:
             words[: next((i for i, word in enumerate(words) if word in (";", "|", "&", "&&", ">")), None)]
         )
     return found
+
+
+def _blocks(text: str, language: str = "") -> list[str]:
+    """Those that are indented, and those between fences."""
+    fenced = re.findall(rf"^```{language}\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return fenced + re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_configurations_load(path: Path, tmp_path: Path) -> None:
+    """What stands in <> is for the reader to fill in."""
+    for index, block in enumerate(_blocks(path.read_text(), "yaml")):
+        text = textwrap.dedent(block)
+        if not re.match(r"name: \w+\n\w+:", text):
+            continue
+        config = tmp_path / f"{index}.yaml"
+        config.write_text(re.sub(r"<[^>]*>", "a" * 40, text))
+        load_config(config)
 
 
 def option_of(command: click.Command, word: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from flowmap.data.facts import DataFacts
 from flowmap.models import ModelFacts
@@ -105,6 +106,21 @@ def test_adapters_take_the_memory_of_what_they_train() -> None:
     assert lora["optimiser and gradients"] == 3 * lora["average"]
     assert lora["autoencoder and encoders"] == 7
     assert grpo_bytes(whole, FACTS) == sum(there.values())
+
+
+def test_activations_that_are_not_kept_take_no_memory() -> None:
+    taken = {"name": "x", "base_training": {"checkpoint": {"source": "there"}}}
+    kept, again = (
+        grpo_parts(
+            RunConfig.model_validate({**taken, "grpo_finetuning": {"gradient_checkpointing": each}}), FACTS
+        )
+        for each in (False, True)
+    )
+    blocks = FACTS.double_blocks + FACTS.single_blocks
+    assert again["activations"] < kept["activations"] / blocks * 1.5
+    assert {**again, "activations": 0} == {**kept, "activations": 0}
+    with pytest.raises(ValidationError, match="is for text-to-image transformers: set base_training"):
+        config(gradient_checkpointing=True)
 
 
 def test_what_a_checkpoint_takes_is_known_once_it_is_taken_over() -> None:

@@ -10,7 +10,7 @@ from flowmap.errors import ConfigError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps.objectives import central_difference, exact_slope
 from flowmap.models import ADAPTERS
-from flowmap.models.adapting import lay_adapters, write_adapters
+from flowmap.models.adapting import lay_adapters, recompute_activations, write_adapters
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, load_weights, save_weights
 from flowmap.rewards.protocol import Samples
@@ -119,6 +119,43 @@ def test_other_networks_take_no_adapters() -> None:
     plain = Model(torch.nn.Linear(2, 2), prompts=["a"], shape=(2,))
     with pytest.raises(ConfigError, match=r"adapters are laid on .* this is a Linear; leave lora out"):
         lay_adapters(plain, 2, 2.0)
+
+
+def test_activations_that_are_computed_again_train_the_same(folder: Path) -> None:
+    """Adapters on half precision, as a model of real size is trained; what is kept is what goes into
+    blocks."""
+
+    def trained(again: bool) -> tuple[dict[str, torch.Tensor], int]:
+        model, kept = load_model(folder, "ema"), 0
+        model.network.to(torch.bfloat16)
+        torch.manual_seed(5)
+        lay_adapters(model, rank=2, alpha=4.0)
+        if again:
+            recompute_activations(model)
+
+        def count(saved: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += saved.numel()
+            return saved
+
+        grpo = Grpo(model, [brightness], PROMPTS, settings(learning_rate=0.05, updates_per_rollout=1))
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):
+            figures = grpo.rollout(0)
+        assert figures["drift"] == 0
+        return {
+            name: each.detach() for name, each in model.network.named_parameters() if each.requires_grad
+        }, kept
+
+    (plain, all_kept), (again, few_kept) = trained(again=False), trained(again=True)
+    assert few_kept < 0.5 * all_kept
+    for name, value in plain.items():
+        assert torch.equal(again[name], value), name
+
+
+def test_other_networks_keep_their_activations() -> None:
+    plain = Model(torch.nn.Linear(2, 2), prompts=["a"], shape=(2,))
+    with pytest.raises(ConfigError, match=r"gradient_checkpointing: .* this is a Linear; leave it out"):
+        recompute_activations(plain)
 
 
 def test_rollout_and_training_are_one_policy(model: Model) -> None:

@@ -29,6 +29,8 @@ from flowmap.settings.sections import (
 )
 from flowmap.settings.yaml_text import YamlTextError, read_yaml
 
+_MOST_PIXELS = 256  # on a side
+
 
 class RunConfig(Section):
     """Everything a run is decided by. Its sections are named after the steps.
@@ -84,9 +86,23 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _networks_over_pixels_stay_small(self) -> Self:
+        largest = max(self.data_prep.resize or (0,))
+        if largest > _MOST_PIXELS and not self._has_latents:
+            raise ValueError(
+                f"data_prep.resize is {list(self.data_prep.resize or ())}: a network over the pixels takes "
+                f"at most {_MOST_PIXELS} on a side; larger pictures want latents, base_training.checkpoint "
+                "or flux"
+            )
+        return self
+
+    @property
+    def _has_latents(self) -> bool:
+        return self.base_training.flux is not None or self.base_training.checkpoint is not None
+
+    @model_validator(mode="after")
     def _transformers_compute_again(self) -> Self:
-        base = self.base_training
-        if self.grpo_finetuning.gradient_checkpointing and base.flux is None and base.checkpoint is None:
+        if self.grpo_finetuning.gradient_checkpointing and not self._has_latents:
             raise ValueError(
                 "grpo_finetuning.gradient_checkpointing is for text-to-image transformers: set "
                 "base_training.checkpoint or flux, or leave it out; activations of this network are small"
