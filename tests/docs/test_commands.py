@@ -23,7 +23,7 @@ def commands(path: Path, program: str) -> list[list[str]]:
     """What the blocks of a document call, comments and what is piped elsewhere left out."""
     text = re.sub(r"\\\n\s*", " ", path.read_text())
     found = []
-    for line in re.findall(rf"^(?:    )?({program} .*)$", "\n".join(_blocks(text)), re.MULTILINE):
+    for line in re.findall(rf"^(?:    )?({program} .*)$", "\n".join(blocks(text)), re.MULTILINE):
         lexer = shlex.shlex(re.sub(r"\$\([^)]*\)", "X", line), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words = list(lexer)
@@ -33,7 +33,7 @@ def commands(path: Path, program: str) -> list[list[str]]:
     return found
 
 
-def _blocks(text: str, language: str = "") -> list[str]:
+def blocks(text: str, language: str = "") -> list[str]:
     """Those that are indented, and those between fences."""
     fenced = re.findall(rf"^```{language}\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return fenced + re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
@@ -42,7 +42,7 @@ def _blocks(text: str, language: str = "") -> list[str]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_configurations_load(path: Path, tmp_path: Path) -> None:
     """What stands in <> is for the reader to fill in."""
-    for index, block in enumerate(_blocks(path.read_text(), "yaml")):
+    for index, block in enumerate(blocks(path.read_text(), "yaml")):
         text = textwrap.dedent(block)
         if not re.match(r"name: \w+\n\w+:", text):
             continue

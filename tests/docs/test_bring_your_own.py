@@ -1,0 +1,79 @@
+"""What docs/bring-your-own.md shows is short, and works as it stands."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from flowmap.data_prep.prompts_alone import read_prompts
+from flowmap.rewards import Samples
+from flowmap.rewards.building import Materials, build_rewards
+from flowmap.settings import load_config
+from flowmap.text_to_image.publishing import write_pipeline
+from tests.cli import flowmap
+from tests.docs.test_commands import ROOT, blocks
+from tests.text_to_image.facts import FACTS, GRID
+from tests.text_to_image.tiny_flux import tiny_flux
+
+TEXT = (ROOT / "docs" / "bring-your-own.md").read_text()
+PROMPTS, REWARD, CONFIG = (blocks(TEXT, language)[0] for language in ("jsonl", "python", "yaml"))
+_MOST_LINES = 30
+SMALL = {
+    "resize": [16, 16],
+    "grpo": {"rollouts": 2, "groups": 2, "group_size": 4, "snapshots": 1, "lora": {"rank": 2, "alpha": 8.0}},
+    "evaluation": {"samples_per_prompt": 8, "baseline_evaluations": [2], "resamples": 50},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in (("prompts.jsonl", PROMPTS), ("colours.py", REWARD), ("mugs.yaml", CONFIG)):
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_each_is_under_thirty_lines() -> None:
+    for text in (PROMPTS, REWARD, CONFIG):
+        assert len(text.splitlines()) < _MOST_LINES
+
+
+def test_the_reward_says_which_picture_is_nearer(folder: Path) -> None:
+    config = load_config(folder / "mugs.yaml")
+    (built,) = build_rewards(config.grpo_finetuning.rewards, Materials(folder, torch.device("cpu")))
+    found, _ = read_prompts(folder / "prompts.jsonl", "prompt")
+    prompt = next(iter(found))
+    red = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 8, 8)
+    scores = built.reward.score(Samples(torch.stack([red, -red])[None], [prompt], [found[prompt]]))
+    assert scores[0, 0] == pytest.approx(0)
+    assert scores[0, 1] == pytest.approx(-(12**0.5))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_of_it_runs_with_a_checkpoint_of_a_few_thousand_weights(folder: Path) -> None:
+    write_pipeline(tiny_flux(folder / "tiny"), FACTS, GRID, folder / "given")
+    config = yaml.safe_load(CONFIG)
+    config["data_prep"] |= {"resize": SMALL["resize"], "prompts": str(folder / "prompts.jsonl")}
+    config["base_training"]["checkpoint"] = {"source": str(folder / "given"), "precision": "bfloat16"}
+    config["grpo_finetuning"] |= SMALL["grpo"]
+    config["evaluation"] |= SMALL["evaluation"]
+    del config["evaluation"]["rewards"][1]  # its weights are on the hub
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    root = ("--root", str(folder / "root"))
+    ran = flowmap("run", str(folder / "small.yaml"), *root)
+    assert ran.returncode in (0, 3), ran.stderr
+    assert "4 prompts without data, told apart by kind" in ran.stderr
+    exported = flowmap(
+        "models", "export", "mugs@rejected" if ran.returncode else "mugs", str(folder / "out"), *root
+    )
+    assert exported.returncode == 0, exported.stderr
+    assert list((folder / "out" / "lora").glob("*.safetensors"))
+
+
+def test_diffusers_is_what_it_is_called() -> None:
+    """The names in the last block."""
+    for name in ("from_pretrained", "load_lora_weights"):
+        assert f".{name}(" in TEXT
+        assert hasattr(importlib.import_module("diffusers").FluxPipeline, name)
