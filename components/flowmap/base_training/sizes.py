@@ -29,6 +29,7 @@ def with_sizes(section: BaseTraining, modality: str, shape: Sequence[int], num_d
         suggested["width"] = _TRANSFORMER_WIDTH
     if section.flux is not None:
         suggested |= {"width": section.flux.heads * section.flux.head_width, **_OF_FLUX}
+    suggested["batch_size"] -= suggested["batch_size"] % (section.processes or 1)
     left_open = {name: value for name, value in suggested.items() if getattr(section, name) is None}
     return section.model_copy(update=left_open)
 

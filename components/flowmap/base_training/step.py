@@ -46,7 +46,17 @@ def run(context: Context[BaseTraining]) -> None:
     write_model_facts(context.out, model_facts(section, facts))
     (context.out / SETTINGS).write_text(json.dumps(section.decisive(), indent=1, sort_keys=True))
     for together in _order(section):
-        context.train([Training(f"flowmap.{worker}", section, name=name) for name, worker in together])
+        context.train(
+            [
+                Training(
+                    f"flowmap.{worker}",
+                    section,
+                    name=name,
+                    num_processes=(section.processes or 1) if worker == _WORKER else 1,
+                )
+                for name, worker in together
+            ]
+        )
     _check_health(context, section, data)
 
 

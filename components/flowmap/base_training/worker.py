@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch import distributed as dist
 
 from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import CAPTION, read_contexts, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps.condition import rows
+from flowmap.models.model import Model
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.prompts.vectors import fill_contexts
@@ -23,12 +27,14 @@ from flowmap.training.base_losses import map_loss, velocity_loss
 from flowmap.training.deepspeed_engine import DeepSpeedEngine
 from flowmap.training.devices import device
 from flowmap.training.ema import Ema
+from flowmap.training.engine import Engine
 from flowmap.training.memory import full_memory_told, less_for_base
 from flowmap.training.schedule import schedule
 from flowmap.training.work import Work
 
 _CHECKPOINT_EVERY = 200
 _CURVE_EVERY = 20
+_ENCODED_AT_ONCE = 256
 
 
 def train(work: Work) -> None:
@@ -50,32 +56,35 @@ def _train(work: Work) -> None:
         load_weights(model.network, work.out / "velocity.safetensors")
     network, conditions = model.network, model.condition(facts.prompts)
     fill_contexts(network, read_contexts(work.inputs["data"]))
+    states = encoded(model, data.data)
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
-    engine.prepare(network, optimizer, batch=section.batch_size)
-    average = Ema(network, section.ema)
-    generator = generator_for(section.seed, objective, "batches")
+    num_here = section.batch_size // engine.num_processes
+    engine.prepare(network, optimizer, batch=num_here)
+    average, drawn = Ema(network, section.ema), _Draws(section, objective, engine)
     curve: list[dict[str, float]] = []
     folder = work.scratch / "checkpoint"
-    done = work.checkpoints.restore(folder) or 0
+    done = _restore(work, folder, engine)
     if done:
         state = engine.load(folder)
         average.load(state["average"])
-        generator.set_state(state["generator"])
+        drawn.generator.set_state(state["generator"])
         curve = state["curve"]
         say(f"base_training: {objective} goes on at update {done}")
+    is_first = engine.rank == 0
     with Progress(f"base_training {objective}", num_updates, done) as progress:
         for update in range(done, num_updates):
             for group in optimizer.param_groups:
                 group["lr"] = section.learning_rate * schedule(update, num_updates)
-            chosen = torch.randint(len(data), (section.batch_size,), generator=generator)
-            x = model.codec.encode(data.data[chosen].to(model.device))
+            generator = drawn.of(update)
+            chosen = torch.randint(len(data), (num_here,), generator=generator)
+            x = states[chosen].to(model.device)
             condition = rows(conditions, data.prompts[chosen].to(model.device))
             if is_map:
                 loss, measured = map_loss(section, network, x, condition, generator, engine.module)
             else:
                 loss, measured = velocity_loss(section, engine.module, x, condition, generator)
-            metrics = {name: float(value) for name, value in measured.items()}
+            metrics = {name: _mean(engine, value) for name, value in measured.items()}
             if not math.isfinite(metrics["error"]):
                 raise InvariantError(
                     f"the error of the {objective} is {metrics['error']} at update {update}: lower "
@@ -84,16 +93,61 @@ def _train(work: Work) -> None:
             engine.backward(loss)
             engine.step()
             average.update(network)
-            progress.update(**metrics)
-            if update % _CURVE_EVERY == 0:
+            if is_first:
+                progress.update(**metrics)
+            if is_first and update % _CURVE_EVERY == 0:
                 curve.append({"update": update, **metrics})
                 work.events.add(update, metrics)
             if (update + 1) % _CHECKPOINT_EVERY == 0 and update + 1 < num_updates:
-                state = {"average": average.state(), "generator": generator.get_state(), "curve": curve}
+                state = {
+                    "average": average.state(),
+                    "generator": drawn.generator.get_state(),
+                    "curve": curve,
+                }
                 engine.save(folder, state)
-                work.checkpoints.save(update + 1, folder)
-                work.events.upload()
+                if is_first:
+                    work.checkpoints.save(update + 1, folder)
+                    work.events.upload()
+                dist.barrier()
+    if not is_first:
+        return
     work.events.upload()
     with average.applied(network):
         save_weights(network.state_dict(), work.out / f"{objective}.safetensors")
     (work.out / f"{objective}.json").write_text(json.dumps({"num_updates": num_updates, "curve": curve}))
+
+
+@torch.no_grad()
+def encoded(model: Model, data: Tensor) -> Tensor:
+    """The states that all data (N, *shape) are, (N, *state), on the processor: encoded once."""
+    parts = [model.codec.encode(part.to(model.device)).cpu() for part in data.split(_ENCODED_AT_ONCE)]
+    return torch.cat(parts)
+
+
+class _Draws:
+    """Where each process takes its batches and noise from.
+
+    One process goes through one stream, whose state its checkpoints keep. Of several each has a stream of
+    its own for every update, as only the first one's state is kept.
+    """
+
+    def __init__(self, section: BaseTraining, objective: str, engine: Engine) -> None:
+        self.section, self.objective, self.engine = section, objective, engine
+        self.generator = generator_for(section.seed, objective, "batches")
+
+    def of(self, update: int) -> torch.Generator:
+        if self.engine.num_processes == 1:
+            return self.generator
+        return generator_for(self.section.seed, self.objective, "batches", update, self.engine.rank)
+
+
+def _mean(engine: Engine, value: Tensor) -> float:
+    """Over all processes."""
+    here = torch.as_tensor(value, dtype=torch.double, device=engine.device)
+    return float(engine.sum(here)) / engine.num_processes
+
+
+def _restore(work: Work, folder: Path, engine: Engine) -> int:
+    """Updates that a checkpoint has done, which then lies in the folder; 0 without one."""
+    done = work.checkpoints.restore(folder) if engine.rank == 0 else None
+    return int(engine.sum(torch.tensor(done or 0, device=engine.device)))

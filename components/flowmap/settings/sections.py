@@ -73,6 +73,8 @@ class BaseTraining(Section):
         equal_times: the share of pairs of times with r = t, where the map learns its velocity.
         start_times: the share of pairs of times with t = 1, where sampling starts: from no others the first
             step learns.
+        processes: how many train each network together, on one machine, each a share of the batch; None is
+            one.
         adaptive_power: p in the weight 1 / (error + c)^p of each datum; 1 seeks modes and costs recall.
     """
 
@@ -92,6 +94,7 @@ class BaseTraining(Section):
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
     max_gap: Positive = 0.5
+    processes: Count | None = None
     seed: Seed = 3
 
     @model_validator(mode="after")
@@ -99,6 +102,14 @@ class BaseTraining(Section):
         named = [name for name in ("patch", "flux", "checkpoint") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} name different networks: set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        if self.batch_size is not None and self.batch_size % (self.processes or 1):
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of processes ({self.processes})"
+            )
         return self
 
 
