@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 CONFIG ?= examples/digits.yaml
 EXAMPLE ?= mnist
 SEEDS ?= 5
+SECONDS ?= 120
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := components pipelines tests benchmarks examples docs/hooks.py images/sbom
@@ -79,7 +80,7 @@ bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits
 
 .PHONY: bench-gate
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gate
 
 .PHONY: bench-networks
 bench-networks: setup  ## MLP and transformer on the same seconds (EXAMPLE=digits or mnist, SECONDS=120); about 20 minutes

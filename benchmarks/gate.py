@@ -15,7 +15,6 @@ the base: its gain is that share of theirs. How often it is promoted says what g
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import subprocess
 import sys
@@ -24,9 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from flowmap import Grpo
+from benchmarks.nulls import NULLS, Player
 from flowmap.data.dataset import read_facts, read_split
 from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.drawing import Drawing
@@ -34,25 +32,13 @@ from flowmap.evaluation.gate import Contest, decide, gains, level_of, losses
 from flowmap.evaluation.intervals import Interval
 from flowmap.evaluation.materials import drawing_of, judge_seed, measurer_of, reference_of
 from flowmap.evaluation.measure import Measured, Measurer
-from flowmap.models.model import Model, PromptTable
 from flowmap.models.storing import load_model, read_model_facts
 from flowmap.registry.evaluation_result import Verdict
-from flowmap.rewards.protocol import Samples
 from flowmap.seeding import derived_seed, generator_for
-from flowmap.settings import Evaluation, GrpoSettings, load_config
+from flowmap.settings import Evaluation, load_config
 
+_AGAIN = 6  # times that a null that was promoted is drawn again
 _SAMPLES = 100  # a prompt, where the configuration does not say
-_SHAKEN = 0.01  # of a weight's size
-_ROLLOUTS = 3
-_LESS_NOISE = 0.97
-
-
-@dataclass(frozen=True)
-class Player:
-    """A model, and how much of its start noise it takes."""
-
-    model: Model
-    scale: float = 1.0
 
 
 @dataclass
@@ -131,78 +117,34 @@ class Bench:
         return self.verdict(Contest(new, old, first, curve, self.prompt), trial, name)
 
 
-def less_noise(player: Player, seed: int) -> Player:
-    """With start noise that is 3 % smaller."""
-    return Player(player.model, _LESS_NOISE * player.scale)
-
-
-@torch.no_grad()
-def shaken(player: Player, seed: int) -> Player:
-    """With noise on its weights, of a hundredth of their spread."""
-    model, generator = _copied(player.model), torch.Generator().manual_seed(seed)
-    for each in model.network.parameters():
-        each.add_(torch.randn(each.shape, generator=generator) * each.std(correction=0) * _SHAKEN)
-    return Player(model, player.scale)
-
-
-def trained_on_chance(player: Player, seed: int) -> Player:
-    return Player(_on_chance(player.model, seed)[0], player.scale)
-
-
-def averaged(player: Player, seed: int) -> Player:
-    """With the average of the weights of a training on chance."""
-    return Player(_on_chance(player.model, seed)[1], player.scale)
-
-
-NULLS = {
-    "less start noise": less_noise,
-    "weights shaken": shaken,
-    "trained on chance": trained_on_chance,
-    "its average": averaged,
-}
-
-
 def series(
     bench: Bench, anchor: Player, num: int, kinds: Sequence[str], seed: int
-) -> list[tuple[str, int, Verdict]]:
-    """The gate's verdicts on so many null candidates, one after the other, the kinds taking turns; each with
-    its kind and number."""
-    incumbent, told = anchor, []
+) -> tuple[list[tuple[str, int, Verdict]], dict[int, list[float]]]:
+    """The gate's verdicts on so many null candidates, one after the other, the kinds taking turns, each with
+    its kind and number; and by number what those that were promoted are worth on other noise."""
+    incumbent, told, again = anchor, [], {}
     for trial in range(1, num + 1):
         kind = kinds[trial % len(kinds)]
         candidate = NULLS[kind](incumbent, derived_seed(seed, trial) % 2**31)
         verdict = bench.judge(candidate, incumbent, anchor, trial, f"{seed} {trial}")
         told.append((kind, trial, verdict))
         if verdict.verdict == "promote":
+            again[trial] = looked_at_again(bench, candidate, incumbent, _AGAIN)
             incumbent = candidate
-    return told
+    return told, again
 
 
-def _copied(model: Model) -> Model:
-    same = copy.copy(model)
-    same.network = copy.deepcopy(model.network)
-    return same
-
-
-def _on_chance(model: Model, seed: int) -> tuple[Model, Model]:
-    """A model trained on for a few rollouts, the reward being drawn: its weights, and their average."""
-    trained, average = _copied(model), _copied(model)
-    trained.network.requires_grad_(True)
-    generator = torch.Generator().manual_seed(seed)
-
-    def chance(samples: Samples) -> Tensor:
-        return torch.rand(samples.data.shape[:2], generator=generator)
-
-    grid = (1.0, 0.75, 0.5, 0.25, 0.0)
-    settings = GrpoSettings(grid=grid, window=(0,), seed=seed, groups=8, group_size=8)
-    assert isinstance(trained.conditioner, PromptTable)
-    grpo = Grpo(trained, [chance], trained.conditioner.prompts, settings)
-    for index in range(_ROLLOUTS):
-        grpo.rollout(index)
-    average.network = grpo.ema.network_of(grpo.model.network)
-    for each in (trained, average):
-        each.network.eval().requires_grad_(False)
-    return trained, average
+def looked_at_again(bench: Bench, candidate: Player, incumbent: Player, num: int) -> list[float]:
+    """Its score less the incumbent's on noise that no verdict chose: what it gained, though nothing taught
+    it."""
+    found = []
+    for index in range(num):
+        drawing = bench.drawing(f"again {index}")
+        scores = [
+            bench.measured(player, drawing).figures["judge_score"] for player in (candidate, incumbent)
+        ]
+        found.append(scores[0] - scores[1])
+    return found
 
 
 def power(
@@ -272,7 +214,7 @@ def main() -> None:
     print("| candidate | judged | promoted | failed for no gain | failed for a loss |")
     print("| --- | ---: | ---: | ---: | ---: |")
     gains = {"judge", "judge_score", "above_noise_scale"}
-    verdicts = series(bench, base, asked.nulls, list(NULLS), seed=0)
+    verdicts, again = series(bench, base, asked.nulls, list(NULLS), seed=0)
     for kind in NULLS:
         here = [(trial, each) for name, trial, each in verdicts if name == kind]
         promoted = [trial for trial, each in here if each.verdict == "promote"]
@@ -281,7 +223,10 @@ def main() -> None:
         at = f" (number {', '.join(map(str, promoted))})" if promoted else ""
         print(f"| {kind} | {len(here)} | {len(promoted)}{at} | {no_gain} | {lost} |")
     wrong = sum(each.verdict == "promote" for _, _, each in verdicts)
-    print(f"\npromoted without a gain: {wrong} of {asked.nulls}", flush=True)
+    print(f"\npromoted without having been taught a gain: {wrong} of {asked.nulls}")
+    for trial, values in again.items():
+        listed = ", ".join(f"{value:+.3f}" for value in values)
+        print(f"number {trial} on other noise, its score less the incumbent's: {listed}", flush=True)
 
     shares, trials = (0.05, 0.1, 0.2, 0.5, 1.0), (1, 10, 100)
     found = power(bench, base, tuned, shares, trials, asked.num)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gate import Bench, Player, bench_of
+from benchmarks.gate import Bench, bench_of
 from flowmap.base_training.sizes import model_facts, with_sizes
 from flowmap.data.dataset import CAPTION, read_split
 from flowmap.maps.condition import rows
@@ -90,7 +90,7 @@ def main() -> None:
             model, num = trained(section, bench, seed, asked.seconds)
             updates.setdefault(name, []).append(num)
             for grid in ((1.0, 0.0), bench.grid):
-                figures = bench.measurer.measure(drawing.composed(Player(model).model, grid)).figures
+                figures = bench.measurer.measure(drawing.composed(model, grid)).figures
                 found.setdefault((name, len(grid) - 1), []).append(figures)
                 say(f"seed {seed}, {name}, {len(grid) - 1}: {figures}")
 

@@ -14,7 +14,6 @@ from flowmap.modality import IMAGES, SERIES, looking
 from flowmap.modality.protocols import Look
 from flowmap.settings import BaseTraining
 from flowmap.settings.yaml_text import write_value
-from flowmap_pipelines.init_prompts import configuration_for_prompts, holds_prompts
 
 _FEW = 25
 EXAMPLES = Path(__file__).with_name("examples")
@@ -52,6 +51,7 @@ def configuration_for(
         ConfigError: a checkpoint for a source that has data.
     """
     from flowmap.data.tables import preference_tables
+    from flowmap_pipelines.init_prompts import configuration_for_prompts, holds_prompts
 
     source = source.expanduser()
     if holds_prompts(source):

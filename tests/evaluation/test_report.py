@@ -143,7 +143,7 @@ def test_the_report_stands_alone_and_fits(report: Path, page: Page, width: int, 
 
 def test_a_prompt_without_held_out_data_has_no_share_of_them(report: Path, page: Page) -> None:
     page.goto(report.as_uri())
-    rows = page.get_by_role("region", name="How often the judge recognises each prompt").locator("tbody tr")
+    rows = page.get_by_role("region", name="How often samples are as asked, by prompt").locator("tbody tr")
     assert rows.first.inner_text().split()[-3:] == ["90%", "90%", "–"]
 
 

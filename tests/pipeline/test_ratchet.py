@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.gate import Bench, Player, less_noise
+from benchmarks.gate import Bench
+from benchmarks.nulls import Player, less_noise
 
 from flowmap.evaluation.gate import level_of
 from flowmap.models.storing import load_model
