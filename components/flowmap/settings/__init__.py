@@ -21,6 +21,7 @@ from flowmap.settings.rewards import (
     PreferenceSettings,
     PythonSettings,
     RewardSettings,
+    RulesSettings,
     VlmSettings,
 )
 from flowmap.settings.run_config import RunConfig, load_config
@@ -63,6 +64,7 @@ __all__ = [
     "RegistryPush",
     "RewardSettings",
     "RewardTraining",
+    "RulesSettings",
     "RunConfig",
     "Section",
     "SeriesSettings",

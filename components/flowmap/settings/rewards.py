@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from flowmap.settings.section import (
     WITHOUT_EFFECT,
     Count,
+    Fraction,
     Name,
     Positive,
     Pretrained,
@@ -142,6 +143,22 @@ class ClipSettings(RewardSettings, Pretrained):
     kind: Literal["clip"] = "clip"
 
 
+class RulesSettings(RewardSettings, Pretrained):
+    """How much of what its prompt demands a picture shows, as an object detector of the library transformers
+    finds it: GenEval's objects, numbers, colours and positions.
+
+    Attributes:
+        threshold: the confidence from which a thing is there; counting_threshold: the same where a number is
+            demanded.
+        strict: 1 or 0 for all of it; otherwise the share of the conditions that are met.
+    """
+
+    kind: Literal["rules"] = "rules"
+    threshold: Fraction = 0.3
+    counting_threshold: Fraction = 0.9
+    strict: bool = False
+
+
 class EnergySettings(RewardSettings):
     """How good a group of forecasts is, by the energy score against what came: each member's own part."""
 
@@ -167,6 +184,7 @@ AnyReward = Annotated[
     | HttpSettings
     | ClipSettings
     | OcrSettings
+    | RulesSettings
     | EnergySettings
     | HitSettings
     | VlmSettings,

@@ -21,7 +21,7 @@ from flowmap.errors import DataError
 from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import ANCHOR, AnyReward, ClipSettings, RunConfig, Section
+from flowmap.settings import ANCHOR, AnyReward, Pretrained, RunConfig, Section
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -54,13 +54,17 @@ def _functions(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
 
 
 def _judging(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
-    """What a candidate is held against, and such rewards that are only evaluated."""
-    return {**_rivals(config, store, inputs), **_from_outside(config.evaluation.rewards or ())}
+    """What a candidate is held against, such rewards that are only evaluated, and what distances are
+    measured in."""
+    found = {**_rivals(config, store, inputs), **_from_outside(config.evaluation.rewards or ())}
+    if (features := config.evaluation.features) is not None:
+        found["features"] = Input(pretrained_digest(features, "evaluation.features"))
+    return found
 
 
 def _from_outside(rewards: Sequence[AnyReward]) -> Inputs:
     found = {name: Input(digest) for name, digest in function_digests(rewards).items()}
-    models = {f"reward {each.label}": each for each in rewards if isinstance(each, ClipSettings)}
+    models = {f"reward {each.label}": each for each in rewards if isinstance(each, Pretrained)}
     return found | {name: Input(pretrained_digest(each, name)) for name, each in models.items()}
 
 
@@ -146,7 +150,7 @@ def _networks(config: RunConfig) -> tuple[str, ...]:
 def _libraries(config: RunConfig) -> tuple[str, ...]:
     """Those that only they are made of, or only some rewards."""
     rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
-    if any(isinstance(each, ClipSettings) for each in rewards):
+    if any(isinstance(each, Pretrained) for each in rewards):
         return ("diffusers", "transformers", "peft")
     return ("diffusers", "transformers", "peft") if _text_to_image(config) else ()
 
