@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
 from flowmap.artifacts.local_store import LocalStore
@@ -57,6 +60,54 @@ def samples() -> Samples:
 def built(tmp_path: Path, **settings: Any) -> Reward:
     section = GrpoFinetuning.model_validate({"rewards": [settings]})
     return build_rewards(section.rewards, Materials(tmp_path, CPU))[0].reward
+
+
+def write_head(path: Path, *sizes: int, prefix: str = "layers.") -> Path:
+    torch.manual_seed(1)
+    layers = enumerate(itertools.pairwise(sizes))
+    save_file(
+        {
+            name: value
+            for n, (inputs, outputs) in layers
+            for name, value in (
+                (f"{prefix}{2 * n}.weight", torch.randn(outputs, inputs)),
+                (f"{prefix}{2 * n}.bias", torch.randn(outputs)),
+            )
+        },
+        path,
+    )
+    return path
+
+
+def test_the_aesthetic_mark_is_layers_on_clip_s_embedding(clip: Path, tmp_path: Path) -> None:
+    head = write_head(tmp_path / "head.safetensors", 12, 5, 1)
+    reward = built(tmp_path, kind="aesthetic", source=str(clip), head=str(head))
+    found = reward.score(samples())
+    looking = built(tmp_path, kind="clip", source=str(clip))
+    assert isinstance(looking, ClipReward)
+    weights = load_file(head)
+    first = looking.embedded(samples()) @ weights["layers.0.weight"].T + weights["layers.0.bias"]
+    expected = first @ weights["layers.2.weight"].T + weights["layers.2.bias"]
+    torch.testing.assert_close(found, expected[..., 0])
+    torch.testing.assert_close(found, reward.score(Samples(samples().data, ["a blue dog", "a red cat"])))
+    plain = write_head(tmp_path / "plain.safetensors", 12, 5, 1, prefix="")
+    torch.testing.assert_close(
+        built(tmp_path, kind="aesthetic", source=str(clip), head=str(plain)).score(samples()), found
+    )
+
+
+def test_layers_that_do_not_fit_or_are_pickled_are_refused(clip: Path, tmp_path: Path) -> None:
+    short = write_head(tmp_path / "short.safetensors", 7, 1)
+    with pytest.raises(ConfigError, match=r"leads from 7 to 1, and from 12, the embedding of"):
+        built(tmp_path, kind="aesthetic", source=str(clip), head=str(short))
+    (tmp_path / "pickled.safetensors").write_bytes(b"\x80\x02}q\x00.")
+    with pytest.raises(ConfigError, match=r"can't be read as safetensors .* weights_only=True"):
+        built(tmp_path, kind="aesthetic", source=str(clip), head=str(tmp_path / "pickled.safetensors"))
+    save_file({"layers.0.weight": torch.zeros(1, 12)}, tmp_path / "half.safetensors")
+    with pytest.raises(ConfigError, match=r"has no layers.0.bias"):
+        built(tmp_path, kind="aesthetic", source=str(clip), head=str(tmp_path / "half.safetensors"))
+    with pytest.raises(ValidationError, match=r"write a file that ends with .safetensors"):
+        built(tmp_path, kind="aesthetic", source=str(clip), head="sac+logos+ava1-l14-linearMSE.pth")
 
 
 def test_clip_gives_its_own_scaled_cosine(clip: Path, tmp_path: Path) -> None:

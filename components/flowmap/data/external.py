@@ -25,7 +25,7 @@ def external_digests(section: DataPrep) -> dict[str, str]:
     """
     found = {}
     if section.prompts is not None:
-        return {"prompts": _digest_of_file(section.prompts)}
+        return {"prompts": file_digest(section.prompts, "data_prep.prompts")}
     if section.source not in BUILT_IN:
         found["source"] = _digest(section.source)
     if section.preferences is not None:
@@ -82,10 +82,10 @@ def folder_digest(folder: Path) -> str:
     return sha256_of(canonical_json({name: sha256_of_file(folder / name) for name in files}))
 
 
-def _digest_of_file(source: str) -> str:
-    """Raises DataError where it is none."""
+def file_digest(source: str, where: str) -> str:
+    """That of a file or an object; `where` is the setting. Raises DataError where it is none."""
     if not is_remote(source) and not local_path(source).is_file():
-        raise DataError(f"data_prep.prompts: there is no file {local_path(source)}")
+        raise DataError(f"{where}: there is no file {local_path(source)}")
     return _digest(source)
 
 

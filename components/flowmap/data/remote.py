@@ -16,7 +16,7 @@ from flowmap.artifacts.s3_store import S3Store
 from flowmap.data.naming import hidden_names
 from flowmap.errors import DataError
 
-_FILES = (".npz", ".csv", ".parquet", ".jsonl", ".txt")
+_FILES = (".npz", ".csv", ".parquet", ".jsonl", ".txt", ".safetensors")
 _PARALLEL = 8
 
 

@@ -18,7 +18,7 @@ from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
-from flowmap.settings import ClipSettings
+from flowmap.settings import AestheticSettings, ClipSettings
 
 with torch.device("cpu"):  # before transformers loads anything: flowmap.text_to_image says why
     torch.empty(0)
@@ -53,6 +53,16 @@ class ClipReward:
 
     def score(self, samples: Samples) -> Tensor:
         """Raises ConfigError for what is no picture in colours or grey."""
+        told = torch.stack([self._text(prompt) for prompt in samples.prompts])
+        cosine = (self.embedded(samples) * told[:, None]).sum(-1)
+        found: Tensor = cosine * self.model.logit_scale.exp()
+        return found
+
+    def embedded(self, samples: Samples) -> Tensor:
+        """Each picture's embedding, of unit length, (groups, members, width).
+
+        Raises ConfigError for what is no picture in colours or grey.
+        """
         pictures = samples.data.flatten(0, 1)
         if pictures.dim() != 4 or pictures.shape[1] not in (1, 3):
             raise ConfigError(
@@ -60,9 +70,7 @@ class ClipReward:
                 f"{tuple(pictures.shape[1:])}"
             )
         seen = torch.cat([self._embedded(part) for part in pictures.split(_PART)])
-        told = torch.stack([self._text(prompt) for prompt in samples.prompts])
-        cosine = (seen.unflatten(0, samples.data.shape[:2]) * told[:, None]).sum(-1)
-        found: Tensor = cosine * self.model.logit_scale.exp()
+        found: Tensor = seen.unflatten(0, samples.data.shape[:2])
         return found
 
     def _embedded(self, pictures: Tensor) -> Tensor:
@@ -84,7 +92,7 @@ class ClipReward:
         return self._known[prompt]
 
 
-def build(settings: ClipSettings, materials: Materials) -> ClipReward:
+def build(settings: ClipSettings | AestheticSettings, materials: Materials) -> ClipReward:
     """Raises ConfigError or DataError where the model can't be fetched or is of another class."""
     where = f"reward {settings.label}"
     with tempfile.TemporaryDirectory() as scratch:

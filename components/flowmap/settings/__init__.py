@@ -10,6 +10,7 @@ version.
 from flowmap.settings.data import BUILT_IN, SPLITS, DataPrep, KeptPrompts, SeriesSettings
 from flowmap.settings.grpo import GrpoFinetuning, GrpoSettings, Lora
 from flowmap.settings.rewards import (
+    AestheticSettings,
     AnyReward,
     ClassifierSettings,
     ClipSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "BUILT_IN",
     "REJECTED",
     "SPLITS",
+    "AestheticSettings",
     "AnyReward",
     "BaseTraining",
     "Checkpoint",

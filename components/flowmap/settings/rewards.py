@@ -143,6 +143,17 @@ class ClipSettings(RewardSettings, Pretrained):
     kind: Literal["clip"] = "clip"
 
 
+class AestheticSettings(RewardSettings, Pretrained):
+    """How much people like a picture, as LAION's predictor says on the embedding of a CLIP model.
+
+    Attributes:
+        head: its layers, a file of safetensors (`layers.<n>.weight`, `.bias`), or such an object.
+    """
+
+    kind: Literal["aesthetic"] = "aesthetic"
+    head: Annotated[str, written_as(r".+\.safetensors(\?.*)?", "write a file that ends with .safetensors")]
+
+
 class RulesSettings(RewardSettings, Pretrained):
     """How much of what its prompt demands a picture shows, as an object detector of the library transformers
     finds it: GenEval's objects, numbers, colours and positions.
@@ -185,6 +196,7 @@ AnyReward = Annotated[
     | ClipSettings
     | OcrSettings
     | RulesSettings
+    | AestheticSettings
     | EnergySettings
     | HitSettings
     | VlmSettings,

@@ -13,7 +13,7 @@ from pathlib import Path
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.data.external import external_digests
+from flowmap.data.external import external_digests, file_digest
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_digest
@@ -21,7 +21,7 @@ from flowmap.errors import DataError
 from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import ANCHOR, AnyReward, Pretrained, RunConfig, Section
+from flowmap.settings import ANCHOR, AestheticSettings, AnyReward, Pretrained, RunConfig, Section
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -65,7 +65,9 @@ def _judging(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
 def _from_outside(rewards: Sequence[AnyReward]) -> Inputs:
     found = {name: Input(digest) for name, digest in function_digests(rewards).items()}
     models = {f"reward {each.label}": each for each in rewards if isinstance(each, Pretrained)}
-    return found | {name: Input(pretrained_digest(each, name)) for name, each in models.items()}
+    found |= {name: Input(pretrained_digest(each, name)) for name, each in models.items()}
+    heads = {name: each.head for name, each in models.items() if isinstance(each, AestheticSettings)}
+    return found | {f"{name} head": Input(file_digest(head, f"{name} head")) for name, head in heads.items()}
 
 
 def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
