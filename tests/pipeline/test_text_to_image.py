@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from flowmap.text_to_image.network import pack
 from tests.cli import flowmap
 from tests.text_to_image.facts import FACTS, GRID, PROMPTS
+from tests.text_to_image.test_converting import write_stock
 from tests.text_to_image.tiny_flux import tiny_flux
 
 COLOURS = {"a blue cat": (40, 60, 230), "a red cat": (230, 40, 40), "a red dog on blue": (130, 50, 140)}
@@ -170,3 +172,27 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
     assert drawn.returncode == 0, drawn.stderr
     plan = flowmap("plan", str(tmp_path / "alone.yaml"), *root)
     assert plan.returncode == 0, plan.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_flow_matching_checkpoint_becomes_a_map(tmp_path: Path) -> None:
+    checkpoint = {"source": str(write_stock(tmp_path / "stock", fastest=6.0)), "convert": True}
+    lax = {"max_gap": 100.0, "max_speed_ratio": 1000.0}  # it has learnt nothing yet
+    config = {
+        "name": "converted",
+        "data_prep": {"source": str(captioned(tmp_path / "pictures.npz"))},
+        "base_training": {"checkpoint": checkpoint, "updates": 8, "batch_size": 8, **lax},
+        **FEW,
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    ran = flowmap("run", str(tmp_path / "c.yaml"), "--root", str(tmp_path / "root"), "--json")
+    assert ran.returncode in (0, 3), ran.stderr
+    assert "one time, to be taught a second" in ran.stderr
+    told = json.loads(ran.stdout)
+    base = tmp_path / "root" / "store" / "artifacts" / told["steps"]["base_training"]["artifact"]
+    first, last = (load_file(base / f"{name}.safetensors") for name in ("velocity", "map"))
+    assert first.keys() == last.keys()
+    moved = [name for name, value in first.items() if not torch.equal(last[name], value)]
+    assert "transformer.time_text_embed.outlet.weight" in moved
+    assert "base trained on" in told["metrics"]["models"]

@@ -27,6 +27,8 @@ def with_sizes(section: BaseTraining, modality: str, shape: Sequence[int], num_d
     suggested = sizes(modality).suggest(shape, num_data)
     if section.patch is not None:
         suggested["width"] = _TRANSFORMER_WIDTH
+    if section.checkpoint is not None:
+        suggested |= _OF_FLUX
     if section.flux is not None:
         suggested |= {"width": section.flux.heads * section.flux.head_width, **_OF_FLUX}
     suggested["batch_size"] -= suggested["batch_size"] % (section.processes or 1)

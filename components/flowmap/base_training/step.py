@@ -3,8 +3,8 @@
 The two are trained side by side, each through the DeepSpeed engine in a process of its own: networks this
 small gain nothing from a second core. A MeanFlow update takes a derivative along the path on top, so the
 baseline gets twice the updates in about the same seconds. A FLUX model has an autoencoder and text encoders
-before, and its map starts from the velocity. Then the map's health is measured on a grid of
-times: an unhealthy map never leaves this step.
+before, and its map starts from the velocity; a checkpoint that is converted is that velocity. Then the map's
+health is measured on a grid of times: an unhealthy map never leaves this step.
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ _CHECKPOINTS = "flowmap.text_to_image.checkpoints"  # by name, as all of that ro
 
 def run(context: Context[BaseTraining]) -> None:
     facts = read_facts(context.inputs["data"])
-    if context.section.checkpoint is not None:
+    checkpoint = context.section.checkpoint
+    if checkpoint is not None:
         take_over = importlib.import_module(_CHECKPOINTS).take_over
-        take_over(context.section.checkpoint, facts, context.scratch, context.out)
-        return
+        take_over(checkpoint, facts, context.scratch, context.out)
+        if not checkpoint.convert:
+            return
     data = read_split(context.inputs["data"], "base")
     section = with_sizes(context.section, facts.modality, facts.shape, len(data))
     say(
         f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} "
         f"{facts.modality}"
     )
-    write_model_facts(context.out, model_facts(section, facts))
+    if checkpoint is None:
+        write_model_facts(context.out, model_facts(section, facts))
     (context.out / SETTINGS).write_text(json.dumps(section.decisive(), indent=1, sort_keys=True))
     for together in _order(section):
         context.train(
@@ -62,6 +65,8 @@ def run(context: Context[BaseTraining]) -> None:
 
 def _order(section: BaseTraining) -> list[list[tuple[str, str]]]:
     """What is trained side by side, one after the other: names, and the module of each."""
+    if section.checkpoint is not None:
+        return [[("map", _WORKER)]]
     if section.flux is None:
         return [[("map", _WORKER), ("velocity", _WORKER)]]
     parts = [("autoencoder", "text_to_image.autoencoder_worker"), ("text", "text_to_image.text_worker")]

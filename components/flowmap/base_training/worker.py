@@ -52,7 +52,7 @@ def _train(work: Work) -> None:
     num_updates = section.updates if is_map else baseline_updates(section)
     torch.manual_seed(derived_seed(section.seed, objective, "weights"))
     model = read_model_facts(work.out).build(device(), work.out)
-    if is_map and section.flux is not None:
+    if is_map and (section.flux is not None or section.checkpoint is not None):
         load_weights(model.network, work.out / "velocity.safetensors")
     network, conditions = model.network, model.condition(facts.prompts)
     fill_contexts(network, read_contexts(work.inputs["data"]))

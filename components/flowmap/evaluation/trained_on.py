@@ -70,7 +70,8 @@ def num_updates(base: BaseTraining, grpo: GrpoFinetuning, rollouts: int) -> int:
     drawn = len(grpo.grid) - 1
     trained = grpo.updates_per_rollout * transitions * maps * (_PASS + 1)  # one for the reference
     of_grpo = rollouts * grpo.groups * grpo.group_size * (drawn + trained)
-    derivative = _DERIVATIVE if base.flux is None else 2 * (1 - base.equal_times)  # a central difference
+    exact = base.flux is None and base.checkpoint is None
+    derivative = _DERIVATIVE if exact else 2 * (1 - base.equal_times)  # a central difference
     return max(1, round(of_grpo / (base.batch_size * (_PASS + derivative))))
 
 

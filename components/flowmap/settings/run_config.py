@@ -125,6 +125,11 @@ class RunConfig(Section):
                 f"data_prep.prompts {prompts!r} come without data, and nothing can be trained from nothing: "
                 "set base_training.checkpoint"
             )
+        if self.base_training.checkpoint.convert:
+            raise ValueError(
+                f"data_prep.prompts {prompts!r} come without data, and base_training.checkpoint.convert "
+                "learns from data: give it some, or leave it out"
+            )
         if not evaluation.rewards:
             raise ValueError(
                 f"data_prep.prompts {prompts!r} come without data for a judge: set evaluation.rewards, of "

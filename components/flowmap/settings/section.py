@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=4, le=2048)]
@@ -77,11 +77,20 @@ class Checkpoint(Pretrained):
     """One that is trained further.
 
     Attributes:
+        convert: it is a flow-matching model of many steps, from which base training makes a map of two times
+            on the data; otherwise it is one of few steps, and stays as it is.
         precision: what its weights are held and computed in; adapters, and what GRPO makes of the network's
             answer, are float32 in any case.
     """
 
+    convert: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _all_weights_are_trained_in_float32(self) -> Self:
+        if self.convert and self.precision != "float32":
+            raise ValueError(f"convert trains all weights, which {self.precision} is too coarse for")
+        return self
 
 
 def _decisive(section: BaseModel) -> dict[str, Any]:

@@ -33,6 +33,7 @@ TEXT_TO_IMAGE_MODULES = tuple(
         "autoencoder_worker",
         "building",
         "checkpoints",
+        "converting",
         "latents",
         "lora",
         "network",

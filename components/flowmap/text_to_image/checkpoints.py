@@ -20,10 +20,12 @@ from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
 from flowmap.models.facts import FluxFacts, latent_shape
 from flowmap.models.parts import PARTS
-from flowmap.models.storing import AS_BASE, copy_parts, save_weights, write_model_facts
+from flowmap.models.storing import AS_BASE, AS_BASELINE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
 from flowmap.settings import Checkpoint
+from flowmap.text_to_image.converting import converted
 from flowmap.text_to_image.network import dtype_of, fresh_transformer
+from flowmap.training.devices import device
 
 _OURS = "FlowMapTransformer"
 _CLASSES = {"FluxTransformer2DModel", _OURS}
@@ -34,19 +36,28 @@ _FOLDERS = ("transformer", *PARTS)
 
 
 def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
-    """Write weights, parts and facts of a checkpoint into a base's artifact.
+    """Write weights, parts and facts of a checkpoint into a base's artifact: as its map, or where it is to
+    be converted, as the velocity that the map starts from.
 
     Raises:
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
     folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint", _FOLDERS)
     _check_folders(folder)
-    facts = _facts(folder, data).model_copy(update={"precision": checkpoint.precision})
-    save_weights(_weights(folder / "transformer", facts), out / f"{AS_BASE}.safetensors")
+    facts, file = _facts(folder, data).model_copy(update={"precision": checkpoint.precision}), AS_BASE
+    weights = _weights(folder / "transformer", facts)
+    steps = "two times" if facts.two_times else "one time: it goes straight to its endpoint"
+    if checkpoint.convert:
+        if facts.two_times:
+            raise ConfigError(f"{_WHERE}.convert: {checkpoint.source} knows two times already: leave it out")
+        facts, file = facts.model_copy(update={"two_times": True, "places": False}), AS_BASELINE
+        weights, steps = converted(weights, facts, device()), "one time, to be taught a second"
+    dtype = dtype_of(facts)
+    named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}
+    save_weights(named_here, out / f"{file}.safetensors")
     copy_parts(folder, out)
     write_model_facts(out, facts)
     _count_tokens(folder, facts)
-    steps = "two times" if facts.two_times else "one time: it goes straight to its endpoint"
     say(f"base_training: took over {checkpoint.source}, {facts.size().parameters:,} parameters, {steps}")
     return facts
 
@@ -127,7 +138,7 @@ def _facts(folder: Path, data: DataFacts) -> FluxFacts:
 
 
 def _weights(folder: Path, facts: FluxFacts) -> dict[str, Tensor]:
-    """The transformer's, under the names that they have in the network.
+    """The transformer's, by its own names.
 
     Raises ConfigError where they do not fit what its configuration says.
     """
@@ -144,7 +155,7 @@ def _weights(folder: Path, facts: FluxFacts) -> dict[str, Tensor]:
         raise ConfigError(
             f"{_WHERE}: {len(odd)} weights of the transformer are not as its config.json says: {named(odd)}"
         )
-    return {f"transformer.{name}": value.to(dtype_of(facts)) for name, value in weights.items()}
+    return weights
 
 
 def _count_tokens(folder: Path, facts: FluxFacts) -> None:

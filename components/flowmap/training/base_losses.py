@@ -31,7 +31,7 @@ def map_loss(
         start_times=section.start_times,
         power=section.adaptive_power,
         times=section.times or TIMES,
-        slope=exact_slope if section.flux is None else central_difference,
+        slope=central_difference if section.flux or section.checkpoint else exact_slope,
         engine=engine,
     )
 
