@@ -29,6 +29,7 @@ _NETWORK_KEYS = {
 _AUTHORITY = "/etc/flowmap/authority"
 _AUTHORITY_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _WEBHOOK_SECRET = "flowmap-webhook"
+_SIGNING_SECRET = "flowmap-signing"
 _MLFLOW_CONFIG_MAP = "flowmap-mlflow"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
@@ -124,6 +125,9 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
             task, _MLFLOW_CONFIG_MAP, {"uri": environment.MLFLOW_URI}, optional=True
         )
         kubernetes.use_secret_as_env(task, _WEBHOOK_SECRET, {"url": environment.WEBHOOK}, optional=True)
+    if section == "registry_push":
+        named = {"key.pem": environment.SIGNING_KEY}
+        kubernetes.use_secret_as_env(task, _SIGNING_SECRET, named, optional=True)
     if step.trainjob is not None:
         task.set_env_variable(
             environment.TRAIN_JOB,

@@ -64,13 +64,21 @@ def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool, ht
 @options.ROOT
 @options.STORE
 @options.JSON
-def verify(model: str | None, root: Path, store: str | None, as_json: bool) -> int:
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A public key (PEM): each version must have a statement that it signed.",
+)
+def verify(model: str | None, root: Path, store: str | None, as_json: bool, key: Path | None) -> int:
     """Read all that a version rests on and say what is not as it was written: status 1 where anything is.
 
     Every byte of its published files and of every artifact it was made of is hashed, every record too; a
     step's digest is computed anew from what decided it; figures and verdict are those of its evaluation; an
-    alias moved from where it was. Without a model it is every version of every one.
+    alias moved from where it was. Signed statements say of it what the store says, and with --key one is
+    signed by that key. Without a model it is every version of every one.
     """
+    from flowmap.attestation.checking import check_statements
+    from flowmap.attestation.signing import read_public_key
     from flowmap.audit.checking import check
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
@@ -82,12 +90,14 @@ def verify(model: str | None, root: Path, store: str | None, as_json: bool) -> i
     else:
         versions = [each for name in model_names(models_in) for each in Registry(models_in, name).versions()]
     told, num_faults = [], 0
+    public = None if key is None else read_public_key(key)
     for version in versions:
         audit, name = check(models_in, version), f"{version.name}@{version.version}"
+        signed = check_statements(models_in, version, public, audit)
         num_faults += len(audit.faults)
         counts = (
             f"{audit.num_artifacts} artifacts, {audit.num_files} files of {audit.num_bytes / 1e6:,.1f} MB, "
-            f"{audit.num_records} records, {audit.num_moves} moves"
+            f"{audit.num_records} records, {audit.num_moves} moves, {signed} statements"
         )
         faults = [{"name": fault.name, "told": fault.told} for fault in audit.faults]
         told.append({"model": name, "faults": faults, "notes": audit.notes, "checked": counts})
@@ -127,6 +137,38 @@ def diff(one: str, other: str, root: Path, store: str | None, as_json: bool) -> 
         click.echo(f"{each.step}: {each.what}: {_written(each.left)} -> {_written(each.right)}")
     if not found:
         click.echo("nothing that decided them differs")
+
+
+@lineage.command()
+@_MODEL
+@options.ROOT
+@options.STORE
+@click.option(
+    "--key",
+    required=True,
+    envvar="FLOWMAP_SIGNING_KEY",
+    help="A private key (PEM, no password); FLOWMAP_SIGNING_KEY names it too.",
+)
+def attest(model: str, root: Path, store: str | None, key: str) -> None:
+    """Sign a statement of what a version is and was made of, and keep it beside the version.
+
+    It is an in-toto Statement v1 with SLSA provenance v1 in a DSSE envelope: the published files as
+    subjects, the whole configuration, every artifact and piece of data beneath, code and libraries of each
+    step, run and host. `flowmap run` does it by itself where FLOWMAP_SIGNING_KEY names a key.
+
+    \b
+        openssl genpkey -algorithm ed25519 -out key.pem
+        openssl pkey -in key.pem -pubout -out key.pub
+        flowmap lineage attest digits@2 --key key.pem
+        flowmap lineage verify digits@2 --key key.pub
+    """
+    from flowmap.attestation import signing
+    from flowmap_pipelines.model_list import find_version
+
+    models_in = _indexed(root, store)
+    version = find_version(models_in, model)
+    name = signing.attest(models_in, version, signing.signer_of(key))
+    click.echo(f"signed {version.name}@{version.version}: {name}")
 
 
 def _written(value: object) -> str:

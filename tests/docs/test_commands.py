@@ -63,6 +63,8 @@ def test_commands_exist(path: Path) -> None:
         assert command is not None, words
         if isinstance(command, OrElse):
             command = command.commands.get(rest[0] if rest else "", command.commands[command.default])
+        elif isinstance(command, click.Group):
+            command = command.commands[rest[0]]
         for word in rest:
             if word.startswith("-"):
                 assert option_of(command, word.partition("=")[0]), words

@@ -135,6 +135,8 @@ def test_every_pod_is_pinned_bounded_and_unprivileged(name: str) -> None:
         publishes = executor in ("exec-registry-push", "exec-record-rejection")
         tells = publishes or executor == "exec-run-end"
         webhook = {"flowmap-webhook"} if tells else set()
+        if publishes:
+            webhook |= {"flowmap-signing"}
         for each in (*pod["secretAsEnv"], *pod["configMapAsEnv"]):  # nothing keeps the exit handler down
             assert each.get("optional") or executor != "exec-run-end", executor
         assert secrets == {"flowmap-registry" if publishes else "flowmap-store"} | webhook, executor
@@ -193,7 +195,8 @@ def test_a_cluster_of_other_ways_is_a_profile_too(tmp_path: Path) -> None:
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name, pod in executors.items():
         assert pod["securityContext"] == {"runAsNonRoot": True}, name
-        assert {each["secretName"] for each in pod.get("secretAsEnv", [])} <= {"flowmap-webhook"}, name
+        secrets = {each["secretName"] for each in pod.get("secretAsEnv", [])}
+        assert secrets <= {"flowmap-webhook", "flowmap-signing"}, name
         (authority,) = pod["configMapAsVolume"]
         assert (authority["configMapName"], authority["mountPath"]) == (
             "authority",

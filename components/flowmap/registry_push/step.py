@@ -7,7 +7,9 @@ Neither is ever reused: what they do lies outside their artifact, and doing it a
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from flowmap.registry import (
     publish_anchor,
 )
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
-from flowmap.settings import ANCHOR
+from flowmap.settings import ANCHOR, environment
 from flowmap.settings.sections import Publication
 from flowmap.steps.context import Context
 
@@ -53,6 +55,7 @@ def promote(context: Context[Publication]) -> None:
         return
     _publish_base(context, evaluated)
     version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
+    _sign(context, version)
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
     _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": section.alias})
@@ -113,6 +116,7 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
         _mend(registry, known, context.inputs["base"])
     version = publish_anchor(registry, context.inputs["base"], base, _files(base, _BASE_FILES), judged, grid)
     if version is not None:
+        _sign(context, version)
         say(
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
             "are held against it"
@@ -129,6 +133,14 @@ def _mend(registry: Registry, version: Version, directory: Path) -> None:
     """Known is only what is there and whole."""
     for name in registry.mend(version, directory):
         say(f"registry_push: {name} was damaged or missing, and is written again from what it was made of")
+
+
+def _sign(context: Context[Publication], version: Version) -> None:
+    """State what it was made of, in an envelope, where there is a key."""
+    if key := os.environ.get(environment.SIGNING_KEY):
+        signing = importlib.import_module("flowmap.attestation.signing")
+        name = signing.attest(context.store, version, signing.signer_of(key))
+        say(f"registry_push: signed what {version.name}@{version.version} was made of, {name}")
 
 
 def _registry(context: Context[Publication]) -> Registry:

@@ -19,6 +19,7 @@ LINE_MARK = "FLOWMAP_LINE_MARK"  # stands in front of lines that are meant for p
 LOG_FORMAT = "FLOWMAP_LOG_FORMAT"  # `json` for logs that programs read
 ERROR_FILE = "FLOWMAP_ERROR_FILE"  # where a step that fails leaves its message
 WEBHOOK = "FLOWMAP_WEBHOOK"  # is told how a run ended; a secret
+SIGNING_KEY = "FLOWMAP_SIGNING_KEY"  # a private key, its file or text; what is published is signed with it
 MLFLOW_URI = "MLFLOW_TRACKING_URI"
 
 # Whom rewards ask.
