@@ -17,6 +17,7 @@ from transformers import (
 from flowmap.data.dataset import Split
 from flowmap.data.facts import DataFacts
 from flowmap.errors import ConfigError, RewardError
+from flowmap.evaluation.advice import advice
 from flowmap.evaluation.breakdown import Read, by_attribute
 from flowmap.evaluation.controls import NoiseCurve, chooser
 from flowmap.evaluation.features import features_of, small_pictures
@@ -183,3 +184,29 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"evaluation.features"):
         features_of(Pretrained(source=str(tmp_path)), CPU)
+
+
+@pytest.mark.parametrize(
+    ("kl_target", "told"),
+    [(0.3, "lower grpo_finetuning.kl_target"), (None, "raise grpo_finetuning.kl_weight")],
+)
+def test_advice_names_what_is_set(kl_target: float | None, told: str) -> None:
+    old = measured(0.1, fulfilled=0)
+    contest = Contest(measured(0.9, seed=1, fulfilled=0), old, old, NoiseCurve((old,)), PROMPT)
+    difference = compare(contest, measurer(), Evaluation(), 0.025, "x")
+    verdict = decide(
+        Evaluation(),
+        against="base",
+        trial=1,
+        num_evaluations=4,
+        against_evaluations=4,
+        difference=difference,
+        judge_on_real=None,
+        judge_on_anchor=0.9,
+        num_real=40,
+        diversity_of_real=1.0,
+    )
+    (sentence,) = advice(verdict, difference, old.figures, None, [], kl_target)
+    assert told in sentence
+    assert "what the baseline draws" in sentence
+    assert "mmd" not in sentence

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from flowmap.evaluation.intervals import Interval
 from flowmap.registry.evaluation_result import Verdict
 
+_HEAVIER = "raise grpo_finetuning.kl_weight"  # where no KL is held
 _UNMOVED = 0.02  # nats of KL below which a policy has hardly left the base
 _LOSSES = {
     "recall": "{} that the samples no longer reach",
@@ -85,7 +86,8 @@ def advice(
             f"wrong with them{' (a classifier, more preference pairs)' if real else ''}, and set "
             "grpo_finetuning.shared_start to false."
         )
-    told += _losses(verdict, difference, failed, _WITH_DATA if real else _WITHOUT_DATA)
+    shorter = "lower grpo_finetuning.kl_target" if kl_target is not None else _HEAVIER
+    told += _losses(verdict, difference, failed, _WITH_DATA if real else _WITHOUT_DATA, shorter)
     return tuple(told)
 
 
@@ -129,7 +131,7 @@ def _no_gain(
 
 
 def _losses(
-    verdict: Verdict, difference: Mapping[str, Interval], failed: set[str], words: _Words
+    verdict: Verdict, difference: Mapping[str, Interval], failed: set[str], words: _Words, shorter: str
 ) -> list[str]:
     told = []
     distances = sorted({"kid_judge", "fd_judge"} & failed)
@@ -140,18 +142,18 @@ def _losses(
             "samples themselves are within the tolerance, and too few to be sure: take a larger "
             f"{words.more}."
             if unsure
-            else f"The samples have left {words.left} ({', '.join(distances)}): lower "
-            f"grpo_finetuning.kl_target{words.or_else('grpo_finetuning.rollouts')}."
+            else f"The samples have left {words.left} ({', '.join(distances)}): {shorter}"
+            f"{words.or_else('lower grpo_finetuning.rollouts')}."
         )
     lost = [meaning.format(words.reference) for name, meaning in _LOSSES.items() if name in failed]
     if lost:
         told.append(
             f"The gain is paid for with {' and '.join(lost)}: set grpo_finetuning.shared_start to "
-            f"false{words.or_else('lower grpo_finetuning.kl_target')}."
+            f"false{words.or_else(shorter)}."
         )
     if rewards := [name.removeprefix("reward ") for name in sorted(failed) if name.startswith("reward ")]:
         told.append(
-            f"What GRPO was not paid for fell ({', '.join(rewards)}): lower grpo_finetuning.kl_target, or "
+            f"What GRPO was not paid for fell ({', '.join(rewards)}): {shorter}, or "
             "reward something of that kind too, and keep another for evaluation.rewards."
         )
     return told

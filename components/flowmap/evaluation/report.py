@@ -269,12 +269,13 @@ def _training_charts(report: Report) -> list[str]:
         return line_chart(title, "rollouts", [line], levels={report.reference: real})
 
     real = report.metrics["real"]
+    opinion = "Judge's reward" if report.facts.prompts_alone else "Judge's log-probability"
     return [
         *(trained(f"reward_{name}", f"Reward in training: {name}") for name in names),
         of_rewards("spread", "Spread of each reward within a group"),
         of_rewards("correlation", "Correlation of each reward with the advantage"),
         trained("kl", "KL to the base, nats a transition", {"target": target} if target else None),
         trained("clipped", "Share of clipped ratios"),
-        judged("judge_log_probability", "Judge's log-probability", real["judge_log_probability"]),
+        judged("judge_log_probability", opinion, real["judge_log_probability"]),
         judged("fd_judge", "Frechet distance", real["fd_judge"]),
     ]
