@@ -11,18 +11,23 @@ if TYPE_CHECKING:
     import torch
 
 
-def seed_everything(seed: int) -> None:
+def seed_everything(seed: int, *, with_torch: bool = True) -> None:
     """Seed the generators of Python, numpy and torch, and let torch compute in one thread.
+
+    A step that computes nothing with torch does without it, and without the seconds that it takes to load.
 
     How sums are split among threads changes their last digit, and a step must not come to something else
     where there are more cores. The networks that a step trains in its own process are too small to gain by a
     second thread; what is worth more goes through a launcher.
     """
     import numpy as np
-    import torch
 
     random.seed(seed)
     np.random.seed(seed)
+    if not with_torch:
+        return
+    import torch
+
     torch.manual_seed(seed)
     torch.set_num_threads(1)
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
-from safetensors.torch import save_file as save_torch
-from torch import Tensor
 
 from flowmap.data.facts import FACTS, DataFacts
+
+if TYPE_CHECKING:  # whoever only writes data does without it
+    from torch import Tensor
 
 # The columns of prompts: what a datum shows, and what the base is told of it.
 LABEL, CAPTION = "label", "caption"
@@ -76,6 +76,8 @@ def write_contexts(directory: Path, contexts: NDArray[np.float32]) -> None:
 
 def read_contexts(directory: Path) -> Tensor | None:
     """The same, or None where prompts say all there is to say."""
+    from safetensors.torch import load_file
+
     return load_file(directory / CONTEXTS)["contexts"] if (directory / CONTEXTS).is_file() else None
 
 
@@ -88,6 +90,9 @@ def read_split(directory: Path, split: str, prompts: str = LABEL) -> Split:
 
     `prompts` is the column that they are taken from.
     """
+    import torch
+    from safetensors.torch import load_file
+
     there = parquet.read_schema(directory / TABLE).names
     columns = [prompts, "split", *({ORIGIN} & set(there))]
     table = pd.read_parquet(directory / TABLE, columns=columns)
@@ -99,6 +104,8 @@ def read_split(directory: Path, split: str, prompts: str = LABEL) -> Split:
 
 
 def write_preferences(directory: Path, preferences: Preferences) -> None:
+    from safetensors.torch import save_file as save_torch
+
     tensors = {
         "chosen": preferences.chosen,
         "rejected": preferences.rejected,
@@ -109,6 +116,8 @@ def write_preferences(directory: Path, preferences: Preferences) -> None:
 
 def read_preferences(directory: Path) -> Preferences | None:
     """The user's own pairs, when there are any."""
+    from safetensors.torch import load_file
+
     if not (directory / PREFERENCES).is_file():
         return None
     return Preferences(**load_file(directory / PREFERENCES))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from flowmap.data.dataset import Preferences
 from flowmap.data.external import local_path
@@ -44,6 +43,8 @@ def read_preferences(
     """
     if section.preferences is None:
         return None
+    import torch
+
     path, folder = local_path(section.preferences), local_path(section.source)
     table = read_table(path, PREFERENCE_COLUMNS)
     table = table.assign(prompt=[normal_prompt(text) for text in table["prompt"]])

@@ -170,7 +170,7 @@ def _run(
         told = {name: each.digest for name, each in inputs.items() if each.manifest is None}
         context = Context(section, copies, manifests, told, out, checkpoints, store, scratch, train)
         work = getattr(importlib.import_module(f"flowmap.{step.name}.step"), step.function)
-        seed_everything(getattr(section, "seed", 0))
+        seed_everything(getattr(section, "seed", 0), with_torch="torch" in step.libraries)
         began_s = time.monotonic()
         work(context)
         work_s = time.monotonic() - began_s
