@@ -21,7 +21,7 @@ from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.base_training import sizes
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.kubernetes.quantities import amount
-from flowmap.models import FluxFacts, ModelFacts, parts_among
+from flowmap.models import AUTOENCODER, FluxFacts, ModelFacts
 from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
@@ -92,12 +92,12 @@ def model_facts(config: RunConfig, data: DataFacts) -> ModelFacts | None:
 
 
 def _made(store: ObjectStore, base: str) -> tuple[ModelFacts, int]:
-    """The model of a base that is there, and the bytes of what lies beside its weights."""
+    """The model of a base that is there, and the bytes of its autoencoder; text encoders lie in the
+    machine's own memory."""
     prefix = artifact_prefix(base)
     facts: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)
     manifest = parse_manifest(store.get(f"{prefix}/{MANIFEST_NAME}"), where=prefix)
-    beside = parts_among(entry.path for entry in manifest.files)
-    size = sum(entry.size for entry in manifest.files if entry.path in beside)
+    size = sum(entry.size for entry in manifest.files if entry.path.partition("/")[0] == AUTOENCODER)
     return facts.validate_json(store.get(f"{prefix}/model.json")), size
 
 
@@ -105,7 +105,7 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
     """What each process of GRPO holds on its GPU, about, in bytes by part.
 
     Args:
-        beside: bytes of autoencoder and text encoders.
+        beside: bytes of the autoencoder.
     """
     section, size = config.grpo_finetuning, facts.size()
     trained, reference = size.parameters, size.parameters
@@ -124,7 +124,7 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
     found = {name: round(_FLOAT_BYTES * number) for name, number in values.items()}
     if isinstance(facts, FluxFacts) and facts.precision == "bfloat16":
         found |= {name: found[name] // 2 for name in ("policy and reference", "activations")}
-    return {**found, **({"autoencoder and encoders": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
+    return {**found, **({"autoencoder": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
 
 
 def _kept(section: GrpoFinetuning, facts: ModelFacts) -> int:

@@ -104,7 +104,7 @@ def test_adapters_take_the_memory_of_what_they_train() -> None:
     assert lora["policy and reference"] * 2 == there["policy and reference"]  # no second copy
     assert lora["average"] == 4 * FACTS.adapters(4)
     assert lora["optimiser and gradients"] == 3 * lora["average"]
-    assert lora["autoencoder and encoders"] == 7
+    assert lora["autoencoder"] == 7
     assert grpo_bytes(whole, FACTS) == sum(there.values())
 
 

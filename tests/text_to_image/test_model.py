@@ -1,5 +1,6 @@
 """Models of FLUX's architecture: condition, second time, adapters, and how they leave the house."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from flowmap.models.model import Model
 from flowmap.models.storing import load_model, load_weights, save_weights
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import GrpoSettings
+from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import FluxNetwork, pack, unpack
+from flowmap.text_to_image.text import TextConditioner
 from tests.text_to_image.facts import FACTS, GRID, PROMPTS
 from tests.text_to_image.tiny_flux import tiny_flux
 
@@ -57,6 +60,30 @@ def test_a_prompt_is_encoded_once_and_any_text_will_do(model: Model) -> None:
     assert not torch.equal(both["tokens"][0], both["tokens"][1])
     new = model.condition(["a blue dog"])["tokens"][0]
     assert not torch.equal(new, both["tokens"][0])
+
+
+@pytest.mark.filterwarnings("ignore")  # weights that are on no device are not filled
+def test_all_that_draws_is_on_the_device_and_encoders_come_there_to_encode(folder: Path) -> None:
+    model = load_model(folder, "ema", torch.device("meta"))
+    assert model.device.type == "meta"
+    assert isinstance(model.codec, LatentCodec)
+    assert {each.device.type for each in model.codec.vae.parameters()} == {"meta"}
+    conditioner = model.conditioner
+    assert isinstance(conditioner, TextConditioner)
+    assert conditioner.device.type == "meta"
+    assert {each.device.type for each in conditioner.encoders.parameters()} == {"cpu"}
+    seen = []
+
+    def look(module: object, given: object) -> None:
+        seen.append(next(conditioner.encoders.parameters()).device.type)
+
+    here = load_model(folder, "ema").conditioner
+    assert isinstance(here, TextConditioner)
+    conditioner.encoders.register_forward_pre_hook(look)
+    with contextlib.suppress(NotImplementedError):  # what is encoded there can't come back
+        conditioner.encode(["a red cat"])
+    assert seen == ["meta"]
+    assert {leaf.device.type for leaf in here.encode(["a red cat"]).values()} == {"cpu"}
 
 
 def test_pictures_are_states_and_back(model: Model) -> None:

@@ -12,11 +12,12 @@ from flowmap.models.facts import (
     SamplerFacts,
     latent_shape,
 )
-from flowmap.models.parts import ADAPTERS, parts_among
+from flowmap.models.parts import ADAPTERS, AUTOENCODER, parts_among
 from flowmap.models.size import ModelSize
 
 __all__ = [
     "ADAPTERS",
+    "AUTOENCODER",
     "DitFacts",
     "FluxFacts",
     "MlpFacts",

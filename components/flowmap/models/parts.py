@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # Folders of what lies beside the weights and no training changes, called as in a diffusers pipeline.
-PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+AUTOENCODER = "vae"
+PARTS = (AUTOENCODER, "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 ADAPTERS = "lora"  # the folder of those that were trained, where they alone were
 
 

@@ -80,7 +80,7 @@ def load_model(directory: Path, weights: str, device: torch.device = _CPU) -> Mo
     Raises:
         IntegrityError: the weights do not fit the network that `model.json` describes.
     """
-    model = read_model_facts(directory).build(parts=directory)
+    model = read_model_facts(directory).build(device, directory)
     load_weights(model.network, directory / f"{weights}.safetensors")
     model.network.to(device).eval().requires_grad_(False)
     return model

@@ -26,11 +26,11 @@ def build(facts: FluxFacts, device: torch.device | None = None, parts: Path | No
     encoders = TextEncoders.load(parts, facts.num_tokens)
     network = FluxNetwork(facts, fresh_transformer(facts).to(dtype_of(facts)))
     encoders.to(dtype_of(facts))
-    if device is not None:
-        network.to(device), encoders.to(device), codec.vae.to(device)
+    device = device or torch.device("cpu")
+    network.to(device), codec.vae.to(device)
     return Model(
         network,
-        conditioner=TextConditioner(encoders),
+        conditioner=TextConditioner(encoders, device),
         codec=codec,
         make_map=TwoTimeMap if facts.two_times else straight_map,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from flowmap.errors import ConfigError
 
 FOLDER = "vae"  # of a diffusers pipeline
+_AT_ONCE = 8  # pictures on a GPU
 
 
 class LatentCodec:
@@ -37,11 +38,12 @@ class LatentCodec:
         return scaled
 
     def decode(self, state: Tensor) -> Tensor:
+        """Pictures, (batch, channels, height, width); on a GPU a few at a time, for each takes more memory
+        than its latent by far."""
         config = self.vae.config
-        pictures: Tensor = self.vae.decode(
-            state / config.scaling_factor + (config.shift_factor or 0.0)
-        ).sample
-        return pictures
+        latents = state / config.scaling_factor + (config.shift_factor or 0.0)
+        parts = latents.split(_AT_ONCE) if latents.is_cuda else (latents,)
+        return torch.cat([self.vae.decode(part).sample for part in parts])
 
     @classmethod
     def load(cls, folder: Path, state_shape: Sequence[int]) -> LatentCodec:

@@ -23,6 +23,7 @@ from flowmap.text_to_image.network import POOLED, TOKENS
 FOLDERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _PADDING, _END, _UNKNOWN, _BEGIN = "<pad>", "</s>", "<unk>", "<s>"
 _LAYERS, _HEADS = 2, 4
+_AT_ONCE = 32  # texts on a GPU
 
 
 class TextEncoders(nn.Module):
@@ -80,17 +81,30 @@ class TextEncoders(nn.Module):
 
 
 class TextConditioner:
-    """Encodes each text once and keeps what comes of it: encoders are frozen."""
+    """Encodes each text once and keeps what comes of it: encoders are frozen.
 
-    def __init__(self, encoders: TextEncoders) -> None:
-        self.encoders = encoders.eval().requires_grad_(False)
+    Both lie in the machine's own memory; the encoders are on the device only while they encode, for those of
+    FLUX.1 take ten gigabytes there.
+
+    Args:
+        device: where texts are encoded.
+    """
+
+    def __init__(self, encoders: TextEncoders, device: torch.device) -> None:
+        self.encoders, self.device = encoders.eval().requires_grad_(False), device
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._known))
         if new:
-            self._known |= dict(zip(new, zip(*self.encoders(new), strict=True), strict=True))
+            self.encoders.to(self.device)
+            size = _AT_ONCE if self.device.type == "cuda" else len(new)
+            for first in range(0, len(new), size):
+                part = new[first : first + size]
+                told = (each.cpu() for each in self.encoders(part))
+                self._known |= dict(zip(part, zip(*told, strict=True), strict=True))
+            self.encoders.to("cpu")
         tokens, pooled = zip(*(self._known[prompt] for prompt in prompts), strict=True)
         return {TOKENS: torch.stack(tokens), POOLED: torch.stack(pooled)}
 
