@@ -1,6 +1,6 @@
 """Which network is better in the same seconds: the MLP, or the transformer over patches.
 
-    make bench-networks                       # on examples/digits.yaml, two minutes a network, three seeds
+    make bench-networks EXAMPLE=digits SECONDS=90     # a minute and a half a network, three seeds
     make bench-networks EXAMPLE=mnist SECONDS=300
 
 Data and judge are those of a run of that example. Each network is trained as base training trains the map,
@@ -97,10 +97,10 @@ def main() -> None:
     print(f"\n{asked.seconds:g} s of one core each, {asked.seeds} seeds, mean (range):\n")
     print("| network | updates | evaluations | " + " | ".join(_FIGURES) + " |")
     print("| --- | ---: | ---: |" + " ---: |" * len(_FIGURES))
-    for (name, evaluations), rows_ in found.items():
+    for (name, evaluations), measured in found.items():
         cells = []
         for figure, digits in _FIGURES.items():
-            values = [row[figure] for row in rows_]
+            values = [row[figure] for row in measured]
             low, high = min(values), max(values)
             cells.append(f"{statistics.mean(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
         print(f"| {name} | {min(updates[name])} | {evaluations} | {' | '.join(cells)} |")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,8 @@ def prepared(source: Path, out: Path, **changes: object) -> dict[str, bytes]:
     out.mkdir()
     section = DataPrep.model_validate({"source": str(source), "resize": None, **changes})
     # All of a Context that the step uses; a whole one takes a run.
-    run(SimpleNamespace(section=section, out=out, scratch=out / "scratch"))  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(section=section, out=out, scratch=out / "scratch")
+    run(context)
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 

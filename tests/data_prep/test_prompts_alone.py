@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,7 +28,8 @@ GENEVAL = [
 def prepared(path: Path, out: Path, **settings: object) -> DataFacts:
     section = DataPrep.model_validate({"prompts": str(path), "resize": [16, 24], **settings})
     out.mkdir()
-    run(SimpleNamespace(section=section, out=out, scratch=out))  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(section=section, out=out, scratch=out)
+    run(context)
     return read_facts(out)
 
 

@@ -52,7 +52,8 @@ def prepared(settings: DataPrep, folder: Path) -> dict[str, bytes]:
     out = folder / "out"
     out.mkdir(parents=True)
     # All of a Context that the step uses; a whole one takes a run.
-    run(SimpleNamespace(section=settings, out=out, scratch=folder / "scratch"))  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(section=settings, out=out, scratch=folder / "scratch")
+    run(context)
     return {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 

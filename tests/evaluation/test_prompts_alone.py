@@ -1,6 +1,7 @@
 """Evaluation of prompts without data: a reward as the judge, and features that distances are measured in."""
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from flowmap.evaluation.gate import Contest, compare, decide
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
 from flowmap.prompts.facts import PromptFacts
+from flowmap.registry.evaluation_result import Verdict
 from flowmap.rewards.protocol import FunctionReward, Samples, Weighted
 from flowmap.settings import Evaluation, Pretrained
 
@@ -48,8 +50,8 @@ def brightness(samples: Samples) -> Tensor:
     return samples.data.flatten(2).mean(2) * sign[:, None]
 
 
-def reward(function: object = brightness) -> FunctionReward:
-    return FunctionReward(function, "bright")  # type: ignore[arg-type]
+def reward(function: Callable[[Samples], Tensor] = brightness) -> FunctionReward:
+    return FunctionReward(function, "bright")
 
 
 def pictures(lift: float, seed: int = 0) -> Tensor:
@@ -70,6 +72,22 @@ def measurer(fulfilled: float = 0.2) -> Measurer:
 
 def measured(lift: float, seed: int = 0, fulfilled: float = 0.2) -> Measured:
     return measurer(fulfilled).measure([(pictures(lift, seed), PROMPT)])
+
+
+def decided(difference: Mapping[str, Mapping[str, float]]) -> Verdict:
+    """The gate's verdict where there are no data."""
+    return decide(
+        Evaluation(),
+        against="base",
+        trial=1,
+        num_evaluations=4,
+        against_evaluations=4,
+        difference=difference,
+        judge_on_real=None,
+        judge_on_anchor=0.9,
+        num_real=40,
+        diversity_of_real=1.0,
+    )
 
 
 def test_a_sample_is_as_asked_from_a_score_on() -> None:
@@ -110,18 +128,7 @@ def test_the_gate_promotes_a_gain_and_asks_nothing_of_data() -> None:
         contest = Contest(candidate, old, old, NoiseCurve((old,)), PROMPT)
         difference = compare(contest, with_reward, Evaluation(), 0.025, "x")
         assert "copies" not in difference
-        found = decide(
-            Evaluation(),
-            against="base",
-            trial=1,
-            num_evaluations=4,
-            against_evaluations=4,
-            difference=difference,
-            judge_on_real=None,
-            judge_on_anchor=0.9,
-            num_real=40,
-            diversity_of_real=1.0,
-        )
+        found = decided(difference)
         told = next(each.meaning for each in found.criteria if each.name == "kid_judge")
         assert "the baseline's pictures" in told
         assert not {"judge", "copies"} & {each.name for each in found.criteria}
@@ -168,8 +175,10 @@ def dino(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("make", "width"), [(clip, 12), (dino, 16)])
-def test_distances_are_measured_in_a_model_s_features(tmp_path: Path, make: object, width: int) -> None:
-    folder = make(tmp_path / "model")  # type: ignore[operator]
+def test_distances_are_measured_in_a_model_s_features(
+    tmp_path: Path, make: Callable[[Path], Path], width: int
+) -> None:
+    folder = make(tmp_path / "model")
     features = features_of(Pretrained(source=str(folder)), CPU)
     found = features(pictures(0.3)[:5])
     assert found.shape == (5, width)
@@ -194,18 +203,7 @@ def test_advice_names_what_is_set(kl_target: float | None, told: str) -> None:
     old = measured(0.1, fulfilled=0)
     contest = Contest(measured(0.9, seed=1, fulfilled=0), old, old, NoiseCurve((old,)), PROMPT)
     difference = compare(contest, measurer(), Evaluation(), 0.025, "x")
-    verdict = decide(
-        Evaluation(),
-        against="base",
-        trial=1,
-        num_evaluations=4,
-        against_evaluations=4,
-        difference=difference,
-        judge_on_real=None,
-        judge_on_anchor=0.9,
-        num_real=40,
-        diversity_of_real=1.0,
-    )
+    verdict = decided(difference)
     (sentence,) = advice(verdict, difference, old.figures, None, [], kl_target)
     assert told in sentence
     assert "what the baseline draws" in sentence

@@ -30,7 +30,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def read_rows(path: Path, column: str) -> list[dict[str, Any]]:
-    """Every row of such a file with what it has, empty cells left out, `column` in any case.
+    """Every row of such a file with what it has; empty cells are left out, but for those of `column`.
 
     Raises:
         DataError: there is no such column, or the file can't be read.

@@ -205,18 +205,7 @@ def decide(
             ">=",
             (1 - section.diversity_tolerance) * min(1.0, diversity_of_real),
         ),
-        *(
-            _criterion(
-                "copies",
-                "upper end of the interval of the share of samples as near to training data as a copy, "
-                "candidate less anchor",
-                copies["high"],
-                "<=",
-                section.copies_tolerance,
-            )
-            for copies in (difference.get("copies"),)
-            if copies is not None
-        ),
+        *((_few_copies(difference["copies"], section),) if "copies" in difference else ()),
         *(
             _criterion(
                 f"reward {name}",
@@ -248,6 +237,17 @@ def _fit_judge(on_real: float, on_anchor: float, num_real: int) -> Criterion:
         on_real,
         ">=",
         on_anchor - _JUDGE_ERRORS * error,
+    )
+
+
+def _few_copies(difference: Mapping[str, float], section: Evaluation) -> Criterion:
+    return _criterion(
+        "copies",
+        "upper end of the interval of the share of samples as near to training data as a copy, "
+        "candidate less anchor",
+        difference["high"],
+        "<=",
+        section.copies_tolerance,
     )
 
 

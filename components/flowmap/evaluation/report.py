@@ -153,10 +153,10 @@ def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
     held = report.held_out
     real = held.data[first_of_each(held.prompts, NUM_SEEDS, some_of(held.prompts, MOST_PROMPTS))]
     worst = report.models["tuned"][report.verdict.num_evaluations].worst
+    alone = report.facts.prompts_alone
+    compared = "what the baseline draws with its most steps" if alone else "real, held out"
     return {
-        "what the baseline draws with its most steps"
-        if report.facts.prompts_alone
-        else "real, held out": _sheet(report, real, "What samples are compared with, prompt after prompt"),
+        compared: _sheet(report, real, "What samples are compared with, prompt after prompt"),
         "tuned, least probable first": _sheet(
             report, worst, "The candidate's samples with the lowest judge probability"
         ),

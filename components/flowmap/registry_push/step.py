@@ -138,6 +138,7 @@ def _mend(registry: Registry, version: Version, directory: Path) -> None:
 def _sign(context: Context[Publication], version: Version) -> None:
     """State what it was made of, in an envelope, where there is a key."""
     if key := os.environ.get(environment.SIGNING_KEY):
+        # By name: a step that publishes stands below the audit, and without a key it loads nothing of it.
         signing = importlib.import_module("flowmap.attestation.signing")
         name = signing.attest(context.store, version, signing.signer_of(key))
         say(f"registry_push: signed what {version.name}@{version.version} was made of, {name}")
