@@ -21,7 +21,7 @@ from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.base_training import sizes
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.kubernetes.quantities import amount
-from flowmap.models import AUTOENCODER, FluxFacts, ModelFacts
+from flowmap.models import AUTOENCODER, ModelFacts, TextToImageFacts
 from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
@@ -109,7 +109,7 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
     """
     section, size = config.grpo_finetuning, facts.size()
     trained, reference = size.parameters, size.parameters
-    if section.lora is not None and isinstance(facts, FluxFacts):
+    if section.lora is not None and isinstance(facts, TextToImageFacts):
         trained, reference = facts.adapters(section.lora.rank), 0  # the reference is the policy without them
     optimizer = 2 / (section.processes if section.zero_stage >= 1 else 1)
     gradients = 1 / (section.processes if section.zero_stage >= 2 else 1)
@@ -122,7 +122,7 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
         "samples": 3 * samples * size.state * len(section.grid),
     }
     found = {name: round(_FLOAT_BYTES * number) for name, number in values.items()}
-    if isinstance(facts, FluxFacts) and facts.precision == "bfloat16":
+    if isinstance(facts, TextToImageFacts) and facts.precision == "bfloat16":
         found |= {name: found[name] // 2 for name in ("policy and reference", "activations")}
     return {**found, **({"autoencoder": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
 
@@ -130,10 +130,9 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
 def _kept(section: GrpoFinetuning, facts: ModelFacts) -> int:
     """Activations of one sample: of all blocks, or what goes into each of them, and one block's."""
     size = facts.size()
-    if not (section.gradient_checkpointing and isinstance(facts, FluxFacts)):
+    if not (section.gradient_checkpointing and isinstance(facts, TextToImageFacts)):
         return size.activations
-    blocks = facts.double_blocks + facts.single_blocks
-    return size.activations // blocks + blocks * facts.between_blocks
+    return size.activations // facts.num_blocks + facts.num_blocks * facts.between_blocks
 
 
 def grpo_bytes(config: RunConfig, facts: ModelFacts) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import ConfigError
-from flowmap.models import ADAPTERS, FluxFacts
+from flowmap.models import ADAPTERS, TextToImageFacts
 from flowmap.models.storing import load_model, read_model_facts, shipped_weights
 from flowmap.registry import Rejection, Version
 from flowmap_pipelines.sampling import copy_model, grid_of
@@ -29,7 +29,7 @@ def export_model(store: ObjectStore, version: Version | Rejection, folder: Path)
         files = Path(scratch)
         copy_model(store, version, files)
         facts = read_model_facts(files)
-        if not isinstance(facts, FluxFacts):
+        if not isinstance(facts, TextToImageFacts):
             raise ConfigError(
                 f"{version.name} is a {facts.kind}, a network of flowmap's own that nothing else reads: "
                 "load it with flowmap.load_model, or draw with `flowmap sample`"

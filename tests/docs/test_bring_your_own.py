@@ -15,7 +15,7 @@ from flowmap.text_to_image.publishing import write_pipeline
 from tests.cli import flowmap
 from tests.docs.test_commands import ROOT, blocks
 from tests.text_to_image.facts import FACTS, GRID
-from tests.text_to_image.tiny_flux import tiny_flux
+from tests.text_to_image.tiny import tiny
 
 TEXT = (ROOT / "docs" / "bring-your-own.md").read_text()
 PROMPTS, REWARD, CONFIG = (blocks(TEXT, language)[0] for language in ("jsonl", "python", "yaml"))
@@ -53,7 +53,7 @@ def test_the_reward_says_which_picture_is_nearer(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_of_it_runs_with_a_checkpoint_of_a_few_thousand_weights(folder: Path) -> None:
-    write_pipeline(tiny_flux(folder / "tiny"), FACTS, GRID, folder / "given")
+    write_pipeline(tiny(folder / "tiny"), FACTS, GRID, folder / "given")
     config = yaml.safe_load(CONFIG)
     config["data_prep"] |= {"resize": SMALL["resize"], "prompts": str(folder / "prompts.jsonl")}
     config["base_training"]["checkpoint"] = {"source": str(folder / "given"), "precision": "bfloat16"}

@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 
 from flowmap.text_to_image.network import pack
 from tests.cli import flowmap
-from tests.text_to_image.facts import FACTS, GRID, PROMPTS
-from tests.text_to_image.test_converting import write_stock
-from tests.text_to_image.tiny_flux import tiny_flux
+from tests.text_to_image.facts import FACTS, GRID, PROMPTS, SD3_FACTS
+from tests.text_to_image.tiny import tiny, write_stock
 
 COLOURS = {"a blue cat": (40, 60, 230), "a red cat": (230, 40, 40), "a red dog on blue": (130, 50, 140)}
 FEW: dict[str, dict[str, Any]] = {
@@ -62,7 +61,7 @@ def test_a_checkpoint_goes_through_and_comes_out_as_one(tmp_path: Path) -> None:
 
     from flowmap.text_to_image.publishing import write_pipeline
 
-    write_pipeline(tiny_flux(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
+    write_pipeline(tiny(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
     config = {
         "name": "own",
         "data_prep": {"source": str(captioned(tmp_path / "pictures.npz"))},
@@ -123,7 +122,7 @@ def dull(samples):
 def test_prompts_without_data_go_through(tmp_path: Path) -> None:
     from flowmap.text_to_image.publishing import write_pipeline
 
-    write_pipeline(tiny_flux(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
+    write_pipeline(tiny(tmp_path / "tiny", SD3_FACTS), SD3_FACTS, GRID, tmp_path / "given")
     (tmp_path / "rewards.py").write_text(BRIGHT)
     rows = [{"prompt": f"a {c} cat", "kind": k} for c, k in (("red", "day"), ("blue", "night"))]
     rows += [{"prompt": f"a {c} dog", "kind": k} for c, k in (("red", "day"), ("blue", "night"))]

@@ -4,23 +4,26 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 from flowmap.data.facts import DataFacts
 from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import ConfigError, DataError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import OneTimeMap
+from flowmap.models import FluxFacts, TextToImageFacts
 from flowmap.models.adapting import lay_adapters
 from flowmap.models.storing import baseline_weights, load_model
 from flowmap.settings import Checkpoint, GrpoSettings
-from flowmap.text_to_image.building import build
 from flowmap.text_to_image.checkpoints import take_over
+from flowmap.text_to_image.network import pack, unpack
 from flowmap.text_to_image.publishing import write_pipeline
-from tests.text_to_image.facts import FACTS, GRID, PROMPTS
-from tests.text_to_image.tiny_flux import tiny_flux
+from tests.text_to_image.facts import BOTH, GRID, PROMPTS
+from tests.text_to_image.tiny import tiny, write_stock
 
 
 def digest(given: Checkpoint) -> str:
@@ -39,24 +42,9 @@ DATA = DataFacts(
 )
 
 
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline as others write one: diffusers' own transformer, which knows one time."""
-    from diffusers import FluxPipeline
-
-    folder = tmp_path_factory.mktemp("stock")
-    tiny_flux(folder / "parts")
-    torch.manual_seed(4)
-    facts = FACTS.model_copy(update={"two_times": False, "places": False})
-    model = build(facts, parts=folder / "parts")
-    for parameter in model.network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    write_pipeline(model, facts, GRID, folder / "pipeline")
-    index = folder / "pipeline" / "model_index.json"
-    told = json.loads(index.read_text()) | {"transformer": ["diffusers", "FluxTransformer2DModel"]}
-    index.write_text(json.dumps(told))
-    assert FluxPipeline.from_pretrained(folder / "pipeline").transformer is not None
-    return folder / "pipeline"
+@pytest.fixture(scope="module", params=BOTH, ids=lambda each: each.kind)
+def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stock(tmp_path_factory.mktemp("stock"), request.param)
 
 
 @pytest.fixture
@@ -74,21 +62,16 @@ def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
     assert isinstance(model.flow_map, OneTimeMap)
     x, t = torch.randn(2, *facts.latent), torch.tensor([0.9, 0.3])
     condition = model.condition(PROMPTS[:2])
-    from diffusers import FluxPipeline
-
-    pipeline = FluxPipeline.from_pretrained(stock)
-    from flowmap.text_to_image.network import pack, unpack
-
+    pipeline: Any = DiffusionPipeline.from_pretrained(stock)
+    told = {"encoder_hidden_states": condition["tokens"], "pooled_projections": condition["pooled"]}
     with torch.no_grad():
-        there = pipeline.transformer(
-            hidden_states=pack(x, 2),
-            encoder_hidden_states=condition["tokens"],
-            pooled_projections=condition["pooled"],
-            timestep=t,
-            img_ids=model.network.image_ids,
-            txt_ids=model.network.text_ids,
-        ).sample
-        expected = x - t.view(-1, 1, 1, 1) * unpack(there, 2, (4, 4))
+        if isinstance(facts, FluxFacts):
+            ids = {"img_ids": model.network.image_ids, "txt_ids": model.network.text_ids}
+            there = pipeline.transformer(hidden_states=pack(x, 2), timestep=t, **told, **ids).sample
+            there = unpack(there, 2, (4, 4))
+        else:
+            there = pipeline.transformer(hidden_states=x, timestep=1000 * t, **told).sample
+        expected = x - t.view(-1, 1, 1, 1) * there
         torch.testing.assert_close(model.flow_map.endpoint(x, t, condition), expected)
 
 
@@ -122,11 +105,12 @@ def test_in_half_the_bits_rollout_and_training_are_still_one_policy(
     assert {name: value.dtype for name, value in plain.items() if name in weights} == weights
 
 
-def test_what_flowmap_wrote_comes_back_with_both_times(tmp_path: Path) -> None:
-    model = tiny_flux(tmp_path / "tiny")
-    noise = torch.randn(3, *FACTS.latent)
+@pytest.mark.parametrize("given", BOTH, ids=lambda each: each.kind)
+def test_what_flowmap_wrote_comes_back_with_both_times(given: TextToImageFacts, tmp_path: Path) -> None:
+    model = tiny(tmp_path / "tiny", given)
+    noise = torch.randn(3, *given.latent)
     expected = model.sample(PROMPTS, noise, GRID)
-    write_pipeline(model, FACTS, GRID, tmp_path / "pipeline")
+    write_pipeline(model, given, GRID, tmp_path / "pipeline")
     facts = take_over(Checkpoint(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
     assert facts.two_times
     torch.testing.assert_close(load_model(tmp_path, "map").sample(PROMPTS, noise, GRID), expected)
@@ -154,16 +138,20 @@ def cut_short(folder: Path) -> None:
     ("spoil", "said"),
     [
         (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json: a pipeline of"),
-        (edited("model_index.json", _class_name="SanaPipeline"), "is a SanaPipeline, and only FluxPipeline"),
+        (
+            edited("model_index.json", _class_name="SanaPipeline"),
+            "is a SanaPipeline, and only a FluxPipeline",
+        ),
         (lambda folder: shutil.rmtree(folder / "text_encoder_2"), "has no text_encoder_2"),
         (pickled, r"only pytorch_model.bin, which may run code .* safe_serialization=True"),
         (cut_short, "can't be read"),
+        (edited("transformer/config.json", num_layers=3), "weights of the transformer are not as"),
+        (edited("transformer/config.json", joint_attention_dim=64), "of width 64, and text_encoder_. gives"),
         (
-            edited("transformer/config.json", num_layers=2),
-            "weights of the transformer are not as",
+            edited("transformer/config.json", pooled_projection_dim=64),
+            "pooled text of width 64, and text_enc",
         ),
-        (edited("transformer/config.json", joint_attention_dim=64), "they are of different models"),
-        (edited("vae/config.json", latent_channels=16), "they are of different models"),
+        (edited("vae/config.json", latent_channels=16), "vae gives latents of 16: they are of different mo"),
         (edited("vae/config.json", in_channels=1), "set data_prep.color"),
     ],
 )

@@ -1,9 +1,7 @@
 """A flow-matching checkpoint as the beginning of a map of two times."""
 
 import copy
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,47 +9,25 @@ from pydantic import ValidationError
 
 from flowmap.errors import ConfigError
 from flowmap.maps import TwoTimeMap
-from flowmap.models.facts import FluxFacts
+from flowmap.models import TextToImageFacts
 from flowmap.models.storing import load_model, read_model_facts
 from flowmap.settings import Checkpoint, RunConfig
-from flowmap.text_to_image.building import build
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.converting import converted
 from flowmap.text_to_image.publishing import write_pipeline
-from tests.text_to_image.facts import FACTS, GRID, PROMPTS
+from tests.text_to_image.facts import BOTH, FACTS, GRID, PROMPTS
 from tests.text_to_image.test_checkpoints import DATA
-from tests.text_to_image.tiny_flux import tiny_flux
+from tests.text_to_image.tiny import tiny, write_stock
 
-ONE_TIME = FACTS.model_copy(update={"two_times": False, "places": False})
-TWO_TIMES = FACTS.model_copy(update={"places": False})
 CPU = torch.device("cpu")
 
 
-def write_stock(folder: Path, fastest: float) -> Path:
-    """A pipeline with diffusers' own transformer, whose embedding of time looks at sines of 1000 t up to so
-    many radians, as a trained one does: those beyond are noise to it."""
-    tiny_flux(folder / "parts")
-    torch.manual_seed(4)
-    model = build(ONE_TIME, parts=folder / "parts")
-    for parameter in model.network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    layers: Any = model.network.transformer.time_text_embed.timestep_embedder  # type: ignore[union-attr]
-    radians = 1000 * 10000 ** (-torch.arange(128) / 128)
-    with torch.no_grad():
-        layers.linear_1.weight *= (radians < fastest).repeat(2)
-    write_pipeline(model, ONE_TIME, GRID, folder / "pipeline")
-    index = folder / "pipeline" / "model_index.json"
-    told = json.loads(index.read_text()) | {"transformer": ["diffusers", "FluxTransformer2DModel"]}
-    index.write_text(json.dumps(told))
-    return folder / "pipeline"
+@pytest.fixture(scope="module", params=BOTH, ids=lambda each: each.kind)
+def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stock(tmp_path_factory.mktemp("stock"), request.param, fastest=6.0)
 
 
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_stock(tmp_path_factory.mktemp("stock"), fastest=6.0)
-
-
-def taken(stock: Path, folder: Path, *, convert: bool) -> FluxFacts:
+def taken(stock: Path, folder: Path, *, convert: bool) -> TextToImageFacts:
     folder.mkdir()
     return take_over(Checkpoint(source=str(stock), convert=convert), DATA, folder / "scratch", folder)
 
@@ -76,25 +52,25 @@ def test_the_velocity_stays_what_it_was_and_t_less_r_is_nothing_at_first(
 
 
 def test_an_embedding_that_varies_too_fast_is_refused(tmp_path: Path) -> None:
-    stock = write_stock(tmp_path, fastest=1000.0)
+    stock = write_stock(tmp_path, FACTS, fastest=1000.0)
     with pytest.raises(ConfigError, match=r"convert: the embedding of time varies too fast"):
         taken(stock, tmp_path / "converted", convert=True)
 
 
 def test_a_map_of_two_times_needs_no_converting(tmp_path: Path) -> None:
-    write_pipeline(tiny_flux(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
+    write_pipeline(tiny(tmp_path / "tiny"), FACTS, GRID, tmp_path / "given")
     with pytest.raises(ConfigError, match="knows two times already: leave it out"):
         taken(tmp_path / "given", tmp_path / "converted", convert=True)
 
 
 def test_weights_are_taken_by_their_names(stock: Path, tmp_path: Path) -> None:
-    taken(stock, tmp_path / "as_is", convert=False)
+    facts = taken(stock, tmp_path / "as_is", convert=False)
     weights = {
         name.removeprefix("transformer."): value
         for name, value in load_model(tmp_path / "as_is", "map").network.state_dict().items()
     }
     before = copy.deepcopy(weights)
-    found = converted(weights, TWO_TIMES, CPU)
+    found = converted(weights, facts.model_copy(update={"two_times": True}), CPU)
     assert all(torch.equal(before[name], value) for name, value in weights.items())
     kept = [name for name in weights if not name.startswith("time_text_embed")]
     assert all(torch.equal(found[name], weights[name]) for name in kept)

@@ -1,4 +1,4 @@
-"""Models of FLUX's architecture: condition, second time, adapters, and how they leave the house."""
+"""Text-to-image models: condition, second time, adapters, and how they leave the house."""
 
 import contextlib
 from pathlib import Path
@@ -10,24 +10,28 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from flowmap.errors import ConfigError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps.objectives import central_difference, exact_slope
-from flowmap.models import ADAPTERS
+from flowmap.models import ADAPTERS, FluxFacts, Sd3Facts, TextToImageFacts
 from flowmap.models.adapting import lay_adapters, recompute_activations, write_adapters
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, load_weights, save_weights
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import GrpoSettings
 from flowmap.text_to_image.latents import LatentCodec
-from flowmap.text_to_image.network import FluxNetwork, pack, unpack
+from flowmap.text_to_image.network import TransformerNetwork, pack, unpack
 from flowmap.text_to_image.text import TextConditioner
-from tests.text_to_image.facts import FACTS, GRID, PROMPTS
-from tests.text_to_image.tiny_flux import tiny_flux
+from tests.text_to_image.facts import BOTH, FACTS, GRID, PROMPTS
+from tests.text_to_image.tiny import write_tiny
+
+
+@pytest.fixture(scope="module", params=BOTH, ids=lambda each: each.kind)
+def facts(request: pytest.FixtureRequest) -> TextToImageFacts:
+    given: TextToImageFacts = request.param
+    return given
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("tiny")
-    tiny_flux(made)
-    return made
+def folder(tmp_path_factory: pytest.TempPathFactory, facts: TextToImageFacts) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny"), facts)
 
 
 @pytest.fixture
@@ -48,14 +52,15 @@ def settings(**given: object) -> GrpoSettings:
     return GrpoSettings.model_validate({**few, **given})
 
 
-def test_its_size_is_counted_as_it_is(model: Model) -> None:
-    assert FACTS.size().parameters == sum(each.numel() for each in model.network.parameters())
+def test_its_size_is_counted_as_it_is(model: Model, facts: TextToImageFacts) -> None:
+    assert facts.size().parameters == sum(each.numel() for each in model.network.parameters())
 
 
-def test_a_prompt_is_encoded_once_and_any_text_will_do(model: Model) -> None:
+def test_a_prompt_is_encoded_once_and_any_text_will_do(model: Model, facts: TextToImageFacts) -> None:
     both = model.condition([PROMPTS[0], PROMPTS[2], PROMPTS[0]])
-    assert both["tokens"].shape == (3, FACTS.num_tokens, FACTS.text_width)
-    assert both["pooled"].shape == (3, FACTS.pooled_width)
+    num_tokens = facts.num_tokens + (facts.clip_tokens if isinstance(facts, Sd3Facts) else 0)
+    assert both["tokens"].shape == (3, num_tokens, facts.text_width)
+    assert both["pooled"].shape == (3, facts.pooled_width)
     torch.testing.assert_close(both["tokens"][0], both["tokens"][2], rtol=0, atol=0)
     assert not torch.equal(both["tokens"][0], both["tokens"][1])
     new = model.condition(["a blue dog"])["tokens"][0]
@@ -86,10 +91,10 @@ def test_all_that_draws_is_on_the_device_and_encoders_come_there_to_encode(folde
     assert {leaf.device.type for leaf in here.encode(["a red cat"]).values()} == {"cpu"}
 
 
-def test_pictures_are_states_and_back(model: Model) -> None:
-    pictures = torch.rand(2, *FACTS.shape) * 2 - 1
+def test_pictures_are_states_and_back(model: Model, facts: TextToImageFacts) -> None:
+    pictures = torch.rand(2, *facts.shape) * 2 - 1
     state = model.codec.encode(pictures)
-    assert state.shape == (2, *FACTS.latent)
+    assert state.shape == (2, *facts.latent)
     assert model.codec.decode(state).shape == pictures.shape
     torch.testing.assert_close(unpack(pack(state, 2), 2, (4, 4)), state, rtol=0, atol=0)
 
@@ -113,11 +118,11 @@ def test_the_second_time_changes_what_comes_out(model: Model) -> None:
     assert not torch.allclose(at[0], at[1])
 
 
-def test_adapters_begin_as_nothing_and_are_taken_off_again(model: Model) -> None:
+def test_adapters_begin_as_nothing_and_are_taken_off_again(model: Model, facts: TextToImageFacts) -> None:
     before = model.sample(PROMPTS, noise(3), GRID)
     whole = sum(each.numel() for each in model.network.parameters())
     lay_adapters(model, rank=2, alpha=4.0)
-    assert sum(each.numel() for each in model.parameters()) == FACTS.adapters(2) < whole / 4
+    assert sum(each.numel() for each in model.parameters()) == facts.adapters(2) < whole / 4
     torch.testing.assert_close(model.sample(PROMPTS, noise(3), GRID), before)
     grpo = Grpo(model, [brightness], PROMPTS, settings(learning_rate=0.05))
     grpo.rollout(0)
@@ -192,19 +197,21 @@ def test_rollout_and_training_are_one_policy(model: Model) -> None:
     assert figures["kl"] >= 0
 
 
-def test_a_missing_part_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_part_is_named(folder: Path, tmp_path: Path, facts: TextToImageFacts) -> None:
     from flowmap.text_to_image.building import build
 
     with pytest.raises(ConfigError, match="the model has no vae"):
-        build(FACTS, parts=tmp_path)
+        build(facts, parts=tmp_path)
     (tmp_path / "vae").symlink_to(folder / "vae")
     with pytest.raises(ConfigError, match="the model has no text_encoder: its text encoders can't be read"):
-        build(FACTS, parts=tmp_path)
+        build(facts, parts=tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_stock_pipeline_draws_what_we_draw(model: Model, folder: Path, tmp_path: Path) -> None:
-    from diffusers import FluxPipeline
+def test_a_stock_pipeline_draws_what_we_draw(
+    model: Model, folder: Path, tmp_path: Path, facts: TextToImageFacts
+) -> None:
+    from diffusers import DiffusionPipeline
 
     from flowmap.text_to_image.publishing import write_pipeline
 
@@ -217,21 +224,21 @@ def test_a_stock_pipeline_draws_what_we_draw(model: Model, folder: Path, tmp_pat
 
     plain = load_model(folder, "ema")
     expected = plain.sample(PROMPTS, noise(3), GRID)
-    write_pipeline(plain, FACTS, GRID, tmp_path / "pipeline")
-    pipeline = FluxPipeline.from_pretrained(tmp_path / "pipeline", trust_remote_code=True)
-    assert not isinstance(pipeline.transformer, FluxNetwork)
+    write_pipeline(plain, facts, GRID, tmp_path / "pipeline")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "pipeline", trust_remote_code=True)
+    assert not isinstance(pipeline.transformer, TransformerNetwork)
 
     def draw() -> torch.Tensor:
-        pipeline.tokenizer_max_length = FACTS.num_tokens
+        pipeline.tokenizer_max_length = facts.tokenizer_max_length
         pipeline.set_progress_bar_config(disable=True)
         drawn: torch.Tensor = pipeline(
             prompt=list(PROMPTS),
             height=16,
             width=16,
             sigmas=list(GRID[:-1]),
-            latents=pack(noise(3), FACTS.patch),
+            latents=pack(noise(3), 2) if isinstance(facts, FluxFacts) else noise(3),
             output_type="pt",
-            max_sequence_length=FACTS.num_tokens,
+            max_sequence_length=facts.num_tokens,
             guidance_scale=0.0,
         ).images
         return drawn * 2 - 1

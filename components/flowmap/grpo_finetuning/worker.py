@@ -17,7 +17,7 @@ from torch import distributed as dist
 from flowmap.grpo.monitors import best_rollout, is_over, warnings
 from flowmap.grpo.scoring import nothing_to_buy
 from flowmap.grpo.trainer import Grpo
-from flowmap.models import ADAPTERS, FluxFacts, ModelFacts
+from flowmap.models import ADAPTERS, ModelFacts, TextToImageFacts
 from flowmap.models.adapting import lay_adapters, recompute_activations, write_adapters
 from flowmap.models.storing import load_model, read_model_facts, save_weights
 from flowmap.progress import Progress, say
@@ -181,7 +181,7 @@ def prompts_of(facts: ModelFacts) -> list[Prompt]:
 
 def train(work: Work) -> None:
     section = GrpoFinetuning.model_validate_json(work.section)
-    can_recompute = isinstance(read_model_facts(work.inputs["base"]), FluxFacts)
+    can_recompute = isinstance(read_model_facts(work.inputs["base"]), TextToImageFacts)
     try:
         with full_memory_told("grpo_finetuning", less_for_grpo(section, can_recompute)):
             Loop(work).run()

@@ -4,16 +4,11 @@ is kept.
 Nothing is imported here but the facts, for whoever only plans a run has no torch.
 """
 
-from flowmap.models.facts import (
-    DitFacts,
-    FluxFacts,
-    MlpFacts,
-    ModelFacts,
-    SamplerFacts,
-    latent_shape,
-)
+from flowmap.models.facts import DitFacts, MlpFacts, ModelFacts
+from flowmap.models.facts_base import SamplerFacts
 from flowmap.models.parts import ADAPTERS, AUTOENCODER, parts_among
 from flowmap.models.size import ModelSize
+from flowmap.models.text_to_image_facts import FluxFacts, Sd3Facts, TextToImageFacts, latent_shape
 
 __all__ = [
     "ADAPTERS",
@@ -24,6 +19,8 @@ __all__ = [
     "ModelFacts",
     "ModelSize",
     "SamplerFacts",
+    "Sd3Facts",
+    "TextToImageFacts",
     "latent_shape",
     "parts_among",
 ]

@@ -21,7 +21,7 @@ def lay_adapters(model: Model, rank: int, alpha: float) -> None:
     """
     if not hasattr(model.network, "transformer"):
         raise ConfigError(
-            f"grpo_finetuning.lora: adapters are laid on transformers of FLUX's architecture, and this is a "
+            "grpo_finetuning.lora: adapters are laid on text-to-image transformers, and this is a "
             f"{type(model.network).__name__}; leave lora out"
         )
     model.adapters = importlib.import_module(_LORA).add_lora(model.network, rank, alpha)
@@ -36,7 +36,7 @@ def recompute_activations(model: Model) -> None:
     transformer = getattr(model.network, "transformer", None)
     if transformer is None:
         raise ConfigError(
-            "grpo_finetuning.gradient_checkpointing: transformers of FLUX's architecture can, and this is a "
+            "grpo_finetuning.gradient_checkpointing: text-to-image transformers can, and this is a "
             f"{type(model.network).__name__}; leave it out"
         )
     transformer.enable_gradient_checkpointing()

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 # Folders of what lies beside the weights and no training changes, called as in a diffusers pipeline.
 AUTOENCODER = "vae"
-PARTS = (AUTOENCODER, "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_NUMBERS = ("", "_2", "_3")  # an architecture has up to three text encoders
+PARTS = (AUTOENCODER, *(f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in _NUMBERS))
 ADAPTERS = "lora"  # the folder of those that were trained, where they alone were
 
 

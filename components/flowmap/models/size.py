@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 _FREQUENCIES = 64
 
+# Values of a transformer's block that its backward pass needs, for each token and in widths: norms,
+# modulated, heads, attended, four widths twice.
+KEPT_TRANSFORMER_WIDTHS = 18
+
 
 @dataclass(frozen=True)
 class ModelSize:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from flowmap.errors import IntegrityError
 from flowmap.models.facts import ModelFacts
+from flowmap.models.facts_base import Facts
 from flowmap.models.model import Model
 from flowmap.models.parts import PARTS
 
@@ -27,7 +28,7 @@ AS_TUNED, AS_BASE, AS_BASELINE = "ema", "map", "velocity"
 _CPU = torch.device("cpu")
 
 
-def write_model_facts(directory: Path, facts: ModelFacts) -> None:
+def write_model_facts(directory: Path, facts: Facts) -> None:
     (directory / MODEL).write_text(facts.model_dump_json(indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Text-to-image models of FLUX's architecture, from the libraries diffusers and transformers.
+"""Text-to-image models of FLUX's and Stable Diffusion 3's architectures, from diffusers and transformers.
 
 Nothing outside imports them but where such a model is asked for: a run that needs none of them loads none.
 """

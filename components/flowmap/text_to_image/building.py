@@ -1,4 +1,4 @@
-"""A FLUX model from its facts and the parts beside its weights."""
+"""A text-to-image model from its facts and the parts beside its weights."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import torch
 
 from flowmap.maps import OneTimeMap, TwoTimeMap
 from flowmap.maps.flow_map import TwoTimeNetwork
-from flowmap.models.facts import FluxFacts
+from flowmap.models import TextToImageFacts
 from flowmap.models.model import Model
+from flowmap.text_to_image.families import family_of, fresh_transformer
 from flowmap.text_to_image.latents import LatentCodec
-from flowmap.text_to_image.network import FluxNetwork, dtype_of, fresh_transformer
-from flowmap.text_to_image.text import TextConditioner, TextEncoders
+from flowmap.text_to_image.network import dtype_of
+from flowmap.text_to_image.text import TextConditioner
 
 
-def build(facts: FluxFacts, device: torch.device | None = None, parts: Path | None = None) -> Model:
+def build(facts: TextToImageFacts, device: torch.device | None = None, parts: Path | None = None) -> Model:
     """With a fresh transformer.
 
     Raises ConfigError where the autoencoder or a text encoder is missing.
     """
     if parts is None:
-        raise ValueError("a FLUX model is built from the folder that has its autoencoder and encoders")
+        raise ValueError(
+            "a text-to-image model is built from the folder that has its autoencoder and encoders"
+        )
     codec = LatentCodec.load(parts, facts.latent)
-    encoders = TextEncoders.load(parts, facts.num_tokens)
-    network = FluxNetwork(facts, fresh_transformer(facts).to(dtype_of(facts)))
+    family = family_of(facts)
+    encoders = family.text.load(parts, facts.num_tokens)
+    network = family.network(facts, fresh_transformer(facts).to(dtype_of(facts)))
     encoders.to(dtype_of(facts))
     device = device or torch.device("cpu")
     network.to(device), codec.vae.to(device)

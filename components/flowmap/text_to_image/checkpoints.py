@@ -18,24 +18,22 @@ from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
-from flowmap.models.facts import FluxFacts, latent_shape
-from flowmap.models.parts import PARTS
+from flowmap.models import TextToImageFacts, latent_shape
 from flowmap.models.storing import AS_BASE, AS_BASELINE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
 from flowmap.settings import Checkpoint
 from flowmap.text_to_image.converting import converted
-from flowmap.text_to_image.network import dtype_of, fresh_transformer
+from flowmap.text_to_image.families import FAMILIES, family_in, family_of, fresh_transformer
+from flowmap.text_to_image.family import Family
+from flowmap.text_to_image.network import dtype_of
 from flowmap.training.devices import device
 
-_OURS = "FlowMapTransformer"
-_CLASSES = {"FluxTransformer2DModel", _OURS}
 _MOST_TOKENS = 512
-_PATCH = 2  # latents on the side of a token, in every FLUX
 _WHERE = "base_training.checkpoint"
-_FOLDERS = ("transformer", *PARTS)
+_FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
 
 
-def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> FluxFacts:
+def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> TextToImageFacts:
     """Write weights, parts and facts of a checkpoint into a base's artifact: as its map, or where it is to
     be converted, as the velocity that the map starts from.
 
@@ -43,14 +41,15 @@ def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path)
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
     folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint", _FOLDERS)
-    _check_folders(folder)
-    facts, file = _facts(folder, data).model_copy(update={"precision": checkpoint.precision}), AS_BASE
+    family = _family(folder)
+    facts = _facts(family, folder, data).model_copy(update={"precision": checkpoint.precision})
+    file = AS_BASE
     weights = _weights(folder / "transformer", facts)
     steps = "two times" if facts.two_times else "one time: it goes straight to its endpoint"
     if checkpoint.convert:
         if facts.two_times:
             raise ConfigError(f"{_WHERE}.convert: {checkpoint.source} knows two times already: leave it out")
-        facts, file = facts.model_copy(update={"two_times": True, "places": False}), AS_BASELINE
+        facts, file = facts.model_copy(update={"two_times": True}), AS_BASELINE
         weights, steps = converted(weights, facts, device()), "one time, to be taught a second"
     dtype = dtype_of(facts)
     named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}
@@ -62,19 +61,20 @@ def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path)
     return facts
 
 
-def _check_folders(folder: Path) -> None:
+def _family(folder: Path) -> Family:
+    """Raises ConfigError unless all its parts are there, and none of them pickled."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise ConfigError(
             f"{_WHERE}: {folder} has no {index.name}: a pipeline of diffusers is asked for, as "
             "`save_pretrained` writes it"
         )
-    found = json.loads(index.read_text())
-    if found.get("_class_name") != "FluxPipeline":
-        raise ConfigError(
-            f"{_WHERE}: {folder} is a {found.get('_class_name')}, and only FluxPipeline can be taken over"
-        )
-    for name in _FOLDERS:
+    found = json.loads(index.read_text()).get("_class_name")
+    family = family_in(found)
+    if family is None:
+        known = " or ".join(each.pipeline.__name__ for each in FAMILIES)
+        raise ConfigError(f"{_WHERE}: {folder} is a {found}, and only a {known} can be taken over")
+    for name in family.folders:
         part = folder / name
         if not part.is_dir():
             raise ConfigError(f"{_WHERE}: {folder} has no {name}: take a checkpoint with all its parts")
@@ -86,30 +86,48 @@ def _check_folders(folder: Path) -> None:
             raise ConfigError(
                 f"{_WHERE}: {name} has no .safetensors{told}: save it with safe_serialization=True"
             )
+    return family
 
 
-def _facts(folder: Path, data: DataFacts) -> FluxFacts:
-    transformer, vae, t5 = (
-        json.loads((folder / name / "config.json").read_text())
-        for name in ("transformer", "vae", "text_encoder_2")
+def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
+    names = [name for name in family.text.folders() if name.startswith("text_encoder")]
+    transformer, vae, *texts = (
+        json.loads((folder / name / "config.json").read_text()) for name in ("transformer", "vae", *names)
     )
-    kind = transformer.get("_class_name")
-    if kind not in _CLASSES:
-        raise ConfigError(f"{_WHERE}: its transformer is a {kind}, and FluxTransformer2DModel is asked for")
-    if transformer["joint_attention_dim"] != t5["d_model"]:
+    kind, stock, ours = (
+        transformer.get("_class_name"),
+        family.stock.__name__,
+        family.two_times.__name__,
+    )
+    if kind not in {stock, ours}:
+        raise ConfigError(f"{_WHERE}: its transformer is a {kind}, and {stock} is asked for")
+    for takes, gives, what in (
+        (
+            transformer["joint_attention_dim"],
+            texts[-1]["d_model"],
+            f"text of width {{}}, and {names[-1]} gives",
+        ),
+        (
+            transformer["pooled_projection_dim"],
+            family.pooled_width(texts),
+            f"a pooled text of width {{}}, and {named(names[:-1])} gives",
+        ),
+    ):
+        if takes != gives:
+            raise ConfigError(
+                f"{_WHERE}: the transformer takes {what.format(takes)} {gives}: they are of different models"
+            )
+    patch, channels = family.patch(transformer), vae["latent_channels"]
+    values = patch**2 if family.packed else 1
+    if channels * values != transformer["in_channels"]:
+        told = f", which are {patch} x {patch} latents of {transformer['in_channels'] // values}"
         raise ConfigError(
-            f"{_WHERE}: the transformer takes text of width {transformer['joint_attention_dim']}, and "
-            f"text_encoder_2 gives {t5['d_model']}: they are of different models"
-        )
-    channels = vae["latent_channels"]
-    if channels * _PATCH**2 != transformer["in_channels"]:
-        raise ConfigError(
-            f"{_WHERE}: the transformer takes {transformer['in_channels']} channels, which are {_PATCH} x "
-            f"{_PATCH} latents of {transformer['in_channels'] // _PATCH**2}, and the vae gives latents of "
-            f"{channels}: they are of different models"
+            f"{_WHERE}: the transformer takes {transformer['in_channels']} channels"
+            f"{told if family.packed else ''}, and the vae gives latents of {channels}: they are of "
+            "different models"
         )
     try:
-        latent = latent_shape(data.shape, channels, len(vae["block_out_channels"]) - 1, _PATCH)
+        latent = latent_shape(data.shape, channels, len(vae["block_out_channels"]) - 1, patch)
     except ValueError as error:
         raise ConfigError(f"{_WHERE}: {error}; set data_prep.resize") from None
     if data.shape[0] != vae["in_channels"]:
@@ -117,27 +135,25 @@ def _facts(folder: Path, data: DataFacts) -> FluxFacts:
             f"{_WHERE}: its pictures have {vae['in_channels']} colours, and the data have {data.shape[0]}: "
             "set data_prep.color"
         )
-    return FluxFacts(
-        shape=data.shape,
-        prompts=data.prompts,
-        prompt_facts=data.prompt_facts,
-        latent=latent,
-        patch=_PATCH,
-        heads=transformer["num_attention_heads"],
-        head_width=transformer["attention_head_dim"],
-        double_blocks=transformer["num_layers"],
-        single_blocks=transformer["num_single_layers"],
-        text_width=transformer["joint_attention_dim"],
-        pooled_width=transformer["pooled_projection_dim"],
-        axes=tuple(transformer["axes_dims_rope"]),
-        guided=transformer["guidance_embeds"],
-        two_times=kind == _OURS,
-        places=bool(transformer.get("num_places")),
-        num_tokens=min(_MOST_TOKENS, AutoTokenizer.from_pretrained(folder / "tokenizer_2").model_max_length),
+    return family.facts.model_validate(
+        {
+            "shape": data.shape,
+            "prompts": data.prompts,
+            "prompt_facts": data.prompt_facts,
+            "latent": latent,
+            "patch": patch,
+            "heads": transformer["num_attention_heads"],
+            "head_width": transformer["attention_head_dim"],
+            "text_width": transformer["joint_attention_dim"],
+            "pooled_width": transformer["pooled_projection_dim"],
+            "two_times": kind == ours,
+            "num_tokens": min(_MOST_TOKENS, _t5_tokenizer(family, folder).model_max_length),
+            **family.told_by(transformer, folder),
+        }
     )
 
 
-def _weights(folder: Path, facts: FluxFacts) -> dict[str, Tensor]:
+def _weights(folder: Path, facts: TextToImageFacts) -> dict[str, Tensor]:
     """The transformer's, by its own names.
 
     Raises ConfigError where they do not fit what its configuration says.
@@ -158,9 +174,13 @@ def _weights(folder: Path, facts: FluxFacts) -> dict[str, Tensor]:
     return weights
 
 
-def _count_tokens(folder: Path, facts: FluxFacts) -> None:
+def _t5_tokenizer(family: Family, folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
+
+
+def _count_tokens(folder: Path, facts: TextToImageFacts) -> None:
     """Say which prompts are cut."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder / "tokenizer_2")
+    tokenizer = _t5_tokenizer(family_of(facts), folder)
     long = [each for each in facts.prompts if len(tokenizer(each).input_ids) > facts.num_tokens]
     if long:
         say(

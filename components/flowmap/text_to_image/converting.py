@@ -1,6 +1,6 @@
 """A flow-matching transformer, which knows one time, as the beginning of a map that knows two.
 
-Nothing is changed at first but the embedding of time: FLUX takes the sines of 1000 t, whose slope drowns
+Nothing is changed at first but the embedding of time: they take the sines of 1000 t, whose slope drowns
 that of everything else along the path, and MeanFlow learns from slopes. So t is embedded at low frequencies,
 and the two layers behind the sines are fitted anew to what they gave before. The embedding of t - r, which
 is added to it, starts at zero.
@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 
 from flowmap.errors import ConfigError
-from flowmap.models.facts import FluxFacts
+from flowmap.models import TextToImageFacts
 from flowmap.progress import Progress, say
-from flowmap.text_to_image.network import fresh_transformer
+from flowmap.text_to_image.families import fresh_transformer
 
 _EMBEDDING = "time_text_embed"
 _UPDATES, _TIMES, _LEARNING_RATE = 2000, 1024, 3e-3
 _MOST_OFF = 0.25  # of what the old embedding varies by
 
 
-def converted(weights: Mapping[str, Tensor], facts: FluxFacts, device: torch.device) -> dict[str, Tensor]:
+def converted(
+    weights: Mapping[str, Tensor], facts: TextToImageFacts, device: torch.device
+) -> dict[str, Tensor]:
     """A transformer's weights under the names that they have where it knows two times.
 
     Args:

@@ -13,38 +13,21 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusers import FluxPipeline
 from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from flowmap.text_to_image.network import FluxNetwork
+from flowmap.text_to_image.families import family_with
+from flowmap.text_to_image.network import TransformerNetwork
 
-# Every linear layer of the blocks; those that turn times and texts into modulation stay.
-_TARGETS = (
-    "attn.to_q",
-    "attn.to_k",
-    "attn.to_v",
-    "attn.to_out.0",
-    "attn.add_q_proj",
-    "attn.add_k_proj",
-    "attn.add_v_proj",
-    "attn.to_add_out",
-    "ff.net.0.proj",
-    "ff.net.2",
-    "ff_context.net.0.proj",
-    "ff_context.net.2",
-    "proj_mlp",
-    "proj_out",
-)
 _NAME = "default"  # peft's own name for the only adapter there is
 
 
 class Lora:
     """The adapters of one network: the only parameters of it that are trained."""
 
-    def __init__(self, network: FluxNetwork) -> None:
+    def __init__(self, network: TransformerNetwork) -> None:
         self.network = network
 
     @contextlib.contextmanager
@@ -69,11 +52,12 @@ class Lora:
         return weights
 
 
-def add_lora(network: FluxNetwork, rank: int, alpha: float) -> Lora:
+def add_lora(network: TransformerNetwork, rank: int, alpha: float) -> Lora:
     """Freeze the network and lay adapters on it, which at first change nothing."""
     network.requires_grad_(False)
+    layers = list(family_with(network.transformer).adapted)
     network.transformer.add_adapter(
-        LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(_TARGETS))
+        LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=layers)
     )
     for parameter in network.parameters():
         if parameter.requires_grad:  # steps as small as theirs are lost in fewer bits
@@ -82,10 +66,10 @@ def add_lora(network: FluxNetwork, rank: int, alpha: float) -> Lora:
 
 
 def write_lora(network: nn.Module, folder: Path) -> None:
-    """As `FluxPipeline.load_lora_weights` takes it: rank and alpha stand in its metadata, without which it
+    """As its pipeline's `load_lora_weights` takes it: rank and alpha stand in its metadata, without which it
     would be loaded at another strength and nobody be told."""
     transformer = network.transformer
-    FluxPipeline.save_lora_weights(
+    family_with(transformer).pipeline.save_lora_weights(
         folder,
         transformer_lora_layers={
             name: value.contiguous() for name, value in get_peft_model_state_dict(transformer).items()

@@ -1,83 +1,141 @@
-"""Prompts as FLUX's transformer takes them: a sequence from a T5 encoder, and one vector from CLIP's.
+"""Prompts as a transformer takes them: a token sequence, and one vector for the whole.
 
-text = fresh_text(prompts, num_tokens=8, width=64)     # small encoders that know the words of these prompts
-text.save(folder); text = TextEncoders.load(folder, num_tokens=8)
+text = fresh_text(prompts, num_tokens=8, width=64)   # small encoders that know the words of these prompts
+text.save(folder); text = FluxText.load(folder, num_tokens=8)
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from torch.nn import functional as F
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
 from flowmap.errors import ConfigError
 from flowmap.maps import Condition
 from flowmap.text_to_image.network import POOLED, TOKENS
 
-# Of a diffusers pipeline, CLIP's first.
-FOLDERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _PADDING, _END, _UNKNOWN, _BEGIN = "<pad>", "</s>", "<unk>", "<s>"
 _LAYERS, _HEADS = 2, 4
 _AT_ONCE = 32  # texts on a GPU
 
 
 class TextEncoders(nn.Module):
-    """CLIP's pooled vector and T5's sequence of texts, with the tokenizers that belong to them.
+    """Text encoders with the tokenizers that belong to them, T5's last.
 
     Args:
-        num_tokens: of a sequence; longer texts are cut, shorter ones padded.
+        encoders, tokenizers: in the order of `classes`.
+        num_tokens: of T5's sequence; longer texts are cut, shorter ones padded.
     """
 
-    def __init__(self, clip: Any, t5: Any, clip_tokenizer: Any, t5_tokenizer: Any, num_tokens: int) -> None:
-        super().__init__()
-        self.clip, self.t5, self.num_tokens = clip, t5, num_tokens
-        self.clip_tokenizer, self.t5_tokenizer = clip_tokenizer, t5_tokenizer
+    classes: ClassVar[tuple[Any, ...]]
 
+    def __init__(self, encoders: Sequence[Any], tokenizers: Sequence[Any], num_tokens: int) -> None:
+        super().__init__()
+        self.encoders: Any = nn.ModuleList(encoders)
+        self.tokenizers, self.num_tokens = tuple(tokenizers), num_tokens
+
+    @abstractmethod
     def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """(texts, tokens, T5's width) and (texts, CLIP's width)."""
-        device = next(self.parameters()).device
-        longest = min(self.num_tokens, self.clip.config.max_position_embeddings)
-        sequence = self.t5(input_ids=self._ids(self.t5_tokenizer, texts, self.num_tokens).to(device))
-        pooled = self.clip(input_ids=self._ids(self.clip_tokenizer, texts, longest).to(device))
-        return sequence.last_hidden_state, pooled.pooler_output
+        """(texts, tokens, width) and (texts, pooled width)."""
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Indices of the T5 tokenizer's words, (texts, tokens)."""
-        return self._ids(self.t5_tokenizer, texts, self.num_tokens)
+        return self._ids(len(self.encoders) - 1, texts, self.num_tokens)
+
+    @classmethod
+    def folders(cls) -> tuple[str, ...]:
+        """Those of a diffusers pipeline, encoders first."""
+        numbers = ("", *(f"_{number}" for number in range(2, len(cls.classes) + 1)))
+        return tuple(f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in numbers)
+
+    def parts(self) -> dict[str, Any]:
+        """Encoders and tokenizers by their folders."""
+        return dict(zip(self.folders(), (*self.encoders, *self.tokenizers), strict=True))
 
     def save(self, folder: Path) -> None:
         """As the folders of a diffusers pipeline."""
-        parts = (self.clip, self.t5, self.clip_tokenizer, self.t5_tokenizer)
-        for name, part in zip(FOLDERS, parts, strict=True):
+        for name, part in self.parts().items():
             part.save_pretrained(folder / name)
 
     @classmethod
-    def load(cls, folder: Path, num_tokens: int) -> TextEncoders:
+    def load(cls, folder: Path, num_tokens: int) -> Self:
         """Raises ConfigError where one of the folders is missing."""
-        if missing := [name for name in FOLDERS if not (folder / name).is_dir()]:
+        folders = cls.folders()
+        if missing := [name for name in folders if not (folder / name).is_dir()]:
             raise ConfigError(f"the model has no {missing[0]}: its text encoders can't be read")
-        from transformers import AutoTokenizer
+        count = len(cls.classes)
+        encoders = [
+            kind.from_pretrained(folder / name, use_safetensors=True)
+            for kind, name in zip(cls.classes, folders[:count], strict=True)
+        ]
+        tokenizers = [AutoTokenizer.from_pretrained(folder / name) for name in folders[count:]]
+        return cls(encoders, tokenizers, num_tokens).eval()
 
-        clip, t5, clip_tokenizer, t5_tokenizer = (folder / name for name in FOLDERS)
-        return cls(
-            CLIPTextModel.from_pretrained(clip, use_safetensors=True),
-            T5EncoderModel.from_pretrained(t5, use_safetensors=True),
-            AutoTokenizer.from_pretrained(clip_tokenizer),
-            AutoTokenizer.from_pretrained(t5_tokenizer),
-            num_tokens,
-        ).eval()
-
-    def _ids(self, tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
-        found = tokenizer(
+    def _ids(self, index: int, texts: Sequence[str], length: int) -> Tensor:
+        found = self.tokenizers[index](
             list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
         ids: Tensor = found.input_ids
-        return ids
+        return ids.to(next(self.parameters()).device)
+
+
+class FluxText(TextEncoders):
+    """T5's sequence, and CLIP's pooled vector."""
+
+    classes = (CLIPTextModel, T5EncoderModel)
+
+    def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        clip, t5 = self.encoders
+        longest = min(self.num_tokens, clip.config.max_position_embeddings)
+        sequence = t5(input_ids=self._ids(1, texts, self.num_tokens))
+        pooled = clip(input_ids=self._ids(0, texts, longest))
+        return sequence.last_hidden_state, pooled.pooler_output
+
+
+class Sd3Text(TextEncoders):
+    """The last layer but one of two CLIP encoders side by side, and T5's sequence behind them; both CLIPs'
+    projected vectors.
+
+    Source: Stable Diffusion 3 (arXiv 2403.03206), section 4.
+    """
+
+    classes = (CLIPTextModelWithProjection, CLIPTextModelWithProjection, T5EncoderModel)
+
+    @property
+    def clip_tokens(self) -> int:
+        """That CLIP has of a text."""
+        return clip_tokens(self.tokenizers[0], self.encoders[0].config.max_position_embeddings)
+
+    def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        *clips, t5 = self.encoders
+        read = [
+            clip(input_ids=self._ids(index, texts, self.clip_tokens), output_hidden_states=True)
+            for index, clip in enumerate(clips)
+        ]
+        sequence = t5(input_ids=self._ids(len(clips), texts, self.num_tokens)).last_hidden_state
+        told = torch.cat([each.hidden_states[-2] for each in read], -1)
+        told = F.pad(told, (0, sequence.shape[-1] - told.shape[-1]))
+        return torch.cat([told, sequence], 1), torch.cat([each.text_embeds for each in read], -1)
+
+
+def clip_tokens(tokenizer: Any, positions: int) -> int:
+    """That a CLIP encoder has of a text which knows so many positions."""
+    return int(min(tokenizer.model_max_length, positions))
 
 
 class TextConditioner:
@@ -109,7 +167,7 @@ class TextConditioner:
         return {TOKENS: torch.stack(tokens), POOLED: torch.stack(pooled)}
 
 
-def fresh_text(prompts: Sequence[str], num_tokens: int, width: int) -> TextEncoders:
+def fresh_text(prompts: Sequence[str], num_tokens: int, width: int) -> FluxText:
     """Small encoders for the words of those prompts, weights drawn from torch's global generator."""
     tokenizer = word_tokenizer(prompts, num_tokens)
     num_words = len(tokenizer)
@@ -136,7 +194,7 @@ def fresh_text(prompts: Sequence[str], num_tokens: int, width: int) -> TextEncod
         eos_token_id=1,
         decoder_start_token_id=0,
     )
-    return TextEncoders(CLIPTextModel(clip), T5EncoderModel(t5), tokenizer, tokenizer, num_tokens)
+    return FluxText([CLIPTextModel(clip), T5EncoderModel(t5)], [tokenizer, tokenizer], num_tokens)
 
 
 def word_tokenizer(prompts: Sequence[str], num_tokens: int) -> PreTrainedTokenizerFast:

@@ -42,7 +42,7 @@ def train(work: Work) -> None:
         [[values.index(each) for each in column] for values, column in zip(classes, columns, strict=True)]
     )
     heads = nn.ModuleList(nn.Linear(width, len(values)) for values in classes).to(device())
-    reader = nn.Linear(width, len(encoders.t5_tokenizer)).to(device())
+    reader = nn.Linear(width, len(encoders.tokenizers[-1])).to(device())
     parameters = [*encoders.parameters(), *heads.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(parameters, _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     seen = [index for index, prompt in enumerate(facts.prompts) if prompt not in known.never_seen]
@@ -57,9 +57,7 @@ def train(work: Work) -> None:
                 F.cross_entropy(head(pooled), row[chosen].to(device()))
                 for head, row in zip(heads, demanded, strict=True)
             ]
-            words = F.cross_entropy(
-                reader(sequence).flatten(0, 1), encoders.words(texts).flatten().to(device())
-            )
+            words = F.cross_entropy(reader(sequence).flatten(0, 1), encoders.words(texts).flatten())
             loss = torch.stack(told).sum() + _WORDS * words
             optimizer.zero_grad()
             loss.backward()

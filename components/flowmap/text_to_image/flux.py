@@ -1,0 +1,93 @@
+"""FLUX: a transformer on packed latents with rotary places, told by T5's tokens and CLIP's pooled vector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxPipeline, FluxTransformer2DModel
+from torch import Tensor
+
+from flowmap.models import FluxFacts
+from flowmap.text_to_image.family import BLOCK_LAYERS, Config, Family
+from flowmap.text_to_image.network import TransformerNetwork, pack, unpack
+from flowmap.text_to_image.text import FluxText
+from flowmap.text_to_image.transformer import FlowMapTransformer
+
+_GUIDANCE = 3.5  # what those that are told one were made for
+
+
+class FluxNetwork(TransformerNetwork):
+    """FLUX's transformer on latents as they come from the autoencoder."""
+
+    image_ids: Tensor
+    text_ids: Tensor
+
+    def __init__(self, facts: FluxFacts, transformer: Any) -> None:
+        super().__init__(facts, transformer)
+        self.patch, self.guided = facts.patch, facts.guided
+        self.rows, self.columns = (side // facts.patch for side in facts.latent[1:])
+        ids = torch.zeros(self.rows, self.columns, 3)
+        ids[..., 1] = torch.arange(self.rows)[:, None]
+        ids[..., 2] = torch.arange(self.columns)[None]
+        self.register_buffer("image_ids", ids.flatten(0, 1), persistent=False)
+        self.register_buffer("text_ids", torch.zeros(facts.num_tokens, 3), persistent=False)
+
+    def velocity(self, x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
+        packed = self.transformer(
+            hidden_states=pack(x, self.patch),
+            timestep=t,
+            **told,
+            **({"guidance": torch.full_like(t, _GUIDANCE)} if self.guided else {}),
+            img_ids=self.image_ids,
+            txt_ids=self.text_ids,
+            return_dict=False,
+        )[0]
+        return unpack(packed, self.patch, (self.rows, self.columns))
+
+
+def _sizes(facts: FluxFacts) -> dict[str, Any]:
+    channels, height, width = facts.latent
+    # of the rotary axes: a part for the text's, two for rows and columns
+    side = facts.head_width // 4 // 2 * 2
+    across = (facts.head_width - side) // 4 * 2
+    sizes: dict[str, Any] = {
+        "in_channels": channels * facts.patch**2,
+        "num_layers": facts.double_blocks,
+        "num_single_layers": facts.single_blocks,
+        "attention_head_dim": facts.head_width,
+        "num_attention_heads": facts.heads,
+        "joint_attention_dim": facts.text_width,
+        "pooled_projection_dim": facts.pooled_width,
+        "guidance_embeds": facts.guided,
+        "axes_dims_rope": facts.axes or (facts.head_width - 2 * across, across, across),
+    }
+    places = {"num_places": height * width // facts.patch**2 if facts.places else 0}
+    return sizes | (places if facts.two_times else {})
+
+
+def _told_by(transformer: Config, folder: Path) -> dict[str, Any]:
+    return {
+        "double_blocks": transformer["num_layers"],
+        "single_blocks": transformer["num_single_layers"],
+        "axes": tuple(transformer["axes_dims_rope"]),
+        "guided": transformer["guidance_embeds"],
+        "places": bool(transformer.get("num_places")),
+    }
+
+
+FLUX = Family(
+    pipeline=FluxPipeline,
+    stock=FluxTransformer2DModel,
+    two_times=FlowMapTransformer,
+    text=FluxText,
+    network=FluxNetwork,
+    facts=FluxFacts,
+    sizes=_sizes,
+    told_by=_told_by,
+    pooled_width=lambda encoders: int(encoders[0]["hidden_size"]),
+    patch=lambda transformer: 2,  # in every FLUX, whose own patch_size says 1
+    packed=True,
+    adapted=(*BLOCK_LAYERS, "proj_mlp", "proj_out"),
+)
