@@ -9,6 +9,7 @@ SECONDS ?= 120
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := components pipelines tests benchmarks examples docs/hooks.py images/sbom
+RANK = --try grpo_finetuning.lora.rank=$(1) grpo_finetuning.lora.alpha=$(1) grpo_finetuning.learning_rate=3e-3
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
@@ -77,6 +78,10 @@ bench-run: setup  ## Where a run's seconds go, the first time and reused (CONFIG
 .PHONY: bench-seeds
 bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits or mnist, SEEDS=5); about 40 minutes
 	@$(BIN)/python benchmarks/seeds.py examples/$(EXAMPLE).yaml --seeds $(SEEDS) --plot docs/$(EXAMPLE)-seeds.png
+
+.PHONY: bench-sweep
+bench-sweep: setup  ## Low-rank adapters of several ranks on tiny_flux, three seeds each; about 80 minutes
+	@$(BIN)/python -m benchmarks.sweep examples/tiny_flux.yaml --try $(foreach rank,2 8 32,$(call RANK,$(rank)))
 
 .PHONY: bench-gate
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes

@@ -51,9 +51,9 @@ _SHOWN = (
 _PROMOTED_OR_REJECTED = (0, 3)
 
 
-def run_seed(config: Path, name: str, seed: int, root: Path) -> dict[str, Any]:
-    """One whole run; returns what `flowmap run --json` says."""
-    sets = [f"name={name}-{seed}", *(f"{section}.seed={seed}" for section in _SEEDED)]
+def run_seed(config: Path, name: str, seed: int, root: Path, tried: Sequence[str] = ()) -> dict[str, Any]:
+    """One whole run, with these settings for those in the file; returns what `flowmap run --json` says."""
+    sets = [f"name={name}-{seed}", *(f"{section}.seed={seed}" for section in _SEEDED), *tried]
     command = [
         sys.executable,
         "-m",
@@ -84,7 +84,7 @@ def table(outcomes: list[dict[str, Any]]) -> Iterator[str]:
     for model, counts in _SHOWN:
         for count in _measured(outcomes, model, counts):
             cells = [
-                _cell(values_of(outcomes, model, count, key), digits)
+                mean_and_range(values_of(outcomes, model, count, key), digits)
                 for key, (_, digits) in _COLUMNS.items()
             ]
             yield f"| {model} | {count} | " + " | ".join(cells) + " |"
@@ -92,7 +92,7 @@ def table(outcomes: list[dict[str, Any]]) -> Iterator[str]:
         ("base, best of 4 by the reward", [o["metrics"]["controls"]["best_of"] for o in outcomes]),
         ("real", [o["metrics"]["real"] for o in outcomes]),
     ):
-        cells = [_cell([row[key] for row in rows], digits) for key, (_, digits) in _COLUMNS.items()]
+        cells = [mean_and_range([row[key] for row in rows], digits) for key, (_, digits) in _COLUMNS.items()]
         cost = rows[0].get("evaluations", "–")
         yield f"| {name} | {cost} | " + " | ".join(cells) + " |"
 
@@ -113,11 +113,11 @@ def by_set(outcomes: list[dict[str, Any]]) -> Iterator[str]:
     for kind in _PARTS:
         rows = [outcome["metrics"].get(f"accuracy_by_{kind}", {}) for outcome in outcomes]
         for name in rows[0]:
-            cells = [_cell([row[name][column] for row in rows], 3) for column in columns]
+            cells = [mean_and_range([row[name][column] for row in rows], 3) for column in columns]
             yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def _cell(values: list[float], digits: int) -> str:
+def mean_and_range(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
@@ -138,7 +138,7 @@ def told(outcomes: list[dict[str, Any]]) -> Iterator[str]:
             sign = "x" if ratio else "difference "
             yield (
                 f"- {_COLUMNS[key][0]}, tuned at 4 against the baseline at {name}: "
-                f"{sign}{_cell(compared, 3)}"
+                f"{sign}{mean_and_range(compared, 3)}"
             )
     for outcome in outcomes:
         if outcome["version"] is None:

@@ -2,42 +2,120 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import ConfigError
-from flowmap.models import ADAPTERS, TextToImageFacts
+from flowmap.evaluation.entrants import policy_of
+from flowmap.models import ADAPTERS, ModelFacts, TextToImageFacts
+from flowmap.models.model import Model
 from flowmap.models.storing import load_model, read_model_facts, shipped_weights
 from flowmap.registry import Rejection, Version
+from flowmap.settings import REJECTED
 from flowmap_pipelines.sampling import copy_model, grid_of
 
+DIFFUSERS, ONNX, WEB = "diffusers", "onnx", "web"
 
-def export_model(store: ObjectStore, version: Version | Rejection, folder: Path) -> list[str]:
+
+@dataclass(frozen=True)
+class _Given:
+    """What is exported, and where it lies."""
+
+    version: Version | Rejection
+    files: Path
+    facts: ModelFacts
+    model: Model
+    runtime: Path | None
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        return grid_of(self.version, self.facts)
+
+
+def export_model(
+    store: ObjectStore,
+    version: Version | Rejection,
+    folder: Path,
+    form: str | None = None,
+    runtime: Path | None = None,
+) -> list[str]:
     """Write a version into a new folder; returns what is in it.
 
-    A text-to-image model becomes a pipeline of the library diffusers, with its adapters in `lora` where
-    adapters were trained.
+    Args:
+        form: `diffusers`, a pipeline of that library, with its adapters in `lora` where adapters were
+            trained; `onnx`, the whole sampler as one graph; `web`, a page that draws in a browser. None is
+            diffusers for a text-to-image model, and onnx for others.
+        runtime: for a page, the package onnxruntime-web as `npm pack` leaves it, which is fetched otherwise.
 
     Raises:
-        ConfigError: the folder is there and not empty, or nothing reads a model of this kind but flowmap.
+        ConfigError: the folder is there and not empty, or the model can't be had in that form.
+        IntegrityError: what was written does not do what the model does.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder")
     with tempfile.TemporaryDirectory() as scratch:
-        files = Path(scratch)
+        files, made = Path(scratch, "model"), Path(scratch, "made")
+        files.mkdir()
+        made.mkdir()
         copy_model(store, version, files)
         facts = read_model_facts(files)
-        if not isinstance(facts, TextToImageFacts):
-            raise ConfigError(
-                f"{version.name} is a {facts.kind}, a network of flowmap's own that nothing else reads: "
-                "load it with flowmap.load_model, or draw with `flowmap sample`"
-            )
-        from flowmap.text_to_image.publishing import write_pipeline
-
-        folder.mkdir(parents=True, exist_ok=True)
-        write_pipeline(load_model(files, shipped_weights(files)), facts, grid_of(version, facts), folder)
-        if (files / ADAPTERS).is_dir():
-            shutil.copytree(files / ADAPTERS, folder / ADAPTERS)
+        form = form or (DIFFUSERS if isinstance(facts, TextToImageFacts) else ONNX)
+        given = _Given(version, files, facts, load_model(files, shipped_weights(files)), runtime)
+        _FORMS[form](given, made)
+        shutil.copytree(made, folder, dirs_exist_ok=True)
     return sorted(path.name for path in folder.iterdir())
+
+
+def _as_pipeline(given: _Given, folder: Path) -> None:
+    if not isinstance(given.facts, TextToImageFacts):
+        raise ConfigError(
+            f"{given.version.name} is a {given.facts.kind}, a network of flowmap's own that diffusers does "
+            f"not know: take --format {ONNX} or {WEB}"
+        )
+    from flowmap.text_to_image.publishing import write_pipeline
+
+    write_pipeline(given.model, given.facts, given.grid, folder)
+    if (given.files / ADAPTERS).is_dir():
+        shutil.copytree(given.files / ADAPTERS, folder / ADAPTERS)
+
+
+def _as_graph(given: _Given, folder: Path) -> None:
+    write = _exporting("onnx_folder").write_onnx_folder
+    given.model.network.float()
+    write(given.model, given.facts, policy_of(given.facts), _about(given), folder)
+
+
+def _as_page(given: _Given, folder: Path) -> None:
+    web = _exporting("web")
+    given.model.network.float()
+    web.write_page(given.model, given.facts, _about(given), given.runtime, folder)
+
+
+def _about(given: _Given) -> Any:
+    version = given.version
+    named, digest = (
+        (f"{version.name}@{version.version}", version.manifest.digest)
+        if isinstance(version, Version)
+        else (f"{version.name}@{REJECTED}", version.candidate)
+    )
+    return _exporting("about").About(named, digest, given.grid)
+
+
+def _exporting(module: str) -> Any:
+    """Of the room that needs onnx. Raises ConfigError where it is not installed."""
+    missing = [
+        name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise ConfigError(f"{missing[0]} is not installed: pip install 'flowmap[onnx]'")
+    return importlib.import_module(f"flowmap.exporting.{module}")
+
+
+_FORMS: dict[str, Callable[[_Given, Path], None]] = {DIFFUSERS: _as_pipeline, ONNX: _as_graph, WEB: _as_page}

@@ -79,7 +79,7 @@ def models() -> None:
         flowmap models promote digits@3 --reason "4 draws no sevens"
         flowmap models rollback digits --reason "4 draws no sevens"
         flowmap models history digits
-        flowmap models export tiny-flux tiny-flux-pipeline
+        flowmap models export digits digits-page --format web
     """
 
 
@@ -140,12 +140,30 @@ def promote(model: str, root: Path, store: str | None, alias: str, reason: str) 
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @options.ROOT
 @options.STORE
-def export(model: str, folder: Path, root: Path, store: str | None) -> None:
-    """Write a text-to-image model into a new folder, as a pipeline that the library diffusers loads.
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["diffusers", "onnx", "web"]),
+    help="diffusers for a text-to-image model and onnx for others, unless said.",
+)
+@click.option(
+    "--runtime",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="For web: onnxruntime-web as `npm pack` leaves it; npm fetches it otherwise.",
+)
+def export(
+    model: str, folder: Path, root: Path, store: str | None, form: str | None, runtime: Path | None
+) -> None:
+    """Write a model into a new folder, for those who have no flowmap.
 
-    Its README.md says how to draw, and at which times; adapters are in the folder `lora`.
+    As diffusers it is a pipeline of that library, its adapters in the folder `lora`. As onnx it is the whole
+    sampler in one file, which onnxruntime runs without torch. As web it is a page, for any server of files,
+    that draws in the visitor's browser. README.md in the folder says how to draw.
 
     \b
+        flowmap models export digits digits-onnx
+        flowmap models export digits digits-page --format web && python -m http.server -d digits-page
         flowmap models export tiny-flux tiny-flux-pipeline
     """
     from flowmap_pipelines.exporting import export_model
@@ -153,7 +171,7 @@ def export(model: str, folder: Path, root: Path, store: str | None) -> None:
     from flowmap_pipelines.model_list import find_judged
 
     there = store_of(root, store)
-    found = export_model(there, find_judged(there, model), folder)
+    found = export_model(there, find_judged(there, model), folder, form, runtime)
     click.echo(f"wrote {', '.join(found)} to {folder}")
 
 

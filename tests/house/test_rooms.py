@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "lineage": {"settings", "artifacts"},
     "registry": {"settings", "artifacts"},
     "audit": {"settings", "artifacts", "lineage", "registry"},
+    "exporting": {"maps", "asfmc", "models"},
     "attestation": {"settings", "artifacts", "registry", "audit"},
     "reporting": {"settings", "artifacts", "lineage", "registry"},
     "training": {"settings", "artifacts", "maps"},

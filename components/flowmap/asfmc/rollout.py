@@ -89,7 +89,7 @@ def roll_out(
     *steps, last = itertools.pairwise(grid)
     transitions = []
     for index, ((t_value, r_value), drawn) in enumerate(zip(steps, rest, strict=True)):
-        t, r = x.new_full((len(x),), t_value), x.new_full((len(x),), r_value)
+        t, r = x.new_full(x.shape[:1], t_value), x.new_full(x.shape[:1], r_value)
         if window is not None and index not in window:
             x = flow_map.transport(x, t, r, condition)
             continue
@@ -97,4 +97,4 @@ def roll_out(
         x_r = step.sample(drawn)
         transitions.append(Transition(t, r, x, x_r, step, index))
         x = x_r
-    return Rollout(tuple(transitions), flow_map.endpoint(x, x.new_full((len(x),), last[0]), condition))
+    return Rollout(tuple(transitions), flow_map.endpoint(x, x.new_full(x.shape[:1], last[0]), condition))

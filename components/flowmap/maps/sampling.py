@@ -38,7 +38,7 @@ def compose(flow_map: FlowMap, noise: Tensor, condition: Condition, grid: Sequen
     """
     x = noise
     for t, r in itertools.pairwise(grid):
-        x = flow_map.transport(x, noise.new_full((len(x),), t), noise.new_full((len(x),), r), condition)
+        x = flow_map.transport(x, noise.new_full(x.shape[:1], t), noise.new_full(x.shape[:1], r), condition)
     return x
 
 
