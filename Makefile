@@ -6,6 +6,7 @@ CONFIG ?= examples/digits.yaml
 EXAMPLE ?= mnist
 SEEDS ?= 5
 SECONDS ?= 120
+MODEL ?= digits
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := components pipelines tests benchmarks examples docs/hooks.py images/sbom
@@ -90,6 +91,10 @@ bench-gate: setup  ## How often the gate promotes without a gain, and how small 
 .PHONY: bench-networks
 bench-networks: setup  ## MLP and transformer on the same seconds (EXAMPLE=digits or mnist, SECONDS=120); about 20 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.networks examples/$(EXAMPLE).yaml --seconds $(SECONDS)
+
+.PHONY: bench-sampling
+bench-sampling: setup  ## Milliseconds a sample at 1, 2, 4 evaluations and 50 steps, torch and ONNX (MODEL=digits)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sampling $(MODEL)
 
 .PHONY: bench-methods
 bench-methods: setup  ## Flow-Map GRPO beside its rivals, five seeds on points; about 30 minutes (ABLATE=kernel for a setting)

@@ -5,8 +5,8 @@ setting buys can be seen.
     python -m benchmarks.sweep examples/digits.yaml --try --try grpo_finetuning.kernel=exact_local
 
 Each `--try` names a setting by what differs from the configuration as it is written, SECTION.SETTING=VALUE
-as with `flowmap run --set`, several if they belong together; without any it is the configuration itself. Steps
-that a setting does not touch are shared between the rows, and an interrupted sweep goes on.
+as with `flowmap run --set`, several if they belong together; without any it is the configuration itself.
+Steps that a setting does not touch are shared between the rows, and an interrupted sweep goes on.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from flowmap.errors import ConfigError, FlowmapError
 from flowmap.settings import load_config
 from flowmap_pipelines import cluster_commands, model_commands, options
 from flowmap_pipelines.doctor import how_to_install
+from flowmap_pipelines.gc_command import gc
 from flowmap_pipelines.lineage_commands import lineage
 from flowmap_pipelines.schedule_commands import schedule
 from flowmap_pipelines.tuning_command import tune_report
@@ -256,7 +257,7 @@ for command in (
     model_commands.models,
     model_commands.report,
     lineage,
-    cluster_commands.gc,
+    gc,
     cluster_commands.metrics,
     tune_report,
 ):

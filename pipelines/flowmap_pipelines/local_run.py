@@ -78,26 +78,35 @@ def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:
 
 
 @contextlib.contextmanager
-def _scratch(root: Path, run_id: str) -> Iterator[Path]:
-    """A directory of this run's own, gone afterwards; what killed runs left there goes too.
+def one_run_at_a_time(root: Path) -> Iterator[None]:
+    """One run works below a root: another waits. The system releases the lock however a run ends.
 
-    One run at a time works below a root: another waits. The system releases the lock however a run ends.
+    Raises StoreError where nothing can be written there.
     """
-    everything = root / "scratch"
-    scratch = everything / run_id
     try:
-        everything.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         lock = (root / _LOCK).open("w")
     except OSError as error:
-        raise StoreError(
-            f"--root {root}: {error.strerror} ({error.filename}); name a writable directory"
-        ) from None
+        raise _unwritable(root, error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             print(f"another run works below {root}; waiting for it to end", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _scratch(root: Path, run_id: str) -> Iterator[Path]:
+    """A directory of this run's own, gone afterwards; what killed runs left there goes too."""
+    everything = root / "scratch"
+    scratch = everything / run_id
+    with one_run_at_a_time(root):
+        try:
+            everything.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unwritable(root, error) from None
         for left in everything.iterdir():
             shutil.rmtree(left, ignore_errors=True)
         (scratch / "tmp").mkdir(parents=True)
@@ -105,6 +114,10 @@ def _scratch(root: Path, run_id: str) -> Iterator[Path]:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unwritable(root: Path, error: OSError) -> StoreError:
+    return StoreError(f"--root {root}: {error.strerror} ({error.filename}); name a writable directory")
 
 
 def _set_environment(run_id: str, store: ObjectStore, scratch: Path) -> None:

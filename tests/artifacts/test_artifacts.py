@@ -6,6 +6,7 @@ import random
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,16 @@ def test_names_are_sorted_and_stop_at_the_prefix(store: ObjectStore) -> None:
         store.put(name, b"")
     assert list(store.names("a")) == ["a/10", "a/2", "a/b/c"]
     assert list(store.names("nothing")) == []
+
+
+def test_a_listing_has_sizes_and_times(store: ObjectStore) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    for name in ("a/2", "a/10", "ab/1", "a/b/c"):
+        store.put(name, name.encode())
+    found = list(store.listed("a"))
+    assert [(each.name, each.size) for each in found] == [("a/10", 4), ("a/2", 3), ("a/b/c", 5)]
+    assert all(before < each.modified < datetime.now(UTC) + timedelta(minutes=1) for each in found)
+    assert list(store.listed("nothing")) == []
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../outside", "a/../../outside"])

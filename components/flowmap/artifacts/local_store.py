@@ -14,8 +14,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 
+from flowmap.artifacts.store import Listed
 from flowmap.errors import StoreError
 
 _TEMPORARY = ".writing-"
@@ -62,6 +65,17 @@ class LocalStore:
         folder = self._path(prefix)
         paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_HIDDEN))
         yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
+
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        paths = (path for path in self._path(prefix).rglob("*") if path.name != _LOCK)
+        for path in sorted(paths):
+            try:
+                told = path.stat()
+            except FileNotFoundError:  # a write that ended just now
+                continue
+            if S_ISREG(told.st_mode):
+                name = path.relative_to(self.root).as_posix()
+                yield Listed(name, told.st_size, datetime.fromtimestamp(told.st_mtime, UTC))
 
     def delete(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from minio.helpers import check_bucket_name
 
 from flowmap.artifacts.http_retry import RetryFor
 from flowmap.artifacts.s3_access import credentials, pool, region
+from flowmap.artifacts.store import Listed
 from flowmap.errors import ConfigError, StoreError
 from flowmap.progress import say
 from flowmap.retrying import patience_s
@@ -165,6 +166,16 @@ class S3Store:
             found = self._client.list_objects(self._bucket, f"{self._key(prefix)}/", recursive=True)
             names = [str(entry.object_name)[len(self._prefix) :] for entry in found]
         yield from sorted(names)
+
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        with self._as_store_error(prefix):
+            found = self._client.list_objects(self._bucket, f"{self._key(prefix)}/", recursive=True)
+            listed = [
+                Listed(str(entry.object_name)[len(self._prefix) :], entry.size or 0, entry.last_modified)
+                for entry in found
+                if entry.last_modified is not None
+            ]
+        yield from sorted(listed, key=lambda each: each.name)
 
     def entity_tags(self, name: str = "") -> dict[str, str]:
         """What tells whether an object changed, by its name: of one object, or of all there are."""

@@ -19,12 +19,28 @@ Layout below the store's root:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from flowmap.errors import ConfigError
 from flowmap.retrying import patience_s
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object as a listing has it.
+
+    Attributes:
+        size: in bytes.
+        modified: when it was written, in UTC.
+    """
+
+    name: str
+    size: int
+    modified: datetime
 
 
 class ObjectStore(Protocol):
@@ -55,6 +71,10 @@ class ObjectStore(Protocol):
 
     def names(self, prefix: str) -> Iterator[str]:
         """Names below `prefix/`, sorted, at every depth."""
+
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        """Objects below `prefix/` with size and time, sorted by name, at every depth; and what a write that
+        was cut off left there, where the store shows that."""
 
     def delete(self, name: str) -> None:
         """Remove the object; nothing happens when there is none."""

@@ -7,7 +7,7 @@ for node in graph.nodes.values():            # a version first, then what it nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flowmap.artifacts.digest import is_digest
@@ -80,15 +80,27 @@ def trace(store: ObjectStore, version: Version) -> Graph:
         IntegrityError: a record was changed after it was written.
     """
     published = {each.manifest.digest: each for each in Registry(store, version.name).versions()}
+    return Graph(version.manifest.digest, reached(store, [version.manifest.digest], published))
+
+
+def reached(store: ObjectStore, digests: Iterable[str], published: Mapping[str, Version]) -> dict[str, Node]:
+    """What those digests rest on, themselves too, by digest.
+
+    Args:
+        published: versions by the digest of their files; what names one of them rests on it.
+
+    Raises:
+        IntegrityError: a record was changed after it was written.
+    """
     nodes: dict[str, Node] = {}
-    waiting = [version.manifest.digest]
+    waiting = list(digests)
     while waiting:
         digest = waiting.pop(0)
         if digest in nodes:
             continue
         nodes[digest] = _version(published[digest]) if digest in published else _made(store, digest)
         waiting += nodes[digest].inputs.values()
-    return Graph(version.manifest.digest, nodes)
+    return nodes
 
 
 def _version(version: Version) -> Node:
