@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,7 @@ from flowmap_pipelines import options
 
 if TYPE_CHECKING:
     from flowmap.artifacts.store import ObjectStore
+    from flowmap.audit.impact import Impact
 
 _MODEL = click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 
@@ -211,32 +213,62 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
 
 
 @lineage.command()
-@click.argument("what", metavar="DIGEST|NAME[@VERSION|@ALIAS]")
+@click.argument("what", metavar="DIGEST|NAME[@VERSION|@ALIAS]|DATUM")
 @options.ROOT
 @options.STORE
 @options.JSON
 def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
-    """Say what models something went into: an artifact, data from outside, or a model.
+    """Say what models something went into: an artifact, data from outside, a model, or one datum.
 
-    A digest may be shortened, to eight letters at least. Of a model its candidate's weights are followed.
+    A digest may be shortened, to eight letters at least. Of a model its candidate's weights are followed. A
+    datum is named as the table of the data names it, or by the digest of its content; it may lie in several
+    data artifacts. `data_prep.exclude` leaves it out of the next.
+
+    \b
+        flowmap lineage impact 8f1b2c39872a
+        flowmap lineage impact cat_017.png
     """
     from flowmap.audit.impact import impact as impact_of
+    from flowmap.errors import ConfigError
+    from flowmap.registry import UnknownModelError
+    from flowmap_pipelines.datum_impact import holders, seen_by
 
     models_in = _indexed(root, store)
-    found = impact_of(models_in, _digest(models_in, what))
-    trained = [f"{each.name}@{each.version}" for each in found.trained]
-    judged = [f"{each.name}@{each.version}" for each in found.judged]
-    rejected = [f"{each.name}, candidate {each.candidate[:12]}" for each in found.rejected]
+    try:
+        _tell_impact(impact_of(models_in, _digest(models_in, what)), as_json)
+    except (ConfigError, UnknownModelError):
+        places = list(holders(models_in, what))
+        if not places:
+            raise
+        if as_json:
+            told = [{**asdict(each), **_impact_json(seen_by(models_in, each))} for each in places]
+            click.echo(json.dumps(told, indent=1, sort_keys=True))
+            return
+        for each in places:
+            click.echo(f"{each.name}, {each.digest}, is in the split {each.split} of data {each.data[:12]}")
+            _tell_impact(seen_by(models_in, each), as_json=False)
+
+
+def _impact_json(found: Impact) -> dict[str, Any]:
+    return {
+        "trained": [f"{each.name}@{each.version}" for each in found.trained],
+        "rejected": [f"{each.name}, candidate {each.candidate[:12]}" for each in found.rejected],
+        "judged": [f"{each.name}@{each.version}" for each in found.judged],
+        "artifacts": dict(found.artifacts),
+    }
+
+
+def _tell_impact(found: Impact, as_json: bool) -> None:
+    told = _impact_json(found)
     if as_json:
-        told = {"trained": trained, "rejected": rejected, "judged": judged}
-        click.echo(json.dumps({**told, "artifacts": dict(found.artifacts)}, indent=1, sort_keys=True))
+        click.echo(json.dumps(told, indent=1, sort_keys=True))
         return
-    for title, names in (
-        ("went into the weights of", trained),
-        ("went into candidates that were rejected", rejected),
-        ("was only judged with, by", judged),
+    for title, key in (
+        ("went into the weights of", "trained"),
+        ("went into candidates that were rejected", "rejected"),
+        ("was only judged with, by", "judged"),
     ):
-        click.echo(f"{title}: {', '.join(names) or 'none'}")
+        click.echo(f"{title}: {', '.join(told[key]) or 'none'}")
     steps = [f"{step} {digest[:12]}" for digest, step in found.artifacts.items()]
     click.echo(f"made of it: {', '.join(steps) or 'nothing'}")
 

@@ -1,6 +1,8 @@
 """Splits never overlap nor move; a failed expectation says which, how many, and which images."""
 
+import itertools
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from flowmap.data.dataset import read_split
+from flowmap.data.dataset import read_facts, read_preferences, read_split
 from flowmap.data.holding_out import content_digest
 from flowmap.data_prep.splits import split_of
 from flowmap.data_prep.step import check_prompts, describe, run
@@ -145,3 +148,57 @@ def test_prompts_that_differ_by_capitals_are_named(
 ) -> None:
     check_prompts(Read(["a", "b"], np.zeros((2, 1, 4, 4), np.float32), ["Cat", "cat"]))
     assert "differ by capitals alone count as different: 'Cat' (1), 'cat' (1)" in capsys.readouterr().err
+
+
+def test_what_somebody_asked_to_have_left_out_is_gone_with_all_of_the_same_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name or digest; the others stay in their splits, whatever goes."""
+    folder = pictures(tmp_path / "pictures")
+    shutil.copy(folder / "0003.png", folder / "copy.png")
+    table = pd.read_csv(folder / "metadata.csv")
+    copy = table[table["file_name"] == "0003.png"].assign(file_name="copy.png")
+    pd.concat([table, copy]).to_csv(folder / "metadata.csv", index=False)
+    prepared(folder, tmp_path / "all")
+    before = pd.read_parquet(tmp_path / "all" / "table.parquet").set_index("digest")["split"]
+    other = before.index[7]
+    capsys.readouterr()
+    prepared(folder, tmp_path / "fewer", exclude=["copy.png", other[:12], "absent.png"])
+    said = capsys.readouterr()
+    assert "3 data left out as asked; 1 of 3 match nothing: absent.png" in said.out + said.err
+    after = pd.read_parquet(tmp_path / "fewer" / "table.parquet").set_index("digest")["split"]
+    gone = set(before.index) - set(after.index)
+    assert len(gone) == 2
+    assert other in gone
+    assert after.equals(before.drop(list(gone)))
+    facts = read_facts(tmp_path / "fewer")
+    assert (facts.num_read, facts.num_excluded, facts.num_duplicates) == (len(before) + 1, 3, 0)
+    assert "num_excluded" not in (tmp_path / "all" / "data.json").read_text()
+
+
+def test_pairs_that_show_what_is_left_out_go_too(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pictures")
+    table = pd.read_csv(folder / "metadata.csv", dtype=str)
+    shown = table[table["prompt"] == "0"]["file_name"].tolist()[:20]
+    pairs = [("0", one, two) for one, two in itertools.pairwise(shown)]
+    pd.DataFrame(pairs, columns=["prompt", "chosen", "rejected"]).to_csv(tmp_path / "pairs.csv", index=False)
+    preferences = str(tmp_path / "pairs.csv")
+    prepared(folder, tmp_path / "all", preferences=preferences)
+    whole = read_preferences(tmp_path / "all")
+    prepared(folder, tmp_path / "fewer", preferences=preferences, exclude=shown[1:10])
+    fewer = read_preferences(tmp_path / "fewer")
+    assert whole is not None
+    assert fewer is not None
+    assert len(fewer) < len(whole)
+
+
+def pictures(folder: Path) -> Path:
+    """Digits as files with their table."""
+    found = read(DataPrep())
+    folder.mkdir()
+    names = [f"{index:04d}.png" for index in range(400)]
+    for name, datum in zip(names, found.data, strict=False):
+        Image.fromarray(np.round((datum[0] + 1) * 127.5).astype(np.uint8)).save(folder / name)
+    table = pd.DataFrame({"file_name": names, "prompt": found.prompts[:400]})
+    table.to_csv(folder / "metadata.csv", index=False)
+    return folder

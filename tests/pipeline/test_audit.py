@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Page
 
@@ -201,6 +202,22 @@ def test_the_commands(root: Path, first: Finished) -> None:
     assert "FAULT  artifacts/" in refused.stdout
     touched = cli("lineage", "impact", first.digests()["data_prep"][:10], "--root", str(root))
     assert "went into the weights of: tiny@1, tiny@2" in touched.stdout
+
+
+def test_what_models_saw_one_datum(root: Path, first: Finished) -> None:
+    data = first.digests()["data_prep"]
+    table = pd.read_parquet(root / "store" / "artifacts" / data / "table.parquet").set_index("split")
+    for split, told in (
+        ("base", "went into the weights of: tiny@1, tiny@2\n"),
+        ("holdout", "went into the weights of: none\n"),
+    ):
+        one = table.loc[split].iloc[0]
+        found = cli("lineage", "impact", one["digest"], "--root", str(root))
+        assert f"{one['id']}, {one['digest']}, is in the split {split} of data {data[:12]}" in found.stdout
+        assert told in found.stdout
+    assert "was only judged with, by: tiny@1, tiny@2\n" in found.stdout
+    (known,) = json.loads(cli("lineage", "impact", one["id"], "--json", "--root", str(root)).stdout)
+    assert (known["split"], known["trained"], known["judged"]) == ("holdout", [], ["tiny@1", "tiny@2"])
 
 
 def test_why_two_versions_differ_first_cause_first(root: Path, first: Finished) -> None:

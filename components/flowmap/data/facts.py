@@ -21,6 +21,7 @@ class DataFacts(BaseModel):
         num_read: data in the source.
         num_duplicates: those that were dropped because the same is there under the same prompt.
         num_conflicts: those that were dropped because the same is there under another prompt.
+        num_excluded: those that were left out because somebody asked for it.
         num_miscaptioned: data of the base split whose caption was drawn at random and is not what they show.
         splits: number of data of each split.
         counts: number of data of each prompt in each split.
@@ -39,6 +40,7 @@ class DataFacts(BaseModel):
     num_read: int
     num_duplicates: int
     num_conflicts: int = 0
+    num_excluded: int = Field(default=0, exclude_if=lambda num: num == 0)
     num_miscaptioned: int = 0
     splits: dict[str, int]
     counts: dict[str, dict[str, int]]

@@ -18,6 +18,7 @@ from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named, outside_names
 from flowmap.data.prompts import normal_prompt
 from flowmap.data.tables import PREFERENCE_COLUMNS, read_table
+from flowmap.data_prep.excluding import is_meant
 from flowmap.errors import DataError
 from flowmap.modality.protocols import Reading
 from flowmap.progress import say
@@ -35,7 +36,8 @@ def read_preferences(
 
     Args:
         prompts: what a prompt's index means.
-        kept_apart: content digests of the images of the judge's and the holdout split.
+        kept_apart: content digests of the images of the judge's and the holdout split, and of those that
+            are left out.
         shape: of one datum.
 
     Raises:
@@ -52,7 +54,12 @@ def read_preferences(
     names = sorted({*table["chosen"], *table["rejected"]})
     images = reading.read_files(section, folder, names, shape)
     table = table[table["chosen"].isin(images) & table["rejected"].isin(images)]
-    apart = {name for name, pixels in images.items() if content_digest(pixels) in kept_apart}
+    digests = {name: content_digest(pixels) for name, pixels in images.items()}
+    apart = {
+        name
+        for name, digest in digests.items()
+        if digest in kept_apart or is_meant(section.exclude, name, digest)
+    }
     usable = table[~table["chosen"].isin(apart) & ~table["rejected"].isin(apart)]
     if usable.empty:
         raise DataError(

@@ -24,6 +24,7 @@ from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
 from flowmap.data.remote import fetch_source, is_remote
 from flowmap.data_prep import prompts_alone
+from flowmap.data_prep.excluding import without_excluded
 from flowmap.data_prep.occasions import contexts, in_splits, occasion_facts
 from flowmap.data_prep.preferences import read_preferences
 from flowmap.data_prep.prompts import prompt_facts, with_captions
@@ -68,7 +69,8 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     found = in_splits(reader.read(section))
     check_prompts(found)
     prompts = tuple(sorted(set(found.prompts)))
-    everything = describe(found, prompts)
+    described = describe(found, prompts)
+    everything, excluded = without_excluded(described, section.exclude)
     told_apart = without_conflicts(everything, section.max_conflicts)
     table = told_apart.sort_values(["digest", "id"]).drop_duplicates("digest")
     num_different = len(table)
@@ -89,7 +91,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     expectations = validate(table, modality)
     counts = {} if found.splits else images_of_each_prompt(table, prompts, tuple(shares), never_seen)
     splits = table["split"].value_counts()
-    kept_apart = set(table["digest"][table["split"].isin(("judge", "holdout"))])
+    kept_apart = excluded | set(table["digest"][table["split"].isin(("judge", "holdout"))])
     preferences = read_preferences(section, reader, prompts, kept_apart, kept.shape[1:])
     if preferences is not None:
         write_preferences(context.out, preferences)
@@ -97,9 +99,10 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
         modality=modality,
         prompts=prompts,
         shape=kept.shape[1:],
-        num_read=len(everything),
+        num_read=len(described),
         num_duplicates=len(told_apart) - num_different,
         num_conflicts=len(everything) - len(told_apart),
+        num_excluded=len(described) - len(everything),
         num_miscaptioned=int((table[CAPTION] != table[LABEL]).sum()),
         splits={name: int(splits[name]) for name in shares},
         counts=counts,

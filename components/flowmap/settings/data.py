@@ -77,6 +77,9 @@ class DataPrep(Section):
         background: [red, green, blue], 0 to 255, that images with transparent parts are laid on.
         max_unreadable: broken images to leave out before a run stops.
         max_conflicts: images that stand under several prompts to leave out before a run stops.
+        exclude: data to leave out wherever they stand, such as those that somebody asked to have removed: by
+            name, as in the table, or by digest, as `flowmap lineage impact` tells it. What has the same
+            content goes too.
         caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
             are; reward and judge have the right ones, as a few careful people write them. Where prompts are
             made of attributes, each attribute is wrong with this probability.
@@ -95,6 +98,7 @@ class DataPrep(Section):
     prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
     max_unreadable: Annotated[int, Field(ge=0)] = 0
     max_conflicts: Annotated[int, Field(ge=0)] = 0
+    exclude: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), strict=False)
     caption_noise: Fraction = 0.0
     kept_prompts: KeptPrompts | None = None
     preferences: Annotated[str, Field(min_length=1)] | None = None
@@ -115,7 +119,7 @@ class DataPrep(Section):
             raise ValueError(f"series is set, but source {self.source!r} is none")
         set_for_images = [
             name
-            for name in ("resize", "caption_noise", "kept_prompts", "preferences")
+            for name in ("resize", "exclude", "caption_noise", "kept_prompts", "preferences")
             if getattr(self, name) != type(self).model_fields[name].default
         ]
         if self.is_series and set_for_images:
@@ -129,7 +133,7 @@ class DataPrep(Section):
         fields = type(self).model_fields
         set_for_data = [
             name
-            for name in ("source", "caption_noise", "preferences", "shares", "series")
+            for name in ("source", "exclude", "caption_noise", "preferences", "shares", "series")
             if getattr(self, name) != fields[name].default
         ]
         if set_for_data:
