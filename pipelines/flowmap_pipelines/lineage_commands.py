@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from flowmap_pipelines import options
+from flowmap_pipelines.impact_command import impact
 
 if TYPE_CHECKING:
-    from flowmap.artifacts.store import ObjectStore
-    from flowmap.audit.impact import Impact
+    pass
 
 _MODEL = click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 
@@ -42,9 +42,10 @@ def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool, ht
     """Show what a version was made of, backwards to the data: steps, runs, digests."""
     from flowmap.audit.graph import trace
     from flowmap_pipelines import lineage_text
+    from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
 
-    models_in = _indexed(root, store)
+    models_in = indexed_store(root, store)
     version = find_version(models_in, model)
     graph = trace(models_in, version)
     if html is not None:
@@ -84,9 +85,10 @@ def verify(model: str | None, root: Path, store: str | None, as_json: bool, key:
     from flowmap.audit.checking import check
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
+    from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
 
-    models_in = _indexed(root, store)
+    models_in = indexed_store(root, store)
     if model is not None:
         versions = [find_version(models_in, model)]
     else:
@@ -123,13 +125,13 @@ def verify(model: str | None, root: Path, store: str | None, as_json: bool, key:
 @options.JSON
 def diff(one: str, other: str, root: Path, store: str | None, as_json: bool) -> None:
     """Say why two versions differ: data, settings, code, libraries that decided them; first cause first."""
-    from dataclasses import asdict
 
     from flowmap.audit.difference import differences
     from flowmap.audit.graph import trace
+    from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
 
-    models_in = _indexed(root, store)
+    models_in = indexed_store(root, store)
     left, right = (trace(models_in, find_version(models_in, each)) for each in (one, other))
     found = list(differences(left, right))
     if as_json:
@@ -165,9 +167,10 @@ def attest(model: str, root: Path, store: str | None, key: str) -> None:
         flowmap lineage verify digits@2 --key key.pub
     """
     from flowmap.attestation import signing
+    from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
 
-    models_in = _indexed(root, store)
+    models_in = indexed_store(root, store)
     version = find_version(models_in, model)
     name = signing.attest(models_in, version, signing.signer_of(key))
     click.echo(f"signed {version.name}@{version.version}: {name}")
@@ -196,10 +199,11 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
     import tempfile
 
     from flowmap.audit.graph import trace
+    from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
     from flowmap_pipelines.reproducing import reproduce as run_again
 
-    models_in = _indexed(root, store)
+    models_in = indexed_store(root, store)
     version = find_version(models_in, model)
     with tempfile.TemporaryDirectory(prefix="flowmap-reproduce-") as folder:
         found = run_again(trace(models_in, version), version, into or Path(folder))
@@ -212,90 +216,4 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
     return 0 if all(each.is_same for each in found) else 1
 
 
-@lineage.command()
-@click.argument("what", metavar="DIGEST|NAME[@VERSION|@ALIAS]|DATUM")
-@options.ROOT
-@options.STORE
-@options.JSON
-def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
-    """Say what models something went into: an artifact, data from outside, a model, or one datum.
-
-    A digest may be shortened, to eight letters at least. Of a model its candidate's weights are followed. A
-    datum is named as the table of the data names it, or by the digest of its content; it may lie in several
-    data artifacts. `data_prep.exclude` leaves it out of the next.
-
-    \b
-        flowmap lineage impact 8f1b2c39872a
-        flowmap lineage impact cat_017.png
-    """
-    from flowmap.audit.impact import impact as impact_of
-    from flowmap.errors import ConfigError
-    from flowmap.registry import UnknownModelError
-    from flowmap_pipelines.datum_impact import holders, seen_by
-
-    models_in = _indexed(root, store)
-    try:
-        _tell_impact(impact_of(models_in, _digest(models_in, what)), as_json)
-    except (ConfigError, UnknownModelError):
-        places = list(holders(models_in, what))
-        if not places:
-            raise
-        if as_json:
-            told = [{**asdict(each), **_impact_json(seen_by(models_in, each))} for each in places]
-            click.echo(json.dumps(told, indent=1, sort_keys=True))
-            return
-        for each in places:
-            click.echo(f"{each.name}, {each.digest}, is in the split {each.split} of data {each.data[:12]}")
-            _tell_impact(seen_by(models_in, each), as_json=False)
-
-
-def _impact_json(found: Impact) -> dict[str, Any]:
-    return {
-        "trained": [f"{each.name}@{each.version}" for each in found.trained],
-        "rejected": [f"{each.name}, candidate {each.candidate[:12]}" for each in found.rejected],
-        "judged": [f"{each.name}@{each.version}" for each in found.judged],
-        "artifacts": dict(found.artifacts),
-    }
-
-
-def _tell_impact(found: Impact, as_json: bool) -> None:
-    told = _impact_json(found)
-    if as_json:
-        click.echo(json.dumps(told, indent=1, sort_keys=True))
-        return
-    for title, key in (
-        ("went into the weights of", "trained"),
-        ("went into candidates that were rejected", "rejected"),
-        ("was only judged with, by", "judged"),
-    ):
-        click.echo(f"{title}: {', '.join(told[key]) or 'none'}")
-    steps = [f"{step} {digest[:12]}" for digest, step in found.artifacts.items()]
-    click.echo(f"made of it: {', '.join(steps) or 'nothing'}")
-
-
-def _indexed(root: Path, store: str | None) -> ObjectStore:
-    """The store, records of an older flowmap with their edges."""
-    from flowmap.lineage.edges import add_missing_edges
-    from flowmap_pipelines.local_run import store_of
-
-    models_in = store_of(root, store)
-    if num := add_missing_edges(models_in):
-        click.echo(f"{num} records of an older flowmap have their edges now", err=True)
-    return models_in
-
-
-def _digest(store: ObjectStore, what: str) -> str:
-    """What somebody means. Raises ConfigError where that is nothing, or several."""
-    from flowmap.audit.impact import digests_of
-    from flowmap.errors import ConfigError
-    from flowmap_pipelines.model_list import find_version
-
-    if len(what) >= 8 and set(what) <= set("0123456789abcdef"):
-        found = list(digests_of(store, what))
-        if len(found) > 1:
-            raise ConfigError(
-                f"{what} begins {len(found)} digests: {', '.join(each[:16] for each in found)}"
-            )
-        if found:
-            return found[0]
-    return find_version(store, what).candidate
+lineage.add_command(impact)

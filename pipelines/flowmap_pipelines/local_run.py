@@ -25,6 +25,7 @@ from typing import TextIO
 
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.errors import FlowmapError, StoreError, full_disk_told
+from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.record import StepRecord, run_records
 from flowmap.settings import RunConfig, environment
 
@@ -58,6 +59,14 @@ def store_of(root: Path, url: str | None = None) -> ObjectStore:
     where = url or str(root.absolute() / "store")
     open_store(where, patience=1).exists("models")
     return open_store(where)
+
+
+def indexed_store(root: Path, url: str | None = None) -> ObjectStore:
+    """The same, records of an older flowmap with their edges."""
+    store = store_of(root, url)
+    if num := add_missing_edges(store):
+        print(f"{num} records of an older flowmap have their edges now", file=sys.stderr, flush=True)
+    return store
 
 
 def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:
