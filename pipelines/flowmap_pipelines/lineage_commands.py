@@ -27,6 +27,7 @@ def lineage() -> None:
         flowmap lineage verify digits
         flowmap lineage diff digits@1 digits@2
         flowmap lineage reproduce digits@2
+        flowmap lineage sources digits@2 then
         flowmap lineage impact 8f1b2c39872a
     """
 
@@ -193,8 +194,9 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
     """Run what made a version again, from its record, and compare the digest of every step: status 1 where
     one is not the same.
 
-    With this code and these libraries, on this machine; what was not the same then is said. Data from
-    outside are read where they were.
+    With the code that ran then, which the store has kept, and the libraries that are installed here; what
+    was not the same then is said. `flowmap lineage sources` writes that code, and the list of libraries that
+    were installed beside it. Data from outside are read where they were.
     """
     import tempfile
 
@@ -206,7 +208,7 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
     models_in = indexed_store(root, store)
     version = find_version(models_in, model)
     with tempfile.TemporaryDirectory(prefix="flowmap-reproduce-") as folder:
-        found = run_again(trace(models_in, version), version, into or Path(folder))
+        found = run_again(models_in, trace(models_in, version), version, into or Path(folder))
     for each in found:
         digest = "not run" if each.now is None else each.now.output[:12]
         same = "the same" if each.is_same else f"not the same, {digest}"
@@ -214,6 +216,30 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
         for why in () if each.is_same else each.why():
             click.echo(f"  {why}")
     return 0 if all(each.is_same for each in found) else 1
+
+
+@lineage.command()
+@_MODEL
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@options.ROOT
+@options.STORE
+def sources(model: str, folder: Path, root: Path, store: str | None) -> None:
+    """Write the code that made a version's weights into a new folder, and what was installed beside it.
+
+    \b
+        flowmap lineage sources digits@2 then
+        pip install -r then/requirements.txt
+        PYTHONPATH=then python -m flowmap_pipelines.cli run then/config.yaml
+    """
+    from flowmap.audit.graph import trace
+    from flowmap_pipelines.local_run import indexed_store
+    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.reproducing import write_sources
+
+    models_in = indexed_store(root, store)
+    version = find_version(models_in, model)
+    found = write_sources(models_in, trace(models_in, version), folder)
+    click.echo(f"wrote {', '.join(found)} to {folder}")
 
 
 lineage.add_command(impact)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from flowmap.artifacts.store import ObjectStore
 from flowmap.audit.graph import Graph, Node
 from flowmap.errors import ConfigError
-from flowmap.lineage.record import StepRecord
+from flowmap.lineage.record import StepRecord, run_records
+from flowmap.lineage.sources import read_environment, sources_here, unpack_sources
+from flowmap.progress import say
 from flowmap.registry import Version
 from flowmap.settings import RunConfig
-from flowmap_pipelines.local_run import run_locally, store_of
+from flowmap_pipelines.local_run import StepError, run_locally, store_of
+
+_ENDED = (0, 3)  # promoted, and rejected
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,15 @@ def config_of(graph: Graph) -> RunConfig:
     return RunConfig.model_validate(made.config)
 
 
-def reproduce(graph: Graph, version: Version, root: Path) -> list[Reproduced]:
+def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) -> list[Reproduced]:
     """Run what made a version again below an empty root, and compare every step of its weights' history.
 
-    Raises ConfigError where the root is not empty, or the configuration is not on record.
+    The code is that which ran then, where the store has kept it, and this one otherwise.
+
+    Raises:
+        ConfigError: the root is not empty, or the configuration is not on record.
+        IntegrityError: the code that was kept is not what it was.
+        StepError: a step failed.
     """
     config = config_of(graph)
     if (root / "store").exists():
@@ -73,11 +89,58 @@ def reproduce(graph: Graph, version: Version, root: Path) -> list[Reproduced]:
         config = config.model_copy(
             update={"grpo_finetuning": config.grpo_finetuning.model_copy(update=update)}
         )
-    records = run_locally(config, root, store_of(root)).records
+    made = _weights(graph).made_by
+    if made is None or made.sources in (None, sources_here()):
+        records = run_locally(config, root, store_of(root)).records
+    else:
+        records = _run_with(store, made.sources, config, root)
     return [
         Reproduced(record.step, record, records.get(record.step))
         for record in _history(graph, _weights(graph).digest)
     ]
+
+
+def write_sources(store: ObjectStore, graph: Graph, folder: Path) -> list[str]:
+    """Leave the code that made a version's weights, `requirements.txt` of what was installed beside it, and
+    the run's `config.yaml`; returns their names.
+
+    Raises:
+        ConfigError: the folder is not empty, or nothing of that was kept.
+        IntegrityError: what was kept is not what it was.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty: name a new folder")
+    made = _weights(graph).made_by
+    if made is None or made.sources is None or made.environment is None:
+        raise ConfigError("its code was not kept: it was made by a flowmap from before 0.3")
+    config = config_of(graph)
+    folder.mkdir(parents=True, exist_ok=True)
+    unpack_sources(store, made.sources, folder)
+    installed = read_environment(store, made.environment).splitlines(keepends=True)
+    others = [line for line in installed if not line.startswith("flowmap==")]
+    (folder / "requirements.txt").write_text("".join(others))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _run_with(store: ObjectStore, sources: str, config: RunConfig, root: Path) -> dict[str, StepRecord]:
+    """Run a configuration with code from the store."""
+    say(f"running the code that ran then, {sources[:12]}, with the libraries that are installed here")
+    with tempfile.TemporaryDirectory(prefix="flowmap-sources-") as folder:
+        unpack_sources(store, sources, Path(folder))
+        file = Path(folder, "config.yaml")
+        file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        done = subprocess.run(
+            [sys.executable, "-m", "flowmap_pipelines.cli", "run", file, "--root", root, "--json"],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": folder},
+            check=False,
+        )
+    if done.returncode not in _ENDED:
+        raise StepError(f"the code that ran then ended with status {done.returncode}; it says above why")
+    made = store_of(root)
+    (run_id,) = {name.split("/")[1] for name in made.names("runs")}
+    return run_records(made, run_id)
 
 
 def _weights(graph: Graph) -> Node:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page
 
+import flowmap
+import flowmap_pipelines
 from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.audit.checking import Audit, check
@@ -21,6 +24,7 @@ from flowmap.audit.impact import impact
 from flowmap.errors import FlowmapError
 from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.record import RECORDS, write_edges
+from flowmap.lineage.sources import SOURCES
 from flowmap_pipelines.lineage_page import write_lineage_page
 from tests.browser import stands_alone_and_fits
 from tests.cli import flowmap as cli
@@ -60,7 +64,7 @@ def resting_on(root: Path, first: Finished) -> list[str]:
     after = {first.digests()["registry_push"]}  # made of the version, not the version of it
     names = [
         name
-        for folder in ("artifacts", RECORDS, "models/tiny/2", "models/tiny/files")
+        for folder in ("artifacts", RECORDS, SOURCES, "models/tiny/2", "models/tiny/files")
         for name in store.names(folder)
         if not any(digest in name for digest in after)
     ]
@@ -283,10 +287,36 @@ def test_lineage_is_a_page_whose_boxes_lead_to_what_is_on_record(
     assert '"rollouts": 16' in shown.locator("pre").first.inner_text()
 
 
+def test_the_code_that_made_a_version_can_be_had(root: Path, first: Finished, tmp_path: Path) -> None:
+    told = cli("lineage", "sources", "tiny@2", str(tmp_path / "then"), "--root", str(root))
+    assert told.returncode == 0, told.stderr
+    assert "wrote config.yaml, flowmap, flowmap_pipelines, requirements.txt to" in told.stdout
+    here = Path(flowmap.__file__).parent
+    assert (tmp_path / "then" / "flowmap" / "errors.py").read_bytes() == (here / "errors.py").read_bytes()
+    listed = (tmp_path / "then" / "requirements.txt").read_text()
+    assert f"torch=={version('torch').partition('+')[0]}" in listed
+    assert "flowmap==" not in listed
+    planned = cli("plan", str(tmp_path / "then" / "config.yaml"), "--root", str(root))
+    assert planned.returncode == 0, planned.stderr
+    again = cli("lineage", "sources", "tiny@2", str(tmp_path / "then"), "--root", str(root))
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr
+
+
 @pytest.mark.slow
-def test_a_version_is_made_again_from_its_record(root: Path, first: Finished, tmp_path: Path) -> None:
-    again = cli("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))
+def test_a_version_is_made_again_with_the_code_of_then(root: Path, first: Finished, tmp_path: Path) -> None:
+    """By somebody whose flowmap is another one, which would come to something else."""
+    for package in (flowmap, flowmap_pipelines):
+        folder = Path(str(package.__file__)).parent
+        shutil.copytree(folder, tmp_path / "later" / folder.name)
+    seeding = tmp_path / "later" / "flowmap" / "seeding.py"
+    assert "[:16]" in seeding.read_text()
+    seeding.write_text(seeding.read_text().replace("[:16]", "[1:17]"))
+    later = {"PYTHONPATH": str(tmp_path / "later")}
+    arguments = ("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))
+    again = cli(*arguments, environment=later)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "running the code that ran then" in again.stderr
     steps = ("data_prep", "base_training", "reward_training", "grpo_finetuning")
     assert again.stdout.splitlines() == [f"{step} {first.digests()[step][:12]}: the same" for step in steps]
     refused = cli("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))

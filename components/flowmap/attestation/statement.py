@@ -12,7 +12,7 @@ Source: in-toto attestation (github.com/in-toto/attestation, spec v1), SLSA prov
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf import json_format
@@ -64,7 +64,7 @@ def statement_of(graph: Graph, version: Version) -> bytes:
                     kind: {"code": each.code_version, "libraries": each.decisive_libraries or {}}
                     for kind, each in sorted(steps.items())
                 },
-                "resolvedDependencies": [_dependency(node) for node in beneath],
+                "resolvedDependencies": [*map(_dependency, beneath), *_code([*beneath, *judged])],
             },
             "runDetails": {
                 "builder": {"id": f"urn:flowmap:host:{record.host}", "version": record.libraries},
@@ -99,6 +99,16 @@ def _beneath(graph: Graph, version: Version) -> list[Node]:
 
 def _dependency(node: Node) -> dict[str, Any]:
     return {"name": node.label or node.kind, "digest": {"sha256": node.digest}}
+
+
+def _code(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+    """The code that ran, and the list of what was installed beside it, where they were kept."""
+    records = [node.made_by for node in nodes if node.made_by is not None]
+    found = {("code", each.sources) for each in records} | {
+        ("environment", each.environment) for each in records
+    }
+    kept = sorted((name, digest) for name, digest in found if digest is not None)
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in kept]
 
 
 def _check_format(told: dict[str, Any]) -> None:

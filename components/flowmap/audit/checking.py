@@ -20,6 +20,7 @@ from flowmap.artifacts.transfer import artifact_prefix, faults
 from flowmap.audit.graph import Graph, Node, trace
 from flowmap.errors import IntegrityError
 from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
+from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
 from flowmap.registry.evaluation_result import read_evaluated
 
@@ -70,10 +71,22 @@ def check(store: ObjectStore, version: Version) -> Audit:
     for node in graph.nodes.values():
         if node.kind != "version":
             _check_node(store, graph, node, manifests, audit)
+    _check_sources(store, graph, audit)
     for digest in (node.digest for node in graph.nodes.values() if node.kind == "version"):
         _check_version(registry, versions[digest], manifests, audit)
     _check_moves(registry, audit)
     return audit
+
+
+def _check_sources(store: ObjectStore, graph: Graph, audit: Audit) -> None:
+    """The code that ran, and the list of what was installed beside it."""
+    records = [record for node in graph.nodes.values() for record in node.records.values()]
+    kept = {(record.sources, "zip") for record in records} | {
+        (record.environment, "txt") for record in records
+    }
+    for digest, kind in sorted((digest, kind) for digest, kind in kept if digest is not None):
+        if fault := fault_of(store, digest, kind):
+            audit.add(f"{SOURCES}/{digest}.{kind}", fault)
 
 
 def _check_moves(registry: Registry, audit: Audit) -> None:

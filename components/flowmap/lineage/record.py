@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.digest import is_digest, sha256_of
 from flowmap.artifacts.store import ObjectStore
+from flowmap.lineage.sources import keep_environment, keep_sources
 from flowmap.settings import environment
 
 RECORDS = "lineage"
@@ -57,6 +58,8 @@ class StepRecord(BaseModel):
             nothing was computed with torch in the step's own process, and in records from before this was
             kept.
         threads: how many torch computed with there.
+        sources, environment: digests of the code that ran and of what was installed beside it, both kept in
+            the store; None in records from before they were.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,6 +80,8 @@ class StepRecord(BaseModel):
     gpus: int = 0
     instruction_set: str | None = None
     threads: int | None = None
+    sources: str | None = None
+    environment: str | None = None
     finished_at: str
     host: str
     python: str
@@ -116,6 +121,8 @@ def record_step(
         work_s=round(work_s, 2),
         gpus=int(os.environ.get(environment.GPUS, "0")),
         **_computed_with(),
+        sources=keep_sources(store),
+        environment=keep_environment(store),
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         host=socket.gethostname(),
         python=platform.python_version(),
