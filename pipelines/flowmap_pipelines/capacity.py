@@ -142,6 +142,12 @@ def grpo_bytes(config: RunConfig, facts: ModelFacts) -> int:
 
 def problems_of(config: RunConfig, profile: Profile, needed: int | None) -> Iterator[str]:
     """Each thing that can't work, with what to change; `needed`: GRPO's bytes on each GPU, if known."""
+    base, beside = profile.step("base_training"), config.base_training.processes
+    if base.gpu is not None and beside is not None and beside > base.gpu.count:
+        yield (
+            f"base_training.processes is {beside}, but the profile gives it {base.gpu.count} x "
+            f"{base.gpu.type}: lower it, or raise gpu.count"
+        )
     step, processes = profile.step("grpo_finetuning"), config.grpo_finetuning.processes
     job = step.trainjob
     nodes, gpu = (1, step.gpu) if job is None else (job.nodes, job.gpu)

@@ -73,6 +73,9 @@ def test_what_can_not_work_is_named(tmp_path: Path) -> None:
     assert not list(problems_of(config(processes=2), profile, None))
     (told,) = problems_of(config(processes=4), profile, None)
     assert "processes is 4, but the profile gives it 2 x nvidia.com/gpu" in told
+    base = {"base_training": {"processes": 4}, "grpo_finetuning": {"processes": 2}}
+    (told,) = problems_of(RunConfig.model_validate({"name": "x", **base}), profile, None)
+    assert "base_training.processes is 4, but the profile gives it 1 x nvidia.com/gpu" in told
     large = config(groups=512, group_size=64, processes=2)
     (told,) = problems_of(large, profile, grpo_bytes(large, model_of(LARGE)))
     assert "GiB on each GPU, which has 2Gi" in told

@@ -1,6 +1,7 @@
 """GenEval's conditions, on scenes that are drawn; detectors of the true classes that have learnt nothing."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from transformers import (
 
 from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials, build_rewards
-from flowmap.rewards.conditions import Thing, classes_of, share_fulfilled
+from flowmap.rewards.conditions import Thing, classes_of, problem_of, share_fulfilled
 from flowmap.rewards.protocol import Samples
 from flowmap.rewards.rules import RulesReward, detector, nearest_colour
 from flowmap.settings import GrpoFinetuning, Pretrained
@@ -73,6 +74,36 @@ def test_a_thing_lies_beside_another_or_nowhere() -> None:
         assert [other for other in ways if thing("dog", x, y).lies(other, middle)] == [way]
     assert not any(thing("dog", 51, 51).lies(way, middle) for way in ways)
     assert [way for way in ways if thing("dog", 80, 80).lies(way, middle)] == ["right of", "below"]
+
+
+@pytest.mark.parametrize(
+    ("demands", "told"),
+    [
+        ({"include": [{"class": "cup", "position": ["left of", 0]}]}, "object that stands before it"),
+        (
+            {"include": [{"class": "cup"}, {"class": "dog", "position": ["beside", 0]}]},
+            "the ways are left of",
+        ),
+        (
+            {"include": [{"class": "cup"}, {"class": "dog", "position": "left"}]},
+            "a way and an object's index",
+        ),
+        ({"include": [{"count": 2}]}, r"include\[0\] names no class"),
+        ({"include": [{"class": "cup", "count": "two"}]}, "the count 'two', and a number from 1 on"),
+        ({"exclude": [{"class": "cup"}]}, r"exclude\[0\] has the count None"),
+        ({"include": "a cup"}, "include is to be a list of objects"),
+    ],
+)
+def test_demands_that_can_not_be_understood_are_named(demands: dict[str, Any], told: str) -> None:
+    found = problem_of(demands)
+    assert found is not None
+    assert re.search(told, found), found
+
+
+def test_demands_as_geneval_writes_them_are_understood() -> None:
+    include = [{"class": "cup", "count": 1}, {"class": "dog", "count": 2, "position": ["right of", 0]}]
+    assert problem_of({"include": include, "exclude": [{"class": "cup", "count": 2}]}) is None
+    assert problem_of({}) is None
 
 
 def test_classes_are_those_of_the_demands() -> None:

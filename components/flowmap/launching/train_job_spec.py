@@ -79,6 +79,13 @@ def train_job_name(job: Job) -> str:
     return f"flowmap-{_short(job.checkpoints)}"
 
 
+# Rewards may ask a model elsewhere for marks; only they need it.
+_VLM_KEY = {
+    "name": environment.VLM_KEY,
+    "valueFrom": {"secretKeyRef": {"name": environment.VLM_SECRET, "key": "key", "optional": True}},
+}
+
+
 def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The TrainJob of a job."""
     # What is the same whichever pod the launcher runs in: it decides whether a TrainJob is this job's.
@@ -103,7 +110,7 @@ def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, A
                 "numNodes": settings.nodes,
                 "numProcPerNode": num_here,
                 "resourcesPerNode": {"requests": settings.requests, "limits": settings.limits},
-                "env": [{"name": name, "value": value} for name, value in variables.items()],
+                "env": [*({"name": name, "value": value} for name, value in variables.items()), _VLM_KEY],
             },
         },
     }

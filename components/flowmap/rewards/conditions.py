@@ -63,6 +63,34 @@ def demands_anything(facts: Mapping[str, Any]) -> bool:
     return bool(facts.get("include") or facts.get("exclude"))
 
 
+def problem_of(facts: Mapping[str, Any]) -> str | None:
+    """What of a prompt's demands can't be understood, if anything."""
+    for name in ("include", "exclude"):
+        demands = facts.get(name) or ()
+        if isinstance(demands, str) or not all(isinstance(each, Mapping) for each in demands):
+            return f"{name} is to be a list of objects"
+        for index, each in enumerate(demands):
+            where = f"{name}[{index}]"
+            if not isinstance(each.get("class"), str):
+                return f"{where} names no class"
+            count = each.get("count", 1 if name == "include" else None)
+            if not str(count).isdecimal() or int(count) < 1:
+                return f"{where} has the count {count!r}, and a number from 1 on is asked for"
+            if "position" in each and (told := _problem_of_position(each["position"], index)):
+                return f"{where} has the position {each['position']!r}, {told}"
+    return None
+
+
+def _problem_of_position(position: Any, index: int) -> str | None:
+    if isinstance(position, str) or not isinstance(position, Sequence) or len(position) != 2:
+        return "and a way and an object's index are asked for"
+    if position[0] not in _WAYS:
+        return f"and the ways are {', '.join(_WAYS)}"
+    if not str(position[1]).isdecimal() or int(position[1]) >= index:
+        return "and an object that stands before it is asked for, counted from 0"
+    return None
+
+
 def classes_of(facts: Mapping[str, Any]) -> list[str]:
     """The classes that demands name."""
     named = [*(facts.get("include") or ()), *(facts.get("exclude") or ())]

@@ -23,7 +23,8 @@ SIGNING_KEY = "FLOWMAP_SIGNING_KEY"  # a private key, its file or text; what is 
 MLFLOW_URI = "MLFLOW_TRACKING_URI"
 
 # Whom rewards ask.
-VLM_KEY = "FLOWMAP_VLM_KEY"  # a secret
+VLM_KEY = "FLOWMAP_VLM_KEY"  # a secret,
+VLM_SECRET = "flowmap-vlm"  # on a cluster that of this name, under `key`
 
 # How training processes are started, and when they end.
 RUN_PID = "FLOWMAP_RUN_PID"  # the run whose end is theirs too

@@ -20,8 +20,17 @@ from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import DataError
 from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
+from flowmap.rewards.conditions import problem_of
 from flowmap.rewards.sources import function_digests, modules_of
-from flowmap.settings import ANCHOR, AestheticSettings, AnyReward, Pretrained, RunConfig, Section
+from flowmap.settings import (
+    ANCHOR,
+    AestheticSettings,
+    AnyReward,
+    Pretrained,
+    RulesSettings,
+    RunConfig,
+    Section,
+)
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
@@ -96,14 +105,28 @@ def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     return found | {"trial": Input(str(trial_of(registry, candidate, terms_of(config.evaluation))))}
 
 
-def _fits_its_name(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
-    """Data of other prompts or another shape make a model that could not be compared with those there are.
+def _suits_the_run(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
+    """Raises DataError where the data don't suit the run: better now than after all training."""
+    facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(made.digest)}/{FACTS}"))
+    _demands_are_understood(config, facts)
+    _fits_its_name(config, store, facts)
 
-    Raises DataError: better now than after all training.
-    """
+
+def _demands_are_understood(config: RunConfig, facts: DataFacts) -> None:
+    """By the reward that checks them, where there is one."""
+    rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
+    known = facts.prompt_facts
+    if known is None or not any(isinstance(each, RulesSettings) for each in rewards):
+        return
+    for index, prompt in enumerate(facts.prompts):
+        if told := problem_of(known.demanded(index)):
+            raise DataError(f"prompt {prompt!r}: {told}, for the reward rules to check it")
+
+
+def _fits_its_name(config: RunConfig, store: ObjectStore, facts: DataFacts) -> None:
+    """Data of other prompts or another shape make a model that can not be compared with those there are."""
     registry = Registry(store, config.name)
     aliases = registry.aliases()
-    facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(made.digest)}/{FACTS}"))
     for alias in (config.registry_push.alias, ANCHOR):
         if alias not in aliases:
             continue
@@ -182,7 +205,7 @@ PIPELINE = (
         "data",
         says="read, check, split",
         extra_inputs=_external,
-        check=_fits_its_name,
+        check=_suits_the_run,
         modules=_facets("reading"),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
         more_libraries=_of_series,
