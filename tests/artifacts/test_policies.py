@@ -15,6 +15,7 @@ from flowmap.artifacts.transfer import fetch, publish, verify
 from flowmap.errors import StoreError
 from flowmap.registry import Judged, Registry
 from tests.minio_server import CREDENTIALS, MinioServer
+from tests.records import record
 
 POLICIES = Path(__file__).parents[2] / "charts" / "flowmap" / "policies"
 KEY = "a-secret-for-tests"
@@ -64,8 +65,7 @@ def test_training_does_all_it_has_to(as_role: As, tmp_path: Path) -> None:
     verify(store, manifest)
     fetch(store, manifest, tmp_path / "copy")
     store.put("steps/d.json", manifest.to_bytes())
-    store.create("lineage/l.json", b"{}")
-    store.put("runs/r/x.json", b"{}")
+    record(store, "x", manifest.digest)
     checkpoints = Checkpoints(store, "checkpoints/x/d")
     checkpoints.save(10, made)
     assert checkpoints.restore(tmp_path / "restored") == 10

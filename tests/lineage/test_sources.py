@@ -14,6 +14,7 @@ from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.errors import IntegrityError
 from flowmap.lineage.sources import (
+    SOURCES,
     fault_of,
     keep_environment,
     keep_sources,
@@ -44,7 +45,7 @@ def test_the_same_code_is_kept_once_whoever_keeps_it(store: LocalStore, tmp_path
     script = "import sys; from flowmap.lineage.sources import sources_here; print(sources_here())"
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == first == keep_sources(store)
-    assert len(list(store.names("sources"))) == 1
+    assert len(list(store.names(SOURCES))) == 1
 
 
 def test_the_environment_is_what_is_installed(store: LocalStore) -> None:
@@ -57,14 +58,14 @@ def test_the_environment_is_what_is_installed(store: LocalStore) -> None:
 
 def test_what_was_changed_or_is_gone_is_refused(store: LocalStore, tmp_path: Path) -> None:
     digest = keep_sources(store)
-    file = store.root / "sources" / f"{digest}.zip"
+    file = store.root / SOURCES / f"{digest}.zip"
     assert fault_of(store, digest, "zip") is None
     whole = file.read_bytes()
     file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     with pytest.raises(IntegrityError, match="was changed after it was written"):
         unpack_sources(store, digest, tmp_path / "then")
     file.unlink()
-    assert fault_of(store, digest, "zip") == f"sources/{digest}.zip is missing in {store.url}"
+    assert fault_of(store, digest, "zip") == f"{SOURCES}/{digest}.zip is missing in {store.url}"
     assert not (tmp_path / "then").exists()
 
 
@@ -76,7 +77,7 @@ def test_nothing_is_written_elsewhere(store: LocalStore, tmp_path: Path, name: s
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(name, b"")
     digest = sha256_of(buffer.getvalue())
-    store.put(f"sources/{digest}.zip", buffer.getvalue())
+    store.put(f"{SOURCES}/{digest}.zip", buffer.getvalue())
     with pytest.raises(IntegrityError, match="which is no file of its packages"):
         unpack_sources(store, digest, tmp_path / "then")
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
@@ -87,6 +88,6 @@ def test_a_file_that_claims_gigabytes_is_refused(store: LocalStore, tmp_path: Pa
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("flowmap/x.py", bytes(65 << 20))
     digest = sha256_of(buffer.getvalue())
-    store.put(f"sources/{digest}.zip", buffer.getvalue())
+    store.put(f"{SOURCES}/{digest}.zip", buffer.getvalue())
     with pytest.raises(IntegrityError, match="larger than code can be"):
         unpack_sources(store, digest, tmp_path / "then")

@@ -90,8 +90,8 @@ def test_a_statement_says_what_a_version_is_and_was_made_of(
     beneath = {each["name"]: each["digest"]["sha256"] for each in build["resolvedDependencies"]}
     for step in ("data_prep", "base_training", "reward_training", "grpo_finetuning"):
         assert beneath[step] == made[step]
-    assert store.exists(f"sources/{beneath['code']}.zip")
-    assert store.exists(f"sources/{beneath['environment']}.txt")
+    assert store.exists(f"lineage/sources/{beneath['code']}.zip")
+    assert store.exists(f"lineage/sources/{beneath['environment']}.txt")
     assert set(build["internalParameters"]) >= {"data_prep", "grpo_finetuning", "evaluation"}
     run = statement["predicate"]["runDetails"]
     assert run["byproducts"][0]["digest"]["sha256"] == made["evaluation"]

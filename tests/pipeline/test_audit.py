@@ -24,7 +24,6 @@ from flowmap.audit.impact import impact
 from flowmap.errors import FlowmapError
 from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.record import RECORDS, write_edges
-from flowmap.lineage.sources import SOURCES
 from flowmap_pipelines.lineage_page import write_lineage_page
 from tests.browser import stands_alone_and_fits
 from tests.cli import flowmap as cli
@@ -64,7 +63,7 @@ def resting_on(root: Path, first: Finished) -> list[str]:
     after = {first.digests()["registry_push"]}  # made of the version, not the version of it
     names = [
         name
-        for folder in ("artifacts", RECORDS, SOURCES, "models/tiny/2", "models/tiny/files")
+        for folder in ("artifacts", RECORDS, "models/tiny/2", "models/tiny/files")
         for name in store.names(folder)
         if not any(digest in name for digest in after)
     ]
@@ -170,11 +169,12 @@ def test_a_record_put_in_the_place_of_another_is_found(root: Path, first: Finish
 def test_records_of_an_older_flowmap_get_their_edges_once(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "store", tmp_path / "store")
     store = LocalStore(tmp_path / "store")
-    edges = [name for name in store.names(RECORDS) if name.count("/") > 1]
+    folders = (f"{RECORDS}/made", f"{RECORDS}/used")
+    edges = [name for folder in folders for name in store.names(folder)]
     for name in [*edges, f"{RECORDS}/indexed"]:
         store.delete(name)
     assert add_missing_edges(store) > 0
-    assert [name for name in store.names(RECORDS) if name.count("/") > 1] == edges
+    assert [name for folder in folders for name in store.names(folder)] == edges
     assert add_missing_edges(store) == 0
 
 

@@ -9,9 +9,9 @@ Layout below the store's root:
     checkpoints/<step>/<step digest>/   what an interrupted step resumes from
     tensorboard/<step>/<step digest>/   curves, as event files, while a step trains and after
     quarantine/...                      what was found damaged, before it was made again
-    sources/<digest>.zip, .txt          code that ran, and what was installed beside it
     lineage/<digest>.json               who made what, when, where
     lineage/{made,used}/<artifact>/...  where to look for that
+    lineage/sources/<digest>.zip, .txt  code that ran, and what was installed beside it
     runs/<run id>/...                   what each step of one run did, the run's summary, nodes' logs
     models/<name>/<version>/...         published versions; immutable
     models/<name>/moves/<alias>/<number>.json   where an alias went; immutable too

@@ -1,8 +1,8 @@
 """The code that made something, kept in the store under its digest, and what it ran with.
 
-    digest = keep_sources(store)              # sources/<digest>.zip, once for each version of the code
+    digest = keep_sources(store)              # lineage/sources/<digest>.zip, written once
     unpack_sources(store, digest, folder)     # folder/flowmap/..., folder/flowmap_pipelines/...
-    keep_environment(store)                   # sources/<digest>.txt: Python, and what is installed
+    keep_environment(store)                   # ... .txt: Python, and what is installed
 
 So whoever wants to make a model again years later needs nothing but the store, and an interpreter with
 the packages that the list names.
@@ -23,7 +23,7 @@ from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
 
-SOURCES = "sources"
+SOURCES = "lineage/sources"
 _PACKAGES = ("flowmap", "flowmap_pipelines")  # the second where it is installed too
 _NO_SOURCES = {".pyc", ".so"}
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every file: the same code is the same bytes
