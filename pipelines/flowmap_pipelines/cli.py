@@ -16,6 +16,7 @@ import flowmap
 from flowmap.errors import ConfigError, FlowmapError
 from flowmap.settings import load_config
 from flowmap_pipelines import cluster_commands, model_commands, options
+from flowmap_pipelines.data_commands import data
 from flowmap_pipelines.doctor import how_to_install
 from flowmap_pipelines.gc_command import gc
 from flowmap_pipelines.lineage_commands import lineage
@@ -257,6 +258,7 @@ for command in (
     model_commands.models,
     model_commands.report,
     lineage,
+    data,
     gc,
     cluster_commands.metrics,
     tune_report,

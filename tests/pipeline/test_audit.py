@@ -208,6 +208,18 @@ def test_the_commands(root: Path, first: Finished) -> None:
     assert "went into the weights of: tiny@1, tiny@2" in touched.stdout
 
 
+def test_how_the_data_of_two_versions_differ(root: Path, first: Finished) -> None:
+    arguments = ("data", "diff", "tiny@1", first.digests()["data_prep"][:12], "--root", str(root))
+    told = cli(*arguments, "--max-psi", "0.1")
+    assert told.returncode == 0, told.stderr
+    assert "1,797 data before, 1,797 now: 0 came, 0 went" in told.stdout
+    assert "brightness did not move: 0.000" in told.stdout
+    assert json.loads(cli(*arguments, "--json").stdout)["shared"] == 1797
+    unknown = cli("data", "diff", "tiny@1", "abcdefabcdef", "--root", str(root))
+    assert unknown.returncode == 2
+    assert "0 data artifacts begin so" in unknown.stderr
+
+
 def test_what_models_saw_one_datum(root: Path, first: Finished) -> None:
     data = first.digests()["data_prep"]
     table = pd.read_parquet(root / "store" / "artifacts" / data / "table.parquet").set_index("split")
