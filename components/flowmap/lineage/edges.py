@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
+from flowmap.lineage.kept import read_kept_bytes
 from flowmap.lineage.record import RECORDS, StepRecord, write_edges
 
 _MADE, _USED, _INDEXED = f"{RECORDS}/made", f"{RECORDS}/used", f"{RECORDS}/indexed"
@@ -36,14 +36,7 @@ def users(store: ObjectStore, digest: str) -> dict[str, StepRecord]:
 
 def read_record(store: ObjectStore, digest: str) -> StepRecord:
     """A record by its digest. Raises IntegrityError where it is gone or is not what it was."""
-    name = f"{RECORDS}/{digest}.json"
-    try:
-        data = store.get(name)
-    except KeyError:
-        raise IntegrityError(f"{name} is missing in {store.url}") from None
-    if sha256_of(data) != digest:
-        raise IntegrityError(f"{name} was changed after it was written (sha256 differs)")
-    return StepRecord.model_validate_json(data)
+    return StepRecord.model_validate_json(read_kept_bytes(store, f"{RECORDS}/{digest}.json", digest))
 
 
 def add_missing_edges(store: ObjectStore) -> int:

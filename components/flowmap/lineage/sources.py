@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
+from flowmap.lineage.kept import read_kept_bytes
 
 SOURCES = "lineage/sources"
 _PACKAGES = ("flowmap", "flowmap_pipelines")  # the second where it is installed too
@@ -86,14 +87,7 @@ def _keep(store: ObjectStore, data: bytes, kind: str) -> str:
 
 
 def _read(store: ObjectStore, digest: str, kind: str) -> bytes:
-    name = f"{SOURCES}/{digest}.{kind}"
-    try:
-        data = store.get(name)
-    except KeyError:
-        raise IntegrityError(f"{name} is missing in {store.url}") from None
-    if sha256_of(data) != digest:
-        raise IntegrityError(f"{name} was changed after it was written (sha256 differs)")
-    return data
+    return read_kept_bytes(store, f"{SOURCES}/{digest}.{kind}", digest)
 
 
 @functools.cache

@@ -1,0 +1,18 @@
+"""Objects that are kept under the digest of their bytes."""
+
+from __future__ import annotations
+
+from flowmap.artifacts.digest import sha256_of
+from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
+
+
+def read_kept_bytes(store: ObjectStore, name: str, digest: str) -> bytes:
+    """Of one. Raises IntegrityError where it is gone or is not what it was."""
+    try:
+        data = store.get(name)
+    except KeyError:
+        raise IntegrityError(f"{name} is missing in {store.url}") from None
+    if sha256_of(data) != digest:
+        raise IntegrityError(f"{name} was changed after it was written (sha256 differs)")
+    return data
