@@ -173,6 +173,8 @@ def export(
     there = store_of(root, store)
     found = export_model(there, find_judged(there, model), folder, form, runtime)
     click.echo(f"wrote {', '.join(found)} to {folder}")
+    if form == "web":
+        click.echo(f"to see it: python -m http.server -d {folder}")
 
 
 @models.command()
