@@ -117,9 +117,14 @@ def _write(
     output: str,
     path: Path,
 ) -> Inputs:
-    """Raises:
-    ConfigError: it is larger than one file can be.
-    IntegrityError: what was written does not do what the model does.
+    """Write a computation, read it back and hold it against the model; returns an example of its inputs.
+
+    Args:
+        inputs: examples of so many samples.
+
+    Raises:
+        ConfigError: it is larger than one file can be.
+        IntegrityError: what was written does not do what the model does.
     """
     size = 4 * sum(each.numel() for each in model.network.parameters())
     if size > _MOST_BYTES:
