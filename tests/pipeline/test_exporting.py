@@ -67,11 +67,11 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no npm")
 
     def fetch(folder: Path) -> None:
-        done = subprocess.run(
-            ["npm", "pack", RUNTIME, "--silent"], cwd=folder, capture_output=True, text=True, timeout=300
-        )
-        if done.returncode:
-            pytest.skip(f"npm can't fetch {RUNTIME}: {done.stderr.strip()[-200:]}")
+        command = ["npm", "pack", RUNTIME, "--silent"]
+        try:
+            subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"npm can't fetch {RUNTIME}: {str(error.stderr).strip()[-200:]}")
 
     folder = made_once(session_folder(tmp_path_factory) / "npm", fetch)
     return next(folder.glob("*.tgz"))
