@@ -12,6 +12,7 @@ counted, what decodes latents is.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import statistics
 import tempfile
@@ -56,7 +57,7 @@ def samplers(model: Model, facts: ModelFacts, batch: int, scratch: Path) -> dict
         found["torch", count] = torch.no_grad()(drawn(count))
         session = _session(scratch / f"sampler-{count}.onnx")
         given = {"noise": noise.numpy(), **arrays}
-        found["ONNX", count] = lambda session=session, given=given: session.run(None, given)  # type: ignore[misc]
+        found["ONNX", count] = functools.partial(session.run, None, given)
     found["torch", _MANY] = torch.no_grad()(
         lambda: model.codec.decode(euler(model.flow_map, noise, own, _MANY))
     )
@@ -133,7 +134,6 @@ def main() -> None:
         version = find_version(store, options.model)
         copy_model(store, version, scratch)
         facts, model = read_model_facts(scratch), load_model(scratch, shipped_weights(scratch))
-        model.network.float()
         write_graphs(model, facts, scratch)
         found: dict[int, dict[tuple[str, int], float]] = {}
         cost: dict[int, float] = {}

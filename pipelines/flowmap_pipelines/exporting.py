@@ -14,6 +14,7 @@ from typing import Any
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import ConfigError
 from flowmap.evaluation.entrants import policy_of
+from flowmap.exporting.about import About
 from flowmap.models import ADAPTERS, ModelFacts, TextToImageFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, read_model_facts, shipped_weights
@@ -88,24 +89,22 @@ def _as_pipeline(given: _Given, folder: Path) -> None:
 
 def _as_graph(given: _Given, folder: Path) -> None:
     write = _exporting("onnx_folder").write_onnx_folder
-    given.model.network.float()
     write(given.model, given.facts, policy_of(given.facts), _about(given), folder)
 
 
 def _as_page(given: _Given, folder: Path) -> None:
     web = _exporting("web")
-    given.model.network.float()
     web.write_page(given.model, given.facts, _about(given), given.runtime, folder)
 
 
-def _about(given: _Given) -> Any:
+def _about(given: _Given) -> About:
     version = given.version
     named, digest = (
         (f"{version.name}@{version.version}", version.manifest.digest)
         if isinstance(version, Version)
         else (f"{version.name}@{REJECTED}", version.candidate)
     )
-    return _exporting("about").About(named, digest, given.grid)
+    return About(named, digest, given.grid)
 
 
 def _exporting(module: str) -> Any:

@@ -22,7 +22,8 @@ _SHOWN = 10
     "--keep",
     default="30d",
     show_default=True,
-    help="Nothing of the store that is younger, or that a run since then made or used.",
+    help="Nothing of the store that is younger, or that a run since then made or used; longer than the "
+    "longest run.",
 )
 @click.option("--delete", is_flag=True, help="Delete it; without this it is only told.")
 @options.JSON
@@ -60,6 +61,14 @@ def gc(
         flowmap gc --keep 7d --delete
         flowmap gc --cluster --dry-run
     """
+    of_other = {
+        "--dry-run": dry_run and not cluster,
+        "--delete": delete and cluster,
+        "--json": as_json and cluster,
+    }
+    if wrong := [name for name, is_set in of_other.items() if is_set]:
+        where = "a store, where nothing is deleted without --delete" if not cluster else "--cluster"
+        raise click.UsageError(f"{wrong[0]} does not go with {where}")
     if cluster:
         _on_cluster(namespace, duration(unseen, "--unseen"), duration(ended, "--ended"), dry_run)
     else:

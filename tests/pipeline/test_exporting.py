@@ -142,7 +142,6 @@ def test_a_page_draws_for_a_prompt_a_seed_and_a_number_of_evaluations(
 
 @pytest.mark.parametrize("width", [360, 1200])
 def test_a_page_from_a_file_says_that_it_has_to_be_served(exported: Path, page: Page, width: int) -> None:
-    page.on("console", lambda message: None)
     page.set_viewport_size({"width": width, "height": 800})
     page.goto((exported / "index.html").as_uri())
     page.wait_for_function("document.getElementById('told').textContent.includes('serve this folder')")

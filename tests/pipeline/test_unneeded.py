@@ -165,3 +165,10 @@ def test_the_command_tells_and_deletes_when_told(store: LocalStore, tmp_path: Pa
     assert not store.exists("steps/other.json")
     assert "is unneeded" in flowmap(*arguments).stdout
     assert flowmap(*arguments, "--keep", "1h").returncode == 2
+    for wrong, words in (
+        ("--dry-run", "does not go with a store"),
+        ("--cluster", "does not go with --cluster"),
+    ):
+        refused = flowmap(*arguments, "--delete", wrong)
+        assert refused.returncode == 2
+        assert words in refused.stderr

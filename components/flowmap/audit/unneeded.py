@@ -148,7 +148,16 @@ def _model_files(store: ObjectStore, published: set[str]) -> Iterator[Unneeded]:
 
 def _cut_off(store: ObjectStore) -> Iterator[Unneeded]:
     """Files that were being written when their writer died."""
-    for prefix in ("artifacts", "checkpoints", "lineage", "models", "runs", "steps", "tensorboard"):
+    for prefix in (
+        "artifacts",
+        "checkpoints",
+        "lineage",
+        "models",
+        "quarantine",
+        "runs",
+        "steps",
+        "tensorboard",
+    ):
         for each in store.listed(prefix):
             if _TEMPORARY in each.name:
                 yield _group("cut off", each.name, [each])

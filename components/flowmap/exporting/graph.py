@@ -2,7 +2,8 @@
 
     inputs = write_sampler(model, facts, grid, policy, Path("sampler.onnx"))
 
-What is written is read back and run beside the model, at another batch size than it was made with.
+Weights and inputs are float32, which the model becomes as well. What is written is read back and run beside
+the model, at another batch size than it was made with.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ def condition_of(model: Model, facts: ModelFacts, batch: int) -> Inputs:
     found = model.condition(names)
     vectors = getattr(model.network, "prompt", None)
     contexts = getattr(vectors, "contexts", None)
-    return dict(found) if contexts is None else {"context": contexts[found["prompt"]]}
+    if contexts is not None:
+        return {"context": contexts[found["prompt"]]}
+    return {name: leaf.float() if leaf.is_floating_point() else leaf for name, leaf in found.items()}
 
 
 def _write(
@@ -132,6 +135,7 @@ def _write(
             f"its weights are {size / 2**30:.1f} GiB, and an ONNX file holds at most 2: export it for "
             "diffusers"
         )
+    model.network.float()
     given = inputs(_TRACED)
     graph = _Graph(model, tuple(given), compute).eval()
     batch = {0: torch.export.Dim("batch")}

@@ -14,16 +14,14 @@ from flowmap.models import Sd3Facts
 from flowmap.text_to_image.family import BLOCK_LAYERS, Config, Family
 from flowmap.text_to_image.network import TransformerNetwork
 from flowmap.text_to_image.text import Sd3Text, clip_tokens
-from flowmap.text_to_image.transformer import FlowMapSD3Transformer
-
-_STEPS = 1000  # SD3's times: 0 to 1000
+from flowmap.text_to_image.transformer import STEPS, FlowMapSD3Transformer
 
 
 class Sd3Network(TransformerNetwork):
     """SD3's transformer, which takes latents as they are."""
 
     def velocity(self, x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
-        found: Tensor = self.transformer(hidden_states=x, timestep=_STEPS * t, **told, return_dict=False)[0]
+        found: Tensor = self.transformer(hidden_states=x, timestep=STEPS * t, **told, return_dict=False)[0]
         return found
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 # Both take the sines of times between 0 and 1000: 1000 radians along the path, in which its slope drowns.
 # With this factor before it there are three.
 _TIME_SCALE = 0.003
-_STEPS = 1000.0
+STEPS = 1000.0
 _SPAN_FREQUENCIES = 32
 _SLOWEST, _FASTEST = 0.5, 3.0
 
@@ -96,6 +96,7 @@ class FlowMapTransformer(FluxTransformer2DModel):  # type: ignore[misc]
             nn.init.zeros_(layer.bias)
 
 
+# Nor of this one's.
 class FlowMapSD3Transformer(SD3Transformer2DModel):  # type: ignore[misc]
     """Average velocity u(x, r, t) on latents, (batch, channels, height, width).
 
@@ -152,7 +153,7 @@ class FlowMapSD3Transformer(SD3Transformer2DModel):  # type: ignore[misc]
         self, *args: Any, timestep: Tensor, r: Tensor | None = None, **others: Any
     ):
         """u for the latents; `timestep` is from 0 to 1000, as SD3 has it, `r` from 0 to 1: (batch,)."""
-        t = timestep / _STEPS
+        t = timestep / STEPS
         self.time_text_embed.span.value = t - (_next(self.config.grid, t) if r is None else r)
         return super().forward(*args, timestep=timestep * self.config.time_scale, **others)
 
