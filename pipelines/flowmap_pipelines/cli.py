@@ -19,6 +19,7 @@ from flowmap_pipelines import cluster_commands, model_commands, options
 from flowmap_pipelines.data_commands import data
 from flowmap_pipelines.doctor import how_to_install
 from flowmap_pipelines.gc_command import gc
+from flowmap_pipelines.keys_commands import keys
 from flowmap_pipelines.lineage_commands import lineage
 from flowmap_pipelines.schedule_commands import schedule
 from flowmap_pipelines.tuning_command import tune_report
@@ -258,6 +259,7 @@ for command in (
     model_commands.models,
     model_commands.report,
     lineage,
+    keys,
     data,
     gc,
     cluster_commands.metrics,

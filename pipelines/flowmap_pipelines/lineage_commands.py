@@ -11,6 +11,7 @@ import click
 
 from flowmap_pipelines import options
 from flowmap_pipelines.impact_command import impact
+from flowmap_pipelines.keys_commands import TRUSTED
 
 if TYPE_CHECKING:
     pass
@@ -73,16 +74,20 @@ def show(model: str, root: Path, store: str | None, as_json: bool, dot: bool, ht
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A public key (PEM): each version must have a statement that it signed.",
 )
-def verify(model: str | None, root: Path, store: str | None, as_json: bool, key: Path | None) -> int:
+@TRUSTED
+def verify(
+    model: str | None, root: Path, store: str | None, as_json: bool, key: Path | None, trusted: Path | None
+) -> int:
     """Read all that a version rests on and say what is not as it was written: status 1 where anything is.
 
     Every byte of its published files and of every artifact it was made of is hashed, every record too; a
     step's digest is computed anew from what decided it; figures and verdict are those of its evaluation; an
-    alias moved from where it was. Signed statements say of it what the store says, and with --key one is
-    signed by that key. Without a model it is every version of every one.
+    alias moved from where it was. Signed statements say what the store says; with --key or --trusted the
+    version's own has to be signed by a key that is trusted today, and so has the last move of each alias
+    that points to it. Without a model it is every version of every one.
     """
     from flowmap.attestation.checking import check_statements
-    from flowmap.attestation.signing import read_public_key
+    from flowmap.attestation.trust import read_trusted
     from flowmap.audit.checking import check
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
@@ -95,7 +100,8 @@ def verify(model: str | None, root: Path, store: str | None, as_json: bool, key:
     else:
         versions = [each for name in model_names(models_in) for each in Registry(models_in, name).versions()]
     told, num_faults = [], 0
-    public = None if key is None else read_public_key(key)
+    named = key or trusted
+    public = None if named is None else read_trusted(named)
     for version in versions:
         audit, name = check(models_in, version), f"{version.name}@{version.version}"
         signed = check_statements(models_in, version, public, audit)
@@ -145,36 +151,45 @@ def diff(one: str, other: str, root: Path, store: str | None, as_json: bool) -> 
 
 
 @lineage.command()
-@_MODEL
+@click.argument("model", metavar="[NAME[@VERSION|@ALIAS]]", required=False)
 @options.ROOT
 @options.STORE
-@click.option(
-    "--key",
-    required=True,
-    envvar="FLOWMAP_SIGNING_KEY",
-    help="A private key (PEM, no password); FLOWMAP_SIGNING_KEY names it too.",
-)
-def attest(model: str, root: Path, store: str | None, key: str) -> None:
-    """Sign a statement of what a version is and was made of, and keep it beside the version.
+@options.SIGNING_KEY
+def attest(model: str | None, root: Path, store: str | None, key: str | None) -> None:
+    """Sign statements of what a version is and was made of, and keep them beside it; of every version,
+    where none is named, as before a key's last day.
 
-    It is an in-toto Statement v1 with SLSA provenance v1 in a DSSE envelope: the published files as
-    subjects, the whole configuration, every artifact and piece of data beneath, code and libraries of each
-    step, run and host. `flowmap run` does it by itself where FLOWMAP_SIGNING_KEY names a key.
+    They are in-toto Statements v1 in DSSE envelopes, with SLSA provenance v1. The version's own has the
+    published files as subjects, the whole configuration, every artifact and piece of data beneath, code and
+    libraries of each step, run and host. Each step's run beneath has one, and each move of an alias to it.
+    `flowmap run` does it by itself where FLOWMAP_SIGNING_KEY names a key.
 
     \b
-        openssl genpkey -algorithm ed25519 -out key.pem
-        openssl pkey -in key.pem -pubout -out key.pub
-        flowmap lineage attest digits@2 --key key.pem
-        flowmap lineage verify digits@2 --key key.pub
+        flowmap keys new --out keys --name ours
+        flowmap lineage attest digits@2 --key keys/ours.pem
+        flowmap lineage verify digits@2 --key keys/ours.pub
     """
-    from flowmap.attestation import signing
+    from flowmap.attestation.keys import signer_of
+    from flowmap.attestation.signing import attest as sign
+    from flowmap.registry import Registry
+    from flowmap.registry.versions import model_names
     from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
 
     models_in = indexed_store(root, store)
-    version = find_version(models_in, model)
-    name = signing.attest(models_in, version, signing.signer_of(key))
-    click.echo(f"signed {version.name}@{version.version}: {name}")
+    if key is None:
+        raise click.UsageError("--key, or FLOWMAP_SIGNING_KEY, names the private key")
+    signer = signer_of(key)
+    if model is not None:
+        versions = [find_version(models_in, model)]
+    else:
+        versions = [each for name in model_names(models_in) for each in Registry(models_in, name).versions()]
+    for version in versions:
+        written = sign(models_in, version, signer)
+        told = f"{len(written)} statements" if written else "nothing that was not signed already"
+        click.echo(
+            f"signed {version.name}@{version.version} with key {signer.public_key.keyid[:12]}: {told}"
+        )
 
 
 def _written(value: object) -> str:

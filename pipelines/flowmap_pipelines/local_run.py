@@ -27,6 +27,7 @@ from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.errors import FlowmapError, StoreError, full_disk_told
 from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.record import StepRecord, run_records
+from flowmap.registry_push.signing_key import check_key
 from flowmap.settings import RunConfig, environment
 
 _MARK = "\x1e"
@@ -75,6 +76,7 @@ def run_locally(config: RunConfig, root: Path, store: ObjectStore) -> LocalRun:
     Raises:
         StepError: a step failed; the message is the step's own, or the end of what it printed.
     """
+    check_key(config.registry_push)
     root = root.absolute()
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     log = root / "logs" / f"{run_id}.log"

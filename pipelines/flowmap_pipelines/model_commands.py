@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from flowmap_pipelines import options
-
-if TYPE_CHECKING:
-    from flowmap.registry.records import Move
+from flowmap_pipelines import alias_commands, options
 
 
 @click.command()
@@ -57,9 +53,11 @@ def sample(
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.model_list import find_judged, instead_of_production
     from flowmap_pipelines.sampling import draw_samples, save_samples
+    from flowmap_pipelines.trusting import check_usable
 
     models_in = store_of(root, store)
     version = find_judged(models_in, model)
+    check_usable(models_in, version)
     if isinstance(version, Version) and (told := instead_of_production(models_in, model, version)):
         click.echo(told, err=True)
     samples = draw_samples(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
@@ -111,31 +109,6 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
 
 
 @models.command()
-@click.argument("model", metavar="NAME@VERSION")
-@options.ROOT
-@options.STORE
-@click.option("--alias", default="production", show_default=True, help="What is to point to it.")
-@click.option("--reason", required=True, help="Why, for those who ask later; no gate is asked.")
-def promote(model: str, root: Path, store: str | None, alias: str, reason: str) -> None:
-    """Let an alias point to a version, such as the one before the one that turned out to be wrong.
-
-    The move is kept with its reason. What was judged against the version before is not promoted any more.
-
-    \b
-        flowmap models promote digits@3 --reason "4 draws no sevens"
-    """
-    from flowmap.registry import Registry
-    from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import find_version
-
-    if "@" not in model:
-        raise click.UsageError(f"{model}: say which version, such as {model}@1")
-    there = store_of(root, store)
-    version = find_version(there, model)
-    _tell(version.name, alias, Registry(there, version.name).move_alias(alias, version, reason))
-
-
-@models.command()
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @options.ROOT
@@ -169,75 +142,15 @@ def export(
     from flowmap_pipelines.exporting import export_model
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.model_list import find_judged
+    from flowmap_pipelines.trusting import check_usable
 
     there = store_of(root, store)
-    found = export_model(there, find_judged(there, model), folder, form, runtime)
+    version = find_judged(there, model)
+    check_usable(there, version)
+    found = export_model(there, version, folder, form, runtime)
     click.echo(f"wrote {', '.join(found)} to {folder}")
     if form == "web":
         click.echo(f"to see it: python -m http.server -d {folder}")
-
-
-@models.command()
-@click.argument("name")
-@options.ROOT
-@options.STORE
-@click.option("--alias", default="production", show_default=True, help="What is to point back.")
-@click.option("--reason", required=True, help="Why, for those who ask later.")
-def rollback(name: str, root: Path, store: str | None, alias: str, reason: str) -> None:
-    """Let an alias point to what it pointed to before its last move.
-
-    \b
-        flowmap models rollback digits --reason "4 draws no sevens"
-    """
-    from flowmap.registry import Registry
-    from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import list_models
-
-    there = store_of(root, store)
-    list_models(there, name)  # whoever names no model is told what there is
-    registry = Registry(there, name)
-    last = next(iter(registry.moves(alias)[-1:]), None)
-    if last is None or last.before is None:
-        raise click.UsageError(f"{name}@{alias} has pointed to nothing before what it points to now")
-    _tell(name, alias, registry.move_alias(alias, registry.resolve(str(last.before)), reason))
-
-
-@models.command()
-@click.argument("name")
-@options.ROOT
-@options.STORE
-@options.JSON
-def history(name: str, root: Path, store: str | None, as_json: bool) -> None:
-    """List where every alias went, who moved it, when and why.
-
-    \b
-        flowmap models history digits
-    """
-    from flowmap.registry import Registry
-    from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_list import list_models
-
-    there = store_of(root, store)
-    list_models(there, name)
-    registry = Registry(there, name)
-    moves = [(alias, move) for alias in registry.aliases() for move in registry.moves(alias)]
-    moves.sort(key=lambda pair: pair[1].moved_at)
-    if as_json:
-        told = [{"alias": alias, **move.model_dump(mode="json")} for alias, move in moves]
-        click.echo(json.dumps(told, indent=1, sort_keys=True))
-        return
-    for alias, move in moves:
-        why = move.reason or (f"evaluation {move.evaluation[:12]}" if move.evaluation else "no reason given")
-        before = "nothing" if move.before is None else f"{name}@{move.before}"
-        click.echo(
-            f"{move.moved_at:%Y-%m-%d %H:%M}  {alias}: {before} -> {name}@{move.version}, by "
-            f"{move.who or 'nobody on record'}: {why}"
-        )
-
-
-def _tell(name: str, alias: str, move: Move) -> None:
-    before = "nothing" if move.before is None else f"{name}@{move.before}"
-    click.echo(f"{name}@{alias} points to {name}@{move.version}, before to {before}")
 
 
 @click.command()
@@ -268,3 +181,12 @@ def report(model: str, root: Path, store: str | None, output: Path | None) -> No
     click.echo(f"wrote the report of {version.name}@{which} to {path}")
     if output is None:
         click.launch(str(path))
+
+
+for command in (
+    alias_commands.promote,
+    alias_commands.rollback,
+    alias_commands.retire,
+    alias_commands.history,
+):
+    models.add_command(command)

@@ -7,6 +7,7 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version, model_names
+from flowmap.registry.retiring import retirement_of
 from flowmap.settings import ANCHOR, REJECTED
 
 FIGURES = ("judge_accuracy", "judge_log_probability", "fd_judge", "recall", "diversity")
@@ -75,11 +76,19 @@ def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[s
     for each in names if name is None else [name]:
         registry = Registry(store, each)
         found[each] = {
-            "versions": [version.model_dump(mode="json") for version in registry.versions()],
+            "versions": [_version(registry, version) for version in registry.versions()],
             "aliases": registry.aliases(),
             "rejections": [rejection.model_dump(mode="json") for rejection in registry.rejections()],
         }
     return found
+
+
+def _version(registry: Registry, version: Version) -> dict[str, Any]:
+    told = retirement_of(registry.store, version)
+    return {
+        **version.model_dump(mode="json"),
+        "retired": None if told is None else told.model_dump(mode="json"),
+    }
 
 
 def models_text(found: dict[str, dict[str, Any]]) -> str:
@@ -89,6 +98,8 @@ def models_text(found: dict[str, dict[str, Any]]) -> str:
         for version in entry["versions"]:
             aliases = [alias for alias, number in entry["aliases"].items() if number == version["version"]]
             notes = [*aliases, *(["(base)"] if version["role"] == "base" else [])]
+            if version["retired"]:
+                notes.append(f"(retired: {version['retired']['reason']})")
             lines.append(
                 _line(f"{name}@{version['version']}", version["manifest"]["digest"], version, notes)
             )

@@ -61,6 +61,11 @@ STORE = click.option(
     "s3://bucket/prefix?endpoint=http://host:port with the "
     "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  [env: FLOWMAP_STORE]",
 )
+SIGNING_KEY = click.option(
+    "--key",
+    envvar="FLOWMAP_SIGNING_KEY",
+    help="A private key (PEM, no password) to sign with.  [env: FLOWMAP_SIGNING_KEY]",
+)
 YAML_OUTPUT = click.option(
     "-o", "--output", type=OutputFile(".yaml", ".yml"), required=True, help="The YAML file."
 )

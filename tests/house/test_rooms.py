@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "registry": {"settings", "artifacts"},
     "audit": {"settings", "artifacts", "lineage", "registry"},
     "exporting": {"maps", "asfmc", "models"},
-    "attestation": {"settings", "artifacts", "registry", "audit"},
+    "attestation": {"settings", "artifacts", "lineage", "registry", "audit"},
     "reporting": {"settings", "artifacts", "lineage", "registry"},
     "training": {"settings", "artifacts", "maps"},
     "models": {"maps", "prompts"},

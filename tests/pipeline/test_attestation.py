@@ -20,8 +20,11 @@ from securesystemslib.dsse import Envelope
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.checking import check_statements
-from flowmap.attestation.signing import attest, envelopes, is_signed_by, read_public_key, signer_of
-from flowmap.attestation.statement import PAYLOAD_TYPE, statement_of
+from flowmap.attestation.envelopes import PAYLOAD_TYPE, envelopes, is_signed_by
+from flowmap.attestation.keys import read_public_key, signer_of
+from flowmap.attestation.signing import attest, folder_of
+from flowmap.attestation.statement import statement_of
+from flowmap.attestation.trust import read_trusted
 from flowmap.audit.checking import Audit
 from flowmap.audit.graph import trace
 from flowmap.errors import ConfigError
@@ -57,7 +60,7 @@ def version_of(store: LocalStore, reference: str = "2") -> Version:
 
 def checked(store: LocalStore, key: Path | None, reference: str = "2") -> Audit:
     audit = Audit()
-    public = None if key is None else read_public_key(key.with_suffix(".pub"))
+    public = None if key is None else read_trusted(key.with_suffix(".pub"))
     check_statements(store, version_of(store, reference), public, audit)
     return audit
 
@@ -73,10 +76,10 @@ def test_a_statement_says_what_a_version_is_and_was_made_of(
     store: LocalStore, first: Finished, tmp_path: Path, make: Callable[[], Any]
 ) -> None:
     key, version = write_key(tmp_path, make=make), version_of(store)
-    name = attest(store, version, signer_of(str(key)))
+    written = attest(store, version, signer_of(str(key)))
     assert not checked(store, key).faults
-    (signed,) = envelopes(store, version)
-    assert signed.name == name
+    (signed,) = envelopes(store, folder_of(version))
+    assert signed.name == written[-1]
     assert is_signed_by(signed, read_public_key(key.with_suffix(".pub")))
     statement = json.loads(signed.payload)
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
@@ -101,34 +104,35 @@ def test_a_statement_says_what_a_version_is_and_was_made_of(
 
 def test_each_key_signs_for_itself_and_a_stranger_s_is_told(store: LocalStore, tmp_path: Path) -> None:
     ours, theirs = write_key(tmp_path, "ours"), write_key(tmp_path, "theirs")
-    assert "has signed none of them; nobody did" in told(checked(store, ours))
+    folder = folder_of(version_of(store))
+    assert "nobody signed it" in told(checked(store, ours))
     attest(store, version_of(store), signer_of(str(theirs)))
-    assert "has signed none of them" in told(checked(store, ours))
+    assert "is none of the trusted keys" in told(checked(store, ours))
     attest(store, version_of(store), signer_of(str(ours)))
-    attest(store, version_of(store), signer_of(str(ours)))  # again: nothing changes
-    assert len(list(envelopes(store, version_of(store)))) == 2
+    assert not attest(store, version_of(store), signer_of(str(ours)))  # again: nothing is written
+    assert len(list(envelopes(store, folder))) == 2
     assert not checked(store, ours).faults
     unasked = checked(store, None)
     assert not unasked.faults
-    assert len(unasked.notes) == 2
+    assert "by whom was not checked" in unasked.notes[0]
 
 
 def test_a_byte_of_an_envelope_that_changed_is_found(store: LocalStore, tmp_path: Path) -> None:
     key = write_key(tmp_path)
-    file = store.root / attest(store, version_of(store), signer_of(str(key)))
+    file = store.root / attest(store, version_of(store), signer_of(str(key)))[-1]
     whole = file.read_bytes()
     for place in range(0, len(whole), max(1, len(whole) // 60)):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert checked(store, key).faults, (place, whole[max(0, place - 20) : place + 20])
     file.unlink()
-    assert "has signed none of them" in told(checked(store, key))
+    assert "nobody signed it" in told(checked(store, key))
 
 
 def test_another_statement_that_is_validly_signed_is_found(store: LocalStore, tmp_path: Path) -> None:
     key, signer = write_key(tmp_path), signer_of(str(write_key(tmp_path)))
     base, tuned = version_of(store, "1"), version_of(store)
-    file = store.root / attest(store, tuned, signer)
-    other = store.root / attest(store, base, signer)
+    file = store.root / attest(store, tuned, signer)[-1]
+    other = store.root / attest(store, base, signer)[-1]
     file.write_bytes(other.read_bytes())
     found = told(checked(store, key))
     assert "externalParameters.model is" in found
@@ -153,7 +157,7 @@ def test_what_is_published_is_signed_where_there_is_a_key(
 ) -> None:
     context: Any = SimpleNamespace(store=store)
     _sign(context, version_of(store))
-    assert not list(envelopes(store, version_of(store)))
+    assert not list(envelopes(store, folder_of(version_of(store))))
     key = write_key(tmp_path)
     monkeypatch.setenv(environment.SIGNING_KEY, str(key))
     _sign(context, version_of(store))
@@ -165,13 +169,13 @@ def test_the_commands(store: LocalStore, tmp_path: Path) -> None:
     public = ("--key", str(key.with_suffix(".pub")))
     unsigned = cli("lineage", "verify", "tiny@2", *public, *root)
     assert unsigned.returncode == 1
-    assert "has signed none of them" in unsigned.stdout
+    assert "nobody signed it" in unsigned.stdout
     done = cli("lineage", "attest", "tiny@2", "--key", str(key), *root)
     assert done.returncode == 0, done.stderr
-    assert "signed tiny@2: models/tiny/2/statements/" in done.stdout
+    assert "signed tiny@2 with key" in done.stdout
     whole = cli("lineage", "verify", "tiny@2", *public, *root)
     assert whole.returncode == 0, whole.stdout
-    assert "1 statements: all whole" in whole.stdout
+    assert "statements: all whole" in whole.stdout
     names = list(store.names("models/tiny/2/statements"))
     payload = json.loads(base64.b64decode(json.loads(store.get(names[0]))["payload"]))
     assert payload["subject"]

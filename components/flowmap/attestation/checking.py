@@ -1,48 +1,111 @@
-"""Whether signed statements of a version say what is true, and who signed them."""
+"""Whether signed statements say what is true, and whether whoever signed them is trusted."""
 
 from __future__ import annotations
 
-from securesystemslib.signer import SSlibKey
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.attestation.signing import Signed, envelopes, is_signed_by
-from flowmap.attestation.statement import differences, statement_of
+from flowmap.attestation.envelopes import Signed, envelopes
+from flowmap.attestation.formats import differences
+from flowmap.attestation.signing import folder_of, folder_of_move, folder_of_run, moves_to
+from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
+from flowmap.attestation.trust import TrustedKeys
 from flowmap.audit.checking import Audit
-from flowmap.audit.graph import trace
-from flowmap.errors import IntegrityError
-from flowmap.registry import Version
+from flowmap.audit.graph import Graph, trace
+from flowmap.errors import FlowmapError, IntegrityError
+from flowmap.registry import Registry, Version
 
 
-def check_statements(store: ObjectStore, version: Version, key: SSlibKey | None, audit: Audit) -> int:
-    """Add to an audit what is wrong with a version's statements; returns how many there are.
+def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | None, audit: Audit) -> int:
+    """Add to an audit what is wrong with what is stated of a version, of the runs beneath and of the moves
+    to it; returns how many signed statements there are.
 
     Args:
-        key: one of them has to be signed by it; None asks for no signature, and notes that none was checked.
+        keys: one of them has to have signed the version's statement, and that of each alias's last move
+            where it leads here. None asks for no signature, and notes that none was checked.
     """
     try:
-        found = list(envelopes(store, version))
-        expected = statement_of(trace(store, version), version) if found else b"{}"
+        graph = trace(store, version)
     except (IntegrityError, ValueError) as error:
-        audit.add(f"models/{version.name}/{version.version}/statements", str(error).splitlines()[0])
+        audit.add(folder_of(version), str(error).splitlines()[0])
         return 0
-    for signed in found:
-        _check(signed, expected, key, audit)
-    if key is not None and not any(is_signed_by(signed, key) for signed in found):
-        there = ", ".join(each[:12] for signed in found for each in signed.key_ids) or "nobody"
-        audit.add(
-            f"models/{version.name}/{version.version}/statements",
-            f"key {key.keyid[:12]} has signed none of them; {there} did",
+    registry = Registry(store, version.name)
+    last = {alias: len(registry.moves(alias)) for alias in registry.aliases()}
+    check = _Check(store, keys, audit, datetime.now(UTC).date())
+    check.look(folder_of(version), lambda: statement_of(graph, version), is_asked=True)
+    for alias, number in moves_to(registry, version):
+        folder = folder_of_move(registry, alias, number)
+        check.look(
+            folder, partial(statement_of_move, registry, alias, number), is_asked=number == last[alias]
         )
-    return len(found)
+    for digest, told in _of_runs(graph).items():
+        check.look(folder_of_run(digest), told, is_asked=False)
+    if keys is None and check.num:
+        audit.notes.append(
+            f"{check.num} statements are signed, by whom was not checked: --key names a public key, "
+            "--trusted a file of several"
+        )
+    return check.num
 
 
-def _check(signed: Signed, expected: bytes, key: SSlibKey | None, audit: Audit) -> None:
+def refusal_of(store: ObjectStore, version: Version, keys: TrustedKeys) -> str | None:
+    """Why a version may not be used by those who trust these keys alone; None where it may.
+
+    Its statement is made anew from the store, and one of the keys has to have signed just that. What lies
+    beneath is not read: `flowmap lineage verify` does that.
+    """
     try:
-        for told in differences(signed.payload, expected):
-            audit.add(signed.name, told)
-    except ValueError as error:
-        audit.add(signed.name, f"its payload is no statement: {str(error).splitlines()[0]}")
-    if key is None:
-        audit.notes.append(f"{signed.name}: its signature was not checked; --key names a public key")
-    elif key.keyid in signed.key_ids and not is_signed_by(signed, key):
-        audit.add(signed.name, f"the signature of key {key.keyid[:12]} is not of these bytes")
+        expected = statement_of(trace(store, version), version)
+        signed = [each for each in envelopes(store, folder_of(version)) if each.payload == expected]
+    except (FlowmapError, ValueError) as error:
+        return str(error).splitlines()[0]
+    return keys.refusal(signed, datetime.now(UTC).date())
+
+
+@dataclass
+class _Check:
+    """One look at the statements of a version; `num` counts them."""
+
+    store: ObjectStore
+    keys: TrustedKeys | None
+    audit: Audit
+    today: date
+    num: int = 0
+
+    def look(self, folder: str, statement: Callable[[], bytes], *, is_asked: bool) -> None:
+        """At all envelopes in a folder.
+
+        Args:
+            is_asked: whether one that is trusted has to be among them, where there are keys.
+        """
+        try:
+            found = list(envelopes(self.store, folder))
+            expected = statement() if found else b"{}"
+        except (FlowmapError, ValueError) as error:
+            self.audit.add(folder, str(error).splitlines()[0])
+            return
+        for signed in found:
+            self._compare(signed, expected)
+        self.num += len(found)
+        if self.keys is not None and is_asked and (why := self.keys.refusal(found, self.today)):
+            self.audit.add(folder, f"has no signature that is trusted: {why}")
+
+    def _compare(self, signed: Signed, expected: bytes) -> None:
+        try:
+            for told in differences(signed.payload, expected):
+                self.audit.add(signed.name, told)
+        except ValueError as error:
+            self.audit.add(signed.name, f"its payload is no statement: {str(error).splitlines()[0]}")
+        for key_id in self.keys.forged(signed) if self.keys is not None else []:
+            self.audit.add(signed.name, f"the signature of key {key_id[:12]} is not of these bytes")
+
+
+def _of_runs(graph: Graph) -> dict[str, Callable[[], bytes]]:
+    return {
+        digest: partial(statement_of_run, digest, record)
+        for node in graph.nodes.values()
+        for digest, record in node.records.items()
+    }

@@ -1,109 +1,73 @@
-"""Statements in envelopes that a key has signed (DSSE), kept beside the version.
+"""Sign all that is stated of a version: how it was made, what each step beneath did, which aliases moved to
+it.
 
-    attest(store, version, signer_of("key.pem"))      # models/<name>/<version>/statements/<key id>.json
-    for signed in envelopes(store, version):
-        is_signed_by(signed, read_public_key(Path("key.pub")))
+    for name in attest(store, version, signer_of("key.pem")):
+        print(name)                                  # objects that were written now
 
-Keys are made by whatever makes keys: `openssl genpkey -algorithm ed25519 -out key.pem`, and of it
-`openssl pkey -in key.pem -pubout -out key.pub`.
-
-Source: DSSE (github.com/secure-systems-lab/dsse).
+They lie beside what they are of, written once, each key's for itself:
+`models/<name>/<version>/statements/`, `lineage/statements/<record>/` and `models/<name>/moves/<alias>/<n>/`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
+from securesystemslib.signer import Signer
 
-from flowmap.artifacts.digest import canonical_json
 from flowmap.artifacts.store import ObjectStore
-from flowmap.attestation.statement import PAYLOAD_TYPE, statement_of
+from flowmap.attestation.envelopes import seal
+from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
 from flowmap.audit.graph import trace
-from flowmap.errors import ConfigError, IntegrityError
-from flowmap.registry import Version
-
-_PEM = "-----BEGIN"
-
-
-@dataclass(frozen=True)
-class Signed:
-    """A statement in its envelope.
-
-    Attributes:
-        name: of the object in the store.
-        payload: the statement's bytes.
-        key_ids: of those who signed.
-        envelope: securesystemslib's own.
-    """
-
-    name: str
-    payload: bytes
-    key_ids: tuple[str, ...]
-    envelope: Any
+from flowmap.lineage.record import RECORDS
+from flowmap.registry import Registry, Version
+from flowmap.registry.records import Move
 
 
-def signer_of(source: str) -> Signer:
-    """A private key without a password: Ed25519, ECDSA or RSA.
+def attest(store: ObjectStore, version: Version, signer: Signer) -> list[str]:
+    """Sign what has no signature of this key yet; returns the names of what was written."""
+    graph, written = trace(store, version), []
+    key_id = signer.public_key.keyid
 
-    Args:
-        source: a PEM file, or its text, as a secret of Kubernetes gives it.
+    def sign(folder: str, payload: bytes) -> None:
+        if not store.exists(f"{folder}/{key_id}.json"):
+            written.append(seal(store, folder, payload, signer))
 
-    Raises ConfigError where it can't be read.
-    """
-    is_text = source.lstrip().startswith(_PEM)
-    name = "from the environment" if is_text else str(Path(source).expanduser())
-    try:
-        pem = source.encode() if is_text else Path(source).expanduser().read_bytes()
-        return CryptoSigner(load_pem_private_key(pem, password=None))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"signing key {name}: can't be read: {str(error).splitlines()[0]}") from None
-
-
-def read_public_key(path: Path) -> SSlibKey:
-    """Raises ConfigError where it is none in PEM."""
-    try:
-        return SSlibKey.from_crypto(load_pem_public_key(path.expanduser().read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"public key {path}: can't be read: {str(error).splitlines()[0]}") from None
+    for node in graph.nodes.values():
+        for digest, record in node.records.items():
+            sign(folder_of_run(digest), statement_of_run(digest, record))
+    registry = Registry(store, version.name)
+    for alias, number in moves_to(registry, version):
+        sign(folder_of_move(registry, alias, number), statement_of_move(registry, alias, number))
+    sign(folder_of(version), statement_of(graph, version))
+    return written
 
 
-def attest(store: ObjectStore, version: Version, signer: Signer) -> str:
-    """Sign a version's statement, once for each key; returns the object's name."""
-    envelope = Envelope(statement_of(trace(store, version), version), PAYLOAD_TYPE, {})
-    signature = envelope.sign(signer)
-    name = f"{_folder(version)}/{signature.keyid}.json"
-    store.create(name, canonical_json(envelope.to_dict()))
-    return name
+def sign_move(registry: Registry, alias: str, move: Move, signer: Signer) -> str:
+    """Sign one move that was made; returns the object's name."""
+    numbered = dict(enumerate(registry.moves(alias), 1))
+    number = max(number for number, each in numbered.items() if each == move)
+    folder = folder_of_move(registry, alias, number)
+    return seal(registry.store, folder, statement_of_move(registry, alias, number), signer)
 
 
-def envelopes(store: ObjectStore, version: Version) -> Iterator[Signed]:
-    """Every signed statement of a version. Raises IntegrityError where one can't be read."""
-    for name in store.names(_folder(version)):
-        try:
-            envelope = Envelope.from_dict(json.loads(store.get(name)))
-        except (KeyError, ValueError, TypeError) as error:
-            raise IntegrityError(f"{name} is no envelope: {error}") from None
-        yield Signed(name, envelope.payload, tuple(envelope.signatures), envelope)
+def moves_to(registry: Registry, version: Version) -> Iterator[tuple[str, int]]:
+    """Every move of an alias that leads to a version: the alias, and the move's number."""
+    for alias in registry.aliases():
+        for number, move in enumerate(registry.moves(alias), 1):
+            if move.version == version.version:
+                yield alias, number
 
 
-def is_signed_by(signed: Signed, key: SSlibKey) -> bool:
-    """Whether that key signed these bytes as a statement."""
-    if signed.envelope.payload_type != PAYLOAD_TYPE:
-        return False
-    try:
-        signed.envelope.verify([key], threshold=1)
-    except VerificationError:
-        return False
-    return True
-
-
-def _folder(version: Version) -> str:
+def folder_of(version: Version) -> str:
+    """Where signed statements of a version lie."""
     return f"models/{version.name}/{version.version}/statements"
+
+
+def folder_of_run(record: str) -> str:
+    """Where those of a step's run lie, by its record's digest."""
+    return f"{RECORDS}/statements/{record}"
+
+
+def folder_of_move(registry: Registry, alias: str, number: int) -> str:
+    """Where those of a move lie."""
+    return f"models/{registry.name}/moves/{alias}/{number}"

@@ -1,36 +1,31 @@
-"""The statement of a version: an in-toto Statement v1 with the SLSA provenance v1 of how it was made.
+"""What is stated of a version, of a step's run and of an alias's move: the same bytes whenever it is asked.
 
-    payload = statement_of(trace(store, version), version)     # the same bytes whenever it is asked for
-    differences(payload, other)                                # what two of them disagree in
+    statement_of(trace(store, version), version)        # how a version was made: SLSA provenance
+    statement_of_run(digest, record)                    # what one step of one run did: SLSA provenance too
+    statement_of_move(registry, "production", 3)        # who let an alias point where, and why
 
-Subjects are the published files. Everything in it is in the store's records already; a statement holds it
-together, so that one signature is over all of it.
-
-Source: in-toto attestation (github.com/in-toto/attestation, spec v1), SLSA provenance (slsa.dev, v1).
+Everything in them is in the store's records already; a statement holds it together in a form that tools of
+others read, so that one signature is over all of it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf import json_format
-from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
-from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
-
-from flowmap.artifacts.digest import canonical_json
+from flowmap.artifacts.digest import is_digest
+from flowmap.attestation.formats import PROVENANCE, resource, statement
 from flowmap.audit.graph import Graph, Node
 from flowmap.errors import IntegrityError
-from flowmap.registry import Version
+from flowmap.lineage.record import StepRecord
+from flowmap.registry import Registry, Version
 
-PROVENANCE = "https://slsa.dev/provenance/v1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-_BUILD = "urn:flowmap:pipeline:v1"
+MOVE = "urn:flowmap:move:v1"
+_PIPELINE, _STEP = "urn:flowmap:pipeline:v1", "urn:flowmap:step:v1"
 
 
 def statement_of(graph: Graph, version: Version) -> bytes:
-    """The canonical JSON of a version's statement.
+    """How a version was made; its subjects are the published files.
 
     Args:
         graph: what `trace` found of it.
@@ -46,41 +41,77 @@ def statement_of(graph: Graph, version: Version) -> bytes:
         )
     beneath = _beneath(graph, version)
     judged = [graph.nodes[version.evaluation]] if version.evaluation in graph.nodes else []
-    steps = {node.kind: node.made_by for node in [*beneath, *judged] if node.made_by is not None}
-    told: dict[str, Any] = {
-        "_type": STATEMENT_TYPE_URI,
-        "subject": [
-            {"name": entry.path, "digest": {"sha256": entry.sha256}} for entry in version.manifest.files
-        ],
-        "predicateType": PROVENANCE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": _BUILD,
-                "externalParameters": {
-                    "model": f"{version.name}@{version.version}",
-                    "configuration": record.config,
-                },
-                "internalParameters": {
-                    kind: {"code": each.code_version, "libraries": each.decisive_libraries or {}}
-                    for kind, each in sorted(steps.items())
-                },
-                "resolvedDependencies": [*map(_dependency, beneath), *_code([*beneath, *judged])],
+    records = [node.made_by for node in [*beneath, *judged] if node.made_by is not None]
+    verdict = {"verdict": version.verdict.get("verdict", version.role)}
+    predicate = {
+        "buildDefinition": {
+            "buildType": _PIPELINE,
+            "externalParameters": {
+                "model": f"{version.name}@{version.version}",
+                "configuration": record.config,
             },
-            "runDetails": {
-                "builder": {"id": f"urn:flowmap:host:{record.host}", "version": record.libraries},
-                "metadata": {"invocationId": record.run_id, "finishedOn": record.finished_at},
-                "byproducts": [
-                    {
-                        "name": "evaluation",
-                        "digest": {"sha256": version.evaluation},
-                        "annotations": {"verdict": version.verdict.get("verdict", version.role)},
-                    }
-                ],
+            "internalParameters": {
+                each.step: {"code": each.code_version, "libraries": each.decisive_libraries or {}}
+                for each in sorted(records, key=lambda each: each.step)
             },
+            "resolvedDependencies": [
+                *(resource(node.label or node.kind, node.digest) for node in beneath),
+                *_code(records),
+            ],
+        },
+        "runDetails": {
+            **_run(record),
+            "byproducts": [{**resource("evaluation", version.evaluation), "annotations": verdict}],
         },
     }
-    _check_format(told)
-    return canonical_json(told)
+    subject = [resource(entry.path, entry.sha256) for entry in version.manifest.files]
+    return statement(subject, PROVENANCE, predicate)
+
+
+def statement_of_run(digest: str, record: StepRecord) -> bytes:
+    """What one step of one run did; its subject is the artifact that it came to.
+
+    Args:
+        digest: the record's own.
+    """
+    used = sorted((name, each) for name, each in record.inputs.items() if is_digest(each))
+    predicate = {
+        "buildDefinition": {
+            "buildType": _STEP,
+            "externalParameters": {"step": record.step, "configuration": record.config or record.section},
+            "internalParameters": {
+                "stepDigest": record.step_digest,
+                "function": record.function,
+                "code": record.code_version,
+                "libraries": record.decisive_libraries or {},
+                "instructionSet": record.instruction_set,
+                "threads": record.threads,
+                "reused": record.reused,
+            },
+            "resolvedDependencies": [*(resource(*each) for each in used), *_code([record])],
+        },
+        "runDetails": {**_run(record), "byproducts": [resource("record", digest)]},
+    }
+    return statement([resource(record.step, record.output)], PROVENANCE, predicate)
+
+
+def statement_of_move(registry: Registry, alias: str, number: int) -> bytes:
+    """Who let an alias point to a version, when and why; its subject is that version.
+
+    Raises UnknownModelError where it leads to a version that there is none of.
+    """
+    move = registry.moves(alias)[number - 1]
+    version = registry.resolve(str(move.version))
+    told = {"model": registry.name, "alias": alias, "number": number, **move.model_dump(mode="json")}
+    subject = resource(f"{registry.name}@{move.version}", version.manifest.digest)
+    return statement([subject], MOVE, told)
+
+
+def _run(record: StepRecord) -> dict[str, Any]:
+    return {
+        "builder": {"id": f"urn:flowmap:host:{record.host}", "version": record.libraries},
+        "metadata": {"invocationId": record.run_id, "finishedOn": record.finished_at},
+    }
 
 
 def _beneath(graph: Graph, version: Version) -> list[Node]:
@@ -97,40 +128,9 @@ def _beneath(graph: Graph, version: Version) -> list[Node]:
     return sorted(found.values(), key=lambda node: (node.kind, node.digest))
 
 
-def _dependency(node: Node) -> dict[str, Any]:
-    return {"name": node.label or node.kind, "digest": {"sha256": node.digest}}
-
-
-def _code(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+def _code(records: Sequence[StepRecord]) -> list[dict[str, Any]]:
     """The code that ran, and the list of what was installed beside it, where they were kept."""
-    records = [node.made_by for node in nodes if node.made_by is not None]
-    found = {("code", each.sources) for each in records} | {
+    kept = {("code", each.sources) for each in records} | {
         ("environment", each.environment) for each in records
     }
-    kept = sorted((name, digest) for name, digest in found if digest is not None)
-    return [{"name": name, "digest": {"sha256": digest}} for name, digest in kept]
-
-
-def _check_format(told: dict[str, Any]) -> None:
-    """Raise ValueError or ParseError where the formats' own definitions do not take it."""
-    json_format.ParseDict(told["predicate"], provenance_pb2.Provenance())
-    statement = Statement([], "", {})
-    json_format.ParseDict({name.removeprefix("_"): value for name, value in told.items()}, statement.pb)
-    statement.pb.type = told["_type"]
-    statement.validate()
-
-
-def differences(payload: bytes, expected: bytes) -> Iterator[str]:
-    """The places where a statement says something else than what is true now, with both values."""
-    yield from _compare("", json.loads(payload), json.loads(expected))
-
-
-def _compare(where: str, found: Any, expected: Any) -> Iterator[str]:
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for name in sorted({*found, *expected}):
-            yield from _compare(f"{where}.{name}".lstrip("."), found.get(name), expected.get(name))
-    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        for index, pair in enumerate(zip(found, expected, strict=True)):
-            yield from _compare(f"{where}[{index}]", *pair)
-    elif found != expected:
-        yield f"{where} is {json.dumps(found)[:80]}, and {json.dumps(expected)[:80]} was expected"
+    return [resource(name, digest) for name, digest in sorted((n, d) for n, d in kept if d is not None)]

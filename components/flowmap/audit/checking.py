@@ -23,6 +23,7 @@ from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
 from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
 from flowmap.registry.evaluation_result import read_evaluated
+from flowmap.registry.retiring import retirement_of
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,14 @@ def _check_version(
     name = f"models/{version.name}/{version.version}/version.json"
     _check_files(registry.store, version.manifest, prefix, audit)
     audit.num_versions += 1
+    try:
+        if told := retirement_of(registry.store, version):
+            called = f"{version.name}@{version.version}"
+            audit.notes.append(
+                f"{called} was retired by {told.who} on {told.retired_at:%Y-%m-%d}: {told.reason}"
+            )
+    except IntegrityError as error:
+        audit.add(f"models/{version.name}/{version.version}/retired.json", str(error))
     if artifact_digest(version.manifest.files) != version.manifest.digest:
         audit.add(name, "lists other files than its digest is of")
     candidate = manifests.get(version.candidate)

@@ -28,6 +28,7 @@ from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, v
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.registry import files
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
+from flowmap.registry.retiring import check_in_use
 from flowmap.registry.who import who
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
@@ -273,7 +274,8 @@ class Registry:
         evaluation: str | None,
         reason: str | None,
     ) -> bool:
-        """Make a move of that number; False when somebody else has made one."""
+        """Make a move of that number; False when somebody else has made one. Raises RetiredError."""
+        check_in_use(self.store, version)
         move = Move(
             version=version.version,
             before=before,

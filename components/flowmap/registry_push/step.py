@@ -27,6 +27,7 @@ from flowmap.registry import (
     publish_anchor,
 )
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
+from flowmap.registry_push.signing_key import check_key
 from flowmap.settings import ANCHOR, environment
 from flowmap.settings.sections import Publication
 from flowmap.steps.context import Context
@@ -39,6 +40,7 @@ OUTCOME = "outcome.json"
 def promote(context: Context[Publication]) -> None:
     """Verify, upload, read back, write the version once, move the alias."""
     section, candidate = context.section, context.manifests["tuned"]
+    check_key(section)
     evaluated = read_evaluated(context.store, context.manifests["evaluation"].digest)
     if evaluated.verdict.verdict != "promote":
         raise InvariantError(
@@ -55,7 +57,7 @@ def promote(context: Context[Publication]) -> None:
         return
     _publish_base(context, evaluated)
     version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
-    _sign(context, version)
+    _sign(context, version)  # the alias's move too
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
     _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": section.alias})
@@ -77,6 +79,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
     manifest = registry.upload(context.inputs["tuned"], _files(candidate, _TUNED_FILES), candidate)
     registry.check_judged(alias, judged)  # the upload takes its time
     version = registry.write_version(manifest, judged)
+    _sign(context, version)  # before anybody is led to it
     try:
         registry.promote(alias, version, judged)
     except StaleVerdictError as error:
@@ -87,6 +90,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
 
 def reject(context: Context[Publication]) -> None:
     """Record the rejection beside the versions."""
+    check_key(context.section)
     evaluated = read_evaluated(context.store, context.manifests["evaluation"].digest)
     with contextlib.suppress(StaleVerdictError):  # rejected it is, whoever else has that number
         _claim(context, evaluated)
@@ -116,11 +120,12 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
         _mend(registry, known, context.inputs["base"])
     version = publish_anchor(registry, context.inputs["base"], base, _files(base, _BASE_FILES), judged, grid)
     if version is not None:
-        _sign(context, version)
         say(
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
             "are held against it"
         )
+    if (published := version or known) is not None:
+        _sign(context, published)
 
 
 def _files(made: Manifest, files: tuple[str, ...]) -> tuple[str, ...]:
@@ -139,9 +144,12 @@ def _sign(context: Context[Publication], version: Version) -> None:
     """State what it was made of, in an envelope, where there is a key."""
     if key := os.environ.get(environment.SIGNING_KEY):
         # By name: a step that publishes stands below the audit, and without a key it loads nothing of it.
+        keys = importlib.import_module("flowmap.attestation.keys")
         signing = importlib.import_module("flowmap.attestation.signing")
-        name = signing.attest(context.store, version, signing.signer_of(key))
-        say(f"registry_push: signed what {version.name}@{version.version} was made of, {name}")
+        signer = keys.signer_of(key)
+        if signing.attest(context.store, version, signer):
+            called = f"{version.name}@{version.version}"
+            say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
 
 
 def _registry(context: Context[Publication]) -> Registry:

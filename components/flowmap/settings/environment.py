@@ -20,6 +20,7 @@ LOG_FORMAT = "FLOWMAP_LOG_FORMAT"  # `json` for logs that programs read
 ERROR_FILE = "FLOWMAP_ERROR_FILE"  # where a step that fails leaves its message
 WEBHOOK = "FLOWMAP_WEBHOOK"  # is told how a run ended; a secret
 SIGNING_KEY = "FLOWMAP_SIGNING_KEY"  # a private key, its file or text; what is published is signed with it
+TRUSTED_KEYS = "FLOWMAP_TRUSTED_KEYS"  # a file: whose signature a model needs to be used
 MLFLOW_URI = "MLFLOW_TRACKING_URI"
 
 # Whom rewards ask.

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from flowmap.settings.rewards import AnyReward, check_names
 from flowmap.settings.section import (
+    WITHOUT_EFFECT,
     Checkpoint,
     Count,
     Decay,
@@ -185,10 +186,14 @@ class RegistryPush(Section):
 
     It is published, and `alias`, whose version it had to beat, follows it; with `publish` false it is only
     judged.
+
+    Attributes:
+        require_signature: end the run where there is no key to sign with, before anything is published.
     """
 
     alias: Name = "production"
     publish: bool = True
+    require_signature: Annotated[bool, WITHOUT_EFFECT] = False
 
     @model_validator(mode="after")
     def _alias_is_free(self) -> Self:

@@ -1,0 +1,72 @@
+"""Statements in envelopes that a key has signed (DSSE), kept in the store beside what they are of.
+
+    name = seal(store, "models/digits/2/statements", payload, signer)      # <folder>/<key id>.json
+    for signed in envelopes(store, "models/digits/2/statements"):
+        is_signed_by(signed, key)
+
+Source: DSSE (github.com/secure-systems-lab/dsse).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import Signer, SSlibKey
+
+from flowmap.artifacts.digest import canonical_json
+from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A statement in its envelope.
+
+    Attributes:
+        name: of the object in the store.
+        payload: the statement's bytes.
+        key_ids: of those who signed.
+        envelope: securesystemslib's own.
+    """
+
+    name: str
+    payload: bytes
+    key_ids: tuple[str, ...]
+    envelope: Any
+
+
+def seal(store: ObjectStore, folder: str, payload: bytes, signer: Signer) -> str:
+    """Sign a statement and keep it, once for each key; returns the object's name."""
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    signature = envelope.sign(signer)
+    name = f"{folder}/{signature.keyid}.json"
+    store.create(name, canonical_json(envelope.to_dict()))
+    return name
+
+
+def envelopes(store: ObjectStore, folder: str) -> Iterator[Signed]:
+    """Every signed statement there. Raises IntegrityError where one can't be read."""
+    for name in store.names(folder):
+        try:
+            envelope = Envelope.from_dict(json.loads(store.get(name)))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"{name} is no envelope: {error}") from None
+        yield Signed(name, envelope.payload, tuple(envelope.signatures), envelope)
+
+
+def is_signed_by(signed: Signed, key: SSlibKey) -> bool:
+    """Whether that key signed these bytes as a statement."""
+    if signed.envelope.payload_type != PAYLOAD_TYPE:
+        return False
+    try:
+        signed.envelope.verify([key], threshold=1)
+    except VerificationError:
+        return False
+    return True

@@ -1,0 +1,153 @@
+"""The commands about which version is used: let an alias point to one, take it back, retire one, and see who
+did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flowmap_pipelines import options
+
+if TYPE_CHECKING:
+    from flowmap.registry import Registry, Version
+
+
+@click.command()
+@click.argument("model", metavar="NAME@VERSION")
+@options.ROOT
+@options.STORE
+@click.option("--alias", default="production", show_default=True, help="What is to point to it.")
+@click.option("--reason", required=True, help="Why, for those who ask later; no gate is asked.")
+@options.SIGNING_KEY
+def promote(model: str, root: Path, store: str | None, alias: str, reason: str, key: str | None) -> None:
+    """Let an alias point to a version, such as the one before the one that turned out to be wrong.
+
+    The move is kept with its reason, signed where there is a key. What was judged against the version
+    before is not promoted any more.
+
+    \b
+        flowmap models promote digits@3 --reason "4 draws no sevens"
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.trusting import check_usable
+
+    _name_a_version(model)
+    there = store_of(root, store)
+    version = find_version(there, model)
+    check_usable(there, version)
+    _move(Registry(there, version.name), alias, version, reason, key)
+
+
+@click.command()
+@click.argument("name")
+@options.ROOT
+@options.STORE
+@click.option("--alias", default="production", show_default=True, help="What is to point back.")
+@click.option("--reason", required=True, help="Why, for those who ask later.")
+@options.SIGNING_KEY
+def rollback(name: str, root: Path, store: str | None, alias: str, reason: str, key: str | None) -> None:
+    """Let an alias point to what it pointed to before its last move.
+
+    \b
+        flowmap models rollback digits --reason "4 draws no sevens"
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import list_models
+    from flowmap_pipelines.trusting import check_usable
+
+    there = store_of(root, store)
+    list_models(there, name)  # whoever names no model is told what there is
+    registry = Registry(there, name)
+    last = next(iter(registry.moves(alias)[-1:]), None)
+    if last is None or last.before is None:
+        raise click.UsageError(f"{name}@{alias} has pointed to nothing before what it points to now")
+    version = registry.resolve(str(last.before))
+    check_usable(there, version)
+    _move(registry, alias, version, reason, key)
+
+
+@click.command()
+@click.argument("model", metavar="NAME@VERSION")
+@options.ROOT
+@options.STORE
+@click.option("--reason", required=True, help="Why, for those who ask later.")
+def retire(model: str, root: Path, store: str | None, reason: str) -> None:
+    """Take a version out of use for good: nothing is drawn from it, exported, or led to it any more.
+
+    It stays on record, to be looked at and verified. An alias that points to it has to go elsewhere first.
+
+    \b
+        flowmap models retire digits@2 --reason "trained on pictures that were taken back"
+    """
+    from flowmap.registry import Registry, retiring
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import find_version
+
+    _name_a_version(model)
+    there = store_of(root, store)
+    version = find_version(there, model)
+    told = retiring.retire(Registry(there, version.name), version, reason)
+    click.echo(
+        f"{version.name}@{version.version} is retired, by {told.who} on {told.retired_at:%Y-%m-%d}: "
+        f"{told.reason}"
+    )
+
+
+@click.command()
+@click.argument("name")
+@options.ROOT
+@options.STORE
+@options.JSON
+def history(name: str, root: Path, store: str | None, as_json: bool) -> None:
+    """List where every alias went, who moved it, when and why.
+
+    \b
+        flowmap models history digits
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import list_models
+
+    there = store_of(root, store)
+    list_models(there, name)
+    registry = Registry(there, name)
+    moves = [(alias, move) for alias in registry.aliases() for move in registry.moves(alias)]
+    moves.sort(key=lambda pair: pair[1].moved_at)
+    if as_json:
+        told = [{"alias": alias, **move.model_dump(mode="json")} for alias, move in moves]
+        click.echo(json.dumps(told, indent=1, sort_keys=True))
+        return
+    for alias, move in moves:
+        why = move.reason or (f"evaluation {move.evaluation[:12]}" if move.evaluation else "no reason given")
+        before = "nothing" if move.before is None else f"{name}@{move.before}"
+        click.echo(
+            f"{move.moved_at:%Y-%m-%d %H:%M}  {alias}: {before} -> {name}@{move.version}, by "
+            f"{move.who or 'nobody on record'}: {why}"
+        )
+
+
+def _name_a_version(model: str) -> None:
+    if "@" not in model:
+        raise click.UsageError(f"{model}: say which version, such as {model}@1")
+
+
+def _move(registry: Registry, alias: str, version: Version, reason: str, key: str | None) -> None:
+    """Let an alias point to a version, and sign that where there is a key."""
+    from flowmap.attestation.keys import signer_of
+    from flowmap.attestation.signing import sign_move
+
+    name = registry.name
+    signer = None if key is None else signer_of(key)  # by a key that can't be read nothing is moved
+    move = registry.move_alias(alias, version, reason)
+    signed = ""
+    if signer is not None:
+        sign_move(registry, alias, move, signer)
+        signed = f"; signed with key {signer.public_key.keyid[:12]}"
+    before = "nothing" if move.before is None else f"{name}@{move.before}"
+    click.echo(f"{name}@{alias} points to {name}@{move.version}, before to {before}{signed}")
