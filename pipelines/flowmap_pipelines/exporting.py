@@ -22,7 +22,7 @@ from flowmap.registry import Rejection, Version
 from flowmap.settings import REJECTED
 from flowmap_pipelines.sampling import copy_model, grid_of
 
-DIFFUSERS, ONNX, WEB = "diffusers", "onnx", "web"
+DIFFUSERS, ONNX, WEB, BUNDLE = "diffusers", "onnx", "web", "bundle"
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ def export_model(
 
     Args:
         form: `diffusers`, a pipeline of that library, with its adapters in `lora` where adapters were
-            trained; `onnx`, the whole sampler as one graph; `web`, a page that draws in a browser. None is
-            diffusers for a text-to-image model, and onnx for others.
+            trained; `onnx`, the whole sampler as one graph; `web`, a page that draws in a browser; `bundle`,
+            the version with its evidence, for another store. None is diffusers for a text-to-image model,
+            and onnx for others.
         runtime: for a page, the package onnxruntime-web as `npm pack` leaves it, which is fetched otherwise.
 
     Raises:
@@ -61,6 +62,8 @@ def export_model(
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder")
+    if form == BUNDLE:
+        return _export_bundle(store, version, folder)
     with tempfile.TemporaryDirectory() as scratch:
         files, made = Path(scratch, "model"), Path(scratch, "made")
         files.mkdir()
@@ -71,6 +74,23 @@ def export_model(
         given = _Given(version, files, facts, load_model(files, shipped_weights(files)), runtime)
         _FORMS[form](given, made)
         shutil.copytree(made, folder, dirs_exist_ok=True)
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _export_bundle(store: ObjectStore, version: Version | Rejection, folder: Path) -> list[str]:
+    if isinstance(version, Rejection):
+        raise ConfigError(f"{version.name}@{REJECTED} is no version: only what is published has a bundle")
+    from flowmap_pipelines.bundle import write_bundle
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it, and moved when it is whole: what it rests on may be larger than memory and /tmp are.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch, "made")
+        made.mkdir()
+        write_bundle(store, version, made)
+        if folder.exists():
+            folder.rmdir()
+        made.rename(folder)
     return sorted(path.name for path in folder.iterdir())
 
 

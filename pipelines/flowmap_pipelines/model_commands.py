@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from flowmap_pipelines import alias_commands, options
+from flowmap_pipelines.keys_commands import TRUSTED
 
 
 @click.command()
@@ -78,6 +79,8 @@ def models() -> None:
         flowmap models rollback digits --reason "4 draws no sevens"
         flowmap models history digits
         flowmap models export digits digits-page --format web
+        flowmap models card digits
+        flowmap models import digits-3
     """
 
 
@@ -116,7 +119,7 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["diffusers", "onnx", "web"]),
+    type=click.Choice(["diffusers", "onnx", "web", "bundle"]),
     help="diffusers for a text-to-image model and onnx for others, unless said.",
 )
 @click.option(
@@ -128,16 +131,18 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
 def export(
     model: str, folder: Path, root: Path, store: str | None, form: str | None, runtime: Path | None
 ) -> None:
-    """Write a model into a new folder, for those who have no flowmap.
+    """Write a model into a new folder, for those who have no flowmap, or another store.
 
     As diffusers it is a pipeline of that library, its adapters in the folder `lora`. As onnx it is the whole
     sampler in one file, which onnxruntime runs without torch. As web it is a page, for any server of files,
-    that draws in the visitor's browser. README.md in the folder says how to draw.
+    that draws in the visitor's browser. README.md in the folder says how to draw. As bundle it is the
+    version with all its evidence, which `flowmap models import` takes into another store, and a model card.
 
     \b
         flowmap models export digits digits-onnx
         flowmap models export digits digits-page --format web && python -m http.server -d digits-page
         flowmap models export tiny-flux tiny-flux-pipeline
+        flowmap models export digits@3 digits-3 --format bundle
     """
     from flowmap_pipelines.exporting import export_model
     from flowmap_pipelines.local_run import store_of
@@ -151,6 +156,55 @@ def export(
     click.echo(f"wrote {', '.join(found)} to {folder}")
     if form == "web":
         click.echo(f"to see it: python -m http.server -d {folder}")
+
+
+@models.command("import")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@options.ROOT
+@options.STORE
+@TRUSTED
+def import_(folder: Path, root: Path, store: str | None, trusted: Path | None) -> None:
+    """Take the version of a bundle into this store, with all that it rests on.
+
+    Every byte, record and link of it is checked before and after, and its signature where keys are trusted.
+    It keeps its name and number; no alias moves, so `flowmap models promote` says when it is used.
+
+    \b
+        flowmap models export digits@3 digits-3 --format bundle --store s3://theirs/flowmap
+        flowmap models import digits-3 --store s3://ours/flowmap --trusted theirs.pub
+    """
+    from flowmap.attestation.trust import read_trusted
+    from flowmap_pipelines.bundle import read_bundle
+    from flowmap_pipelines.local_run import store_of
+
+    there = store_of(root, store)
+    version = read_bundle(folder, there, None if trusted is None else read_trusted(trusted))
+    called = f"{version.name}@{version.version}"
+    click.echo(f"{called} is in {there.url}; to use it: flowmap models promote {called} --reason ...")
+
+
+@models.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@options.ROOT
+@options.STORE
+@click.option("-o", "--output", type=options.OutputFile(".md"), help="Write it here; else it is printed.")
+def card(model: str, root: Path, store: str | None, output: Path | None) -> None:
+    """Print a version's model card, as Hugging Face's hub reads them: figures, data, limits, evidence.
+
+    \b
+        flowmap models card digits -o README.md
+    """
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_card import model_card
+    from flowmap_pipelines.model_list import find_version
+
+    there = store_of(root, store)
+    text = model_card(there, find_version(there, model))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {output}")
 
 
 @click.command()

@@ -12,9 +12,10 @@ import pytest
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.checking import check_statements, refusal_of
-from flowmap.attestation.envelopes import envelopes
+from flowmap.attestation.envelopes import envelopes, seal
 from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest, folder_of, folder_of_move, folder_of_run
+from flowmap.attestation.statement import statement_of
 from flowmap.attestation.trust import read_trusted
 from flowmap.audit.checking import Audit
 from flowmap.audit.graph import trace
@@ -176,6 +177,16 @@ def test_a_move_that_somebody_made_up_is_found(store: LocalStore, keys: Path) ->
     assert "models/tiny/moves/production/3 has no signature" in faults(store, keys / "ours.pub")
     sign(store, keys)
     assert not faults(store, keys / "ours.pub")
+
+
+def test_a_store_from_before_moves_were_signed_is_whole(store: LocalStore, keys: Path) -> None:
+    signer = signer_of(str(keys / "ours.pem"))
+    graph = trace(store, version_of(store))
+    seal(store, folder_of(version_of(store)), statement_of(graph, version_of(store)), signer)
+    audit = Audit()
+    check_statements(store, version_of(store), read_trusted(keys / "ours.pub"), audit)
+    assert not audit.faults
+    assert "no move of an alias of tiny is signed" in audit.notes[0]
 
 
 def test_commands_use_what_is_trusted_alone(

@@ -10,7 +10,13 @@ from functools import partial
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.envelopes import Signed, envelopes
 from flowmap.attestation.formats import differences
-from flowmap.attestation.signing import folder_of, folder_of_move, folder_of_run, moves_to
+from flowmap.attestation.signing import (
+    folder_of,
+    folder_of_move,
+    folder_of_run,
+    moves_are_signed,
+    moves_to,
+)
 from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.audit.checking import Audit
@@ -24,8 +30,9 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
     to it; returns how many signed statements there are.
 
     Args:
-        keys: one of them has to have signed the version's statement, and that of each alias's last move
-            where it leads here. None asks for no signature, and notes that none was checked.
+        keys: one of them has to have signed the version's statement; and, once any move of that name's
+            aliases is signed, that of each alias's last move where it leads here. None asks for no
+            signature, and notes that none was checked.
     """
     try:
         graph = trace(store, version)
@@ -34,12 +41,20 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
         return 0
     registry = Registry(store, version.name)
     last = {alias: len(registry.moves(alias)) for alias in registry.aliases()}
+    has_begun = moves_are_signed(registry)
     check = _Check(store, keys, audit, datetime.now(UTC).date())
     check.look(folder_of(version), lambda: statement_of(graph, version), is_asked=True)
     for alias, number in moves_to(registry, version):
         folder = folder_of_move(registry, alias, number)
         check.look(
-            folder, partial(statement_of_move, registry, alias, number), is_asked=number == last[alias]
+            folder,
+            partial(statement_of_move, registry, alias, number),
+            is_asked=has_begun and number == last[alias],
+        )
+    if keys is not None and not has_begun and any(last.values()):
+        audit.notes.append(
+            f"no move of an alias of {version.name} is signed, as an older flowmap left them: "
+            "`flowmap lineage attest` signs those to a version"
         )
     for digest, told in _of_runs(graph).items():
         check.look(folder_of_run(digest), told, is_asked=False)

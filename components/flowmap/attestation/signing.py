@@ -58,6 +58,14 @@ def moves_to(registry: Registry, version: Version) -> Iterator[tuple[str, int]]:
                 yield alias, number
 
 
+def moves_are_signed(registry: Registry) -> bool:
+    """Whether anybody ever signed a move of an alias of that name: an older flowmap did not."""
+    parts = len(folder_of_move(registry, "alias", 1).split("/"))
+    return any(
+        len(name.split("/")) > parts for name in registry.store.names(f"models/{registry.name}/moves")
+    )
+
+
 def folder_of(version: Version) -> str:
     """Where signed statements of a version lie."""
     return f"models/{version.name}/{version.version}/statements"

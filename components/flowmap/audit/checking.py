@@ -10,6 +10,7 @@ computed anew from what its record says decided it, and a version's figures are 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,6 +210,7 @@ def _compare_with_evaluation(store: ObjectStore, version: Version, name: str, au
         evaluated = read_evaluated(store, version.evaluation)
     except (IntegrityError, ValueError):
         return  # its files are damaged, which is told of them
+    _check_attempt(store, version, evaluated.metrics.get("terms"), audit)
     is_base = version.role == "base"
     expected: dict[str, Any] = {
         "role": "base" if version.manifest.step == "base_training" else "tuned",
@@ -222,6 +224,22 @@ def _compare_with_evaluation(store: ObjectStore, version: Version, name: str, au
     for each, value in expected.items():
         if getattr(version, each) != value:
             audit.add(name, f"has another {each} than its evaluation, {version.evaluation}, says")
+
+
+def _check_attempt(store: ObjectStore, version: Version, terms: str | None, audit: Audit) -> None:
+    """A version that passed the gate has the number of its attempt, on the terms that it was judged by."""
+    if version.trial is None:
+        return
+    name = f"models/{version.name}/attempts/{version.trial}.json"
+    try:
+        found = json.loads(store.get(name))
+    except KeyError:
+        audit.add(name, f"is missing: the attempt at the gate that version {version.version} passed")
+    except ValueError:
+        audit.add(name, "was changed after it was written")
+    else:
+        if found != [version.candidate, terms]:
+            audit.add(name, f"is another's than that of version {version.version}, {version.candidate}")
 
 
 def _who(node: Node) -> str:

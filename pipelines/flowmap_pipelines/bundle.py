@@ -1,0 +1,125 @@
+"""A version with its evidence as a folder: written where there is a store, read where there is another, with
+no network between.
+
+    write_bundle(store, version, folder)
+    version = read_bundle(folder, store, trusted)
+
+    README.md         the model card           samples.png, report.html    of its evaluation
+    bom.cdx.json      the bill of materials    bundle.json                 which version it is
+    store/            all that the version rests on, itself a store: `flowmap lineage verify --root FOLDER`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.store import ObjectStore
+from flowmap.attestation.checking import check_statements
+from flowmap.attestation.trust import TrustedKeys
+from flowmap.audit.carrying import carried, carry, same_version, with_rivals
+from flowmap.audit.checking import Audit, check
+from flowmap.errors import ConfigError, IntegrityError
+from flowmap.progress import say
+from flowmap.registry import Registry, Version
+from flowmap.registry.evaluation_result import REPORT, SAMPLES, read_evaluated
+from flowmap.settings import ANCHOR
+from flowmap_pipelines.bill_of_materials import bill_of_materials
+from flowmap_pipelines.model_card import model_card
+from flowmap_pipelines.run_section import report_of
+
+_STORE, _ABOUT = "store", "bundle.json"
+
+
+class _About(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    schema_version: int = 1
+    name: str
+    version: int
+
+
+def write_bundle(store: ObjectStore, version: Version, folder: Path) -> None:
+    """Write a version and all that it rests on below an empty folder.
+
+    Raises IntegrityError where something of it is not what it was: nobody wants that in two places.
+    """
+    for each in with_rivals(store, version):
+        _check_whole(store, each, None)
+    inside = LocalStore(folder / _STORE)
+    _carry_attempts(store, inside, version.name)
+    for names in carried(store, version):
+        carry(store, inside, names)
+    _start_anchor(store, inside, version.name)
+    evaluated = read_evaluated(store, version.evaluation)
+    (folder / SAMPLES).write_bytes(evaluated.samples)
+    (folder / REPORT).write_bytes(report_of(store, evaluated.report, version.evaluation))
+    (folder / "README.md").write_text(model_card(store, version), encoding="utf-8")
+    (folder / "bom.cdx.json").write_text(bill_of_materials(store, version), encoding="utf-8")
+    about = _About(name=version.name, version=version.version)
+    (folder / _ABOUT).write_text(about.model_dump_json(indent=1))
+
+
+def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -> Version:
+    """Bring the version of a bundle into a store, under its own name and number.
+
+    No alias moves, but for `anchor` in a store that has none of that name's. What is there already stays; an
+    import that was cut off goes on.
+
+    Args:
+        trusted: one of these keys has to have signed it; None asks for no signature.
+
+    Raises:
+        ConfigError: that is no bundle, or the store has another version of that name and number.
+        IntegrityError: something of it is not what it was, or no trusted key has signed it.
+    """
+    try:
+        about = _About.model_validate_json((folder / _ABOUT).read_bytes())
+    except (OSError, ValidationError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{folder} is no bundle ({told}): `flowmap models export MODEL FOLDER --format bundle` makes one"
+        ) from None
+    inside = LocalStore(folder / _STORE)
+    version = Registry(inside, about.name).resolve(str(about.version))
+    groups = carried(inside, version)
+    for each in with_rivals(inside, version):
+        _check_whole(inside, each, trusted if each == version else None)
+        if same_version(store, each) is False:
+            raise ConfigError(
+                f"{each.name}@{each.version} is another version in {store.url}: numbers are never given "
+                "again, so import it into a store of its own"
+            )
+    _carry_attempts(inside, store, about.name)
+    num = sum(carry(inside, store, names) for names in groups)
+    say(f"{about.name}@{about.version}: {num} objects are new in {store.url}")
+    _start_anchor(inside, store, about.name)
+    _check_whole(store, version, trusted)
+    return version
+
+
+def _check_whole(store: ObjectStore, version: Version, trusted: TrustedKeys | None) -> Audit:
+    audit = check(store, version)
+    check_statements(store, version, trusted, audit)
+    if audit.faults:
+        told = "".join(f"\n  {fault.name} {fault.told}" for fault in audit.faults[:5])
+        more = f"\n  and {len(audit.faults) - 5} more" if len(audit.faults) > 5 else ""
+        raise IntegrityError(
+            f"{version.name}@{version.version} in {store.url} is not what it was:{told}{more}"
+        )
+    return audit
+
+
+def _carry_attempts(source: ObjectStore, target: ObjectStore, name: str) -> None:
+    """How many candidates of that name there were, where nobody counts yet: each has a smaller chance."""
+    attempts = f"models/{name}/attempts"
+    if not any(target.names(attempts)):
+        carry(source, target, source.names(attempts))
+
+
+def _start_anchor(source: ObjectStore, target: ObjectStore, name: str) -> None:
+    """What candidates of that name are held against, where nothing says so yet."""
+    there = Registry(source, name)
+    if ANCHOR in there.aliases() and ANCHOR not in Registry(target, name).aliases():
+        Registry(target, name).start_alias(ANCHOR, there.resolve(ANCHOR))
