@@ -84,6 +84,10 @@ bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits
 bench-sweep: setup  ## Low-rank adapters of several ranks on tiny_flux, three seeds each; about 80 minutes
 	@$(BIN)/python -m benchmarks.sweep examples/tiny_flux.yaml --try $(foreach rank,2 8 32,$(call RANK,$(rank)))
 
+.PHONY: bench-lineage
+bench-lineage: setup  ## What a question costs in a store of 100,000 records, by its edges and by the index; about 10 minutes
+	@$(BIN)/python -m benchmarks.lineage
+
 .PHONY: bench-gate
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gate

@@ -19,9 +19,10 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.checking import check_statements
 from flowmap.attestation.trust import TrustedKeys
-from flowmap.audit.carrying import carried, carry, same_version, with_rivals
+from flowmap.audit.carrying import carried, carry, records_of, same_version, with_rivals
 from flowmap.audit.checking import Audit, check
 from flowmap.errors import ConfigError, IntegrityError
+from flowmap.lineage.log import log_record
 from flowmap.progress import say
 from flowmap.registry import Registry, Version
 from flowmap.registry.evaluation_result import REPORT, SAMPLES, read_evaluated
@@ -93,6 +94,8 @@ def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -
             )
     _carry_attempts(inside, store, about.name)
     num = sum(carry(inside, store, names) for names in groups)
+    for digest in records_of(inside, version):
+        log_record(store, digest)
     say(f"{about.name}@{about.version}: {num} objects are new in {store.url}")
     _start_anchor(inside, store, about.name)
     _check_whole(store, version, trusted)

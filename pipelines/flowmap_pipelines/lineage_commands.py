@@ -12,6 +12,7 @@ import click
 from flowmap_pipelines import options
 from flowmap_pipelines.impact_command import impact
 from flowmap_pipelines.keys_commands import TRUSTED
+from flowmap_pipelines.lineage_export_command import export
 
 if TYPE_CHECKING:
     pass
@@ -30,6 +31,7 @@ def lineage() -> None:
         flowmap lineage reproduce digits@2
         flowmap lineage sources digits@2 then
         flowmap lineage impact 8f1b2c39872a
+        flowmap lineage export digits@2 --send http://marquez:5000
     """
 
 
@@ -258,3 +260,4 @@ def sources(model: str, folder: Path, root: Path, store: str | None) -> None:
 
 
 lineage.add_command(impact)
+lineage.add_command(export)

@@ -8,10 +8,10 @@ import torch
 
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
-from flowmap.evaluation.judge import Panel, calibration_error, train_judge
+from flowmap.evaluation.judge import Moved, Panel, calibration_error, train_judge
 from flowmap.evaluation.measure import FIGURES
 from flowmap.evaluation.shown import first_of_each, some_of
-from flowmap.modality.images.judging import make_judges
+from flowmap.modality.images.judging import make_judges, moved
 from flowmap.modality.images.pictures import contact_sheet
 from tests.evaluation.samples import SHAPE, measurer, normal, split
 
@@ -69,6 +69,37 @@ def test_the_judge_learns_what_is_there_to_learn_and_its_networks_differ() -> No
     right = panel(unseen.data + (2 * unseen.prompts - 1)[:, None, None, None]).argmax(1) == unseen.prompts
     assert right.float().mean() > 0.95
     assert len({type(member) for member in members}) == 2
+
+
+def test_images_that_a_judge_learns_from_are_moved_and_stay_what_they_are() -> None:
+    x = torch.arange(2 * 3 * 5 * 4, dtype=torch.float).reshape(2, 3, 5, 4)
+    wide = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="replicate")
+    places = [(down, right) for down in range(5) for right in range(5)]
+    whole = {place: wide[:, :, place[0] : place[0] + 5, place[1] : place[1] + 4] for place in places}
+    seen = set()
+    for seed in range(60):
+        y = moved(x, 2, torch.Generator().manual_seed(seed))
+        for index in range(2):
+            (at,) = [place for place in places if torch.equal(whole[place][index], y[index])]
+            seen.add(at)
+    assert seen == set(places)
+
+
+def test_a_judge_of_few_images_reads_what_was_moved_too() -> None:
+    """A dot in a place of eight: known in one place each, and asked one pixel beside it."""
+    prompts = torch.arange(2).repeat(60)
+    x = torch.full((120, 1, 8, 8), -1.0)
+    x[prompts == 0, :, 1:4, 3] = 1.0
+    x[prompts == 1, :, 3, 1:4] = 1.0
+    data = type(split(2, 0))(x, prompts)
+    beside = moved(x, 1, torch.Generator().manual_seed(5))
+
+    def right(move: Moved | None) -> float:
+        torch.manual_seed(0)
+        panel = train_judge(data, make_judges((1, 8, 8), 2), 2, 150, seed=0, moved=move)
+        return float((panel(beside).argmax(1) == prompts).float().mean())
+
+    assert right(lambda x, generator: moved(x, 1, generator)) > max(0.98, right(None))
 
 
 def test_equal_data_draw_equal_charts() -> None:

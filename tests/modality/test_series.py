@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +103,14 @@ def test_settings_of_images_are_refused_for_series_and_the_other_way_round() -> 
         DataPrep(source="co2", caption_noise=0.2)
     with pytest.raises(ValueError, match="series is set, but source 'digits' is none"):
         DataPrep(source="digits", series=SIZES)
+
+
+def test_a_judge_moves_images_alone() -> None:
+    given: dict[str, Any] = {"name": "x", "evaluation": {"judge_shifts": 1}}
+    assert RunConfig.model_validate(given).evaluation.judge_shifts == 1
+    for source in ("co2", "points"):
+        with pytest.raises(ValueError, match=f"judge_shifts moves .* data_prep.source '{source}' has none"):
+            RunConfig.model_validate(given | {"data_prep": {"source": source}})
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,11 @@ class LocalStore:
         return self._path(name).is_file()
 
     def names(self, prefix: str) -> Iterator[str]:
-        folder = self._path(prefix)
-        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_HIDDEN))
-        yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
+        found: list[str] = []
+        for folder, _, files in os.walk(self._path(prefix)):
+            within = Path(folder).relative_to(self.root).as_posix()
+            found += [f"{within}/{name}" for name in files if not name.startswith(_HIDDEN)]
+        yield from sorted(found)
 
     def listed(self, prefix: str) -> Iterator[Listed]:
         paths = (path for path in self._path(prefix).rglob("*") if path.name != _LOCK)

@@ -11,6 +11,7 @@ Layout below the store's root:
     quarantine/...                      what was found damaged, before it was made again
     lineage/<digest>.json               who made what, when, where
     lineage/{made,used}/<artifact>/...  where to look for that
+    lineage/log/<day>/<digest>          which records came on which day
     lineage/sources/<digest>.zip, .txt  code that ran, and what was installed beside it
     runs/<run id>/...                   what each step of one run did, the run's summary, nodes' logs
     models/<name>/<version>/...         published versions; immutable

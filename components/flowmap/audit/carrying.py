@@ -51,6 +51,12 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
     return [bytes_, manifests, evidence, told, *last]
 
 
+def records_of(store: ObjectStore, version: Version) -> set[str]:
+    """Digests of the records among them."""
+    graphs = (trace(store, each) for each in with_rivals(store, version))
+    return {digest for graph in graphs for node in graph.nodes.values() for digest in node.records}
+
+
 def carry(source: ObjectStore, target: ObjectStore, names: Iterable[str]) -> int:
     """Copy objects that are not there yet; returns how many were.
 

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.lineage.edges import users
+from flowmap.lineage.edges import read_records, user_digests
+from flowmap.lineage.index import RecordIndex, path_of
 from flowmap.registry import Registry, Rejection, Version
 from flowmap.registry.versions import model_names
+
+_LONG = 500  # records; more are asked of an index
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,11 @@ class Impact:
 
 
 def impact(store: ObjectStore, digest: str) -> Impact:
-    """Follow the edges from a digest forwards. Raises IntegrityError at a record that was changed."""
-    made: dict[str, str] = {}
-    waiting = [digest]
-    while waiting:
-        for record in users(store, waiting.pop()).values():
-            if record.output not in made:
-                made[record.output] = record.step
-                waiting.append(record.output)
+    """Follow the edges from a digest forwards; where there is a lot to follow, by an index on this machine.
+
+    Raises IntegrityError at a record that was changed.
+    """
+    made = _followed(store, digest)
     weights, reached = _of_weights(made, digest), {*made, digest}
     versions = [version for name in model_names(store) for version in Registry(store, name).versions()]
     rejections = [each for name in model_names(store) for each in Registry(store, name).rejections()]
@@ -52,6 +52,23 @@ def impact(store: ObjectStore, digest: str) -> Impact:
             each for each in versions if each.evaluation in reached and each.candidate not in weights
         ),
     )
+
+
+def _followed(store: ObjectStore, digest: str) -> dict[str, str]:
+    """All that was made of something, and the step that made each."""
+    made: dict[str, str] = {}
+    waiting, left = [digest], 0 if path_of(store).exists() else _LONG
+    while waiting:
+        found = user_digests(store, waiting.pop(), left + 1)
+        left -= len(found)
+        if left <= 0:
+            with RecordIndex.opened(store) as index:
+                return index.made_of(digest)
+        for record in read_records(store, found).values():
+            if record.output not in made:
+                made[record.output] = record.step
+                waiting.append(record.output)
+    return made
 
 
 def _of_weights(made: Mapping[str, str], digest: str) -> set[str]:

@@ -74,7 +74,8 @@ def advice(
         told.append(
             f"The judge reads {real['judge_accuracy']:.1%} of held-out real data as their prompt, less than "
             "of the anchor's samples, so it decides nothing. Either it has seen too few data: give it a "
-            "larger data_prep.shares.judge, or more data. Or the anchor draws what is more typical than "
+            "larger data_prep.shares.judge, or more data, or of images more of each with "
+            "evaluation.judge_shifts: 1. Or the anchor draws what is more typical than "
             "real data are: then there is nothing that could be shown more often."
         )
     elif "judge_score" in failed:

@@ -7,7 +7,7 @@ the panel need not fool the others, of which one is of another architecture.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -19,6 +19,8 @@ from flowmap.data.dataset import Split
 from flowmap.modality.protocols import JudgeNetwork
 from flowmap.progress import Progress
 from flowmap.seeding import generator_for
+
+Moved = Callable[[Tensor, torch.Generator], Tensor]
 
 _BATCH = 128
 _JITTER = 0.15
@@ -114,13 +116,21 @@ class Panel(nn.Module):
 
 
 def train_judge(
-    data: Split, members: Sequence[nn.Module], num_prompts: int, num_updates: int, seed: int
+    data: Split,
+    members: Sequence[nn.Module],
+    num_prompts: int,
+    num_updates: int,
+    seed: int,
+    moved: Moved | None = None,
 ) -> Panel:
     """Train a panel on the judge split, each member for itself, with noise on the data so that it is smooth
     near them.
 
     Labels are not smoothed: that would draw the features of a prompt together and leave little of what
     distances are for (arXiv 1906.02629). What it does for calibration, the temperature does.
+
+    Args:
+        moved: what becomes of data (batch, *data) before they are learned from, drawn from a generator.
     """
     panel = Panel(members, num_prompts)
     if not any(True for _ in panel.parameters()):  # those who know need not learn
@@ -132,6 +142,7 @@ def train_judge(
         for _ in range(num_updates):
             chosen = torch.randint(len(data), (_BATCH,), generator=generator)
             x, prompts = data.data[chosen], data.prompts[chosen]
+            x = x if moved is None else moved(x, generator)
             noisy = x + _JITTER * torch.randn(x.shape, generator=generator)
             loss = torch.stack([F.cross_entropy(member(noisy), prompts) for member in panel.members]).sum()
             optimizer.zero_grad()

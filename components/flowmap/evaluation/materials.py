@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -15,11 +16,12 @@ from flowmap.data.dataset import Split, read_split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.drawing import PART, Drawing
 from flowmap.evaluation.features import features_of
-from flowmap.evaluation.judge import Judge, Panel, train_judge
+from flowmap.evaluation.judge import Judge, Moved, Panel, train_judge
 from flowmap.evaluation.measure import Measurer
 from flowmap.evaluation.outcomes import outcomes_of
 from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
 from flowmap.modality import forecasting, judging
+from flowmap.modality.protocols import MovingJudging
 from flowmap.models.storing import baseline_weights, load_model, read_model_facts
 from flowmap.progress import Progress
 from flowmap.rewards.building import Materials, build_rewards
@@ -120,9 +122,17 @@ def _panel(section: Evaluation, data: Path, facts: DataFacts, held_out: Split, s
     torch.manual_seed(derived_seed(seed, "weights"))
     num_prompts = len(facts.prompts)
     members = judging(facts.modality).make_judges(facts.shape, num_prompts, facts.prompt_facts)
-    panel = train_judge(read_split(data, "judge"), members, num_prompts, section.judge_updates, seed)
+    judge = read_split(data, "judge")
+    panel = train_judge(judge, members, num_prompts, section.judge_updates, seed, _moved(section, facts))
     panel.calibrate(held_out.data, held_out.prompts)
     return panel
+
+
+def _moved(section: Evaluation, facts: DataFacts) -> Moved | None:
+    if (most := section.judge_shifts) is None:
+        return None
+    kind = cast(MovingJudging, judging(facts.modality))  # the configuration asks it of images alone
+    return lambda x, generator: kind.moved(x, most, generator)
 
 
 def drawing_of(

@@ -2,7 +2,7 @@
 long.
 
     for record in makers(store, digest): ...      # who made that artifact
-    for record in users(store, digest): ...       # who made something of it
+    for each in user_digests(store, digest, 10): ...    # records of who made something of it
 
 An edge is an empty object whose name says all: `lineage/made/<artifact>/<record>` and
 `lineage/used/<artifact>/<record>`. Records of a flowmap from before there were edges are indexed once, by
@@ -11,6 +11,7 @@ whoever asks first and may write.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,13 +26,15 @@ _PARALLEL = 8
 
 def makers(store: ObjectStore, artifact: str) -> dict[str, StepRecord]:
     """The records, by their digests, of the steps that made or reused an artifact; the maker's first."""
-    found = _records(store, f"{_MADE}/{artifact}")
+    found = read_records(store, (name.rsplit("/", 1)[1] for name in store.names(f"{_MADE}/{artifact}")))
     return dict(sorted(found.items(), key=lambda item: (item[1].reused, item[1].finished_at)))
 
 
-def users(store: ObjectStore, digest: str) -> dict[str, StepRecord]:
-    """The records of the steps that took an artifact, or data from outside, as an input."""
-    return _records(store, f"{_USED}/{digest}")
+def user_digests(store: ObjectStore, digest: str, most: int) -> list[str]:
+    """Digests of the records of the steps that took an artifact, or data from outside, as an input; so many
+    of them at most."""
+    names = itertools.islice(store.names(f"{_USED}/{digest}"), most)
+    return [name.rsplit("/", 1)[1] for name in names]
 
 
 def read_record(store: ObjectStore, digest: str) -> StepRecord:
@@ -63,11 +66,8 @@ def add_missing_edges(store: ObjectStore) -> int:
     return num
 
 
-def _records(store: ObjectStore, prefix: str) -> dict[str, StepRecord]:
-    return _read(store, (name.rsplit("/", 1)[1] for name in store.names(prefix)))
-
-
-def _read(store: ObjectStore, digests: Iterable[str]) -> dict[str, StepRecord]:
+def read_records(store: ObjectStore, digests: Iterable[str]) -> dict[str, StepRecord]:
+    """Records by their digests. Raises IntegrityError where one is gone or is not what it was."""
     wanted = list(digests)
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return dict(zip(wanted, pool.map(lambda digest: read_record(store, digest), wanted), strict=True))

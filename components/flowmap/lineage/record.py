@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.digest import is_digest, sha256_of
 from flowmap.artifacts.store import ObjectStore
+from flowmap.lineage.log import log_record
 from flowmap.lineage.sources import keep_environment, keep_sources
 from flowmap.settings import environment
 
@@ -132,6 +133,7 @@ def record_step(
     digest = sha256_of(data)
     store.create(f"{RECORDS}/{digest}.json", data)
     write_edges(store, digest, record)
+    log_record(store, digest)
     store.put(f"runs/{record.run_id}/{record.step}.json", data)
     return record
 

@@ -123,6 +123,13 @@ class Judging(Protocol):
         """
 
 
+class MovingJudging(Judging, Protocol):
+    """The same of data that can be moved, and are still what they are."""
+
+    def moved(self, x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+        """Data (batch, *data), each moved by so much at most."""
+
+
 class Forecasting(Protocol):
     """What forecasts are judged by, once it is known what came."""
 

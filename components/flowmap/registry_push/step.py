@@ -57,7 +57,7 @@ def promote(context: Context[Publication]) -> None:
         return
     _publish_base(context, evaluated)
     version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
-    _sign(context, version)  # the alias's move too
+    _sign(context, version, told=False)  # now the alias's move too
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
     _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": section.alias})
@@ -140,14 +140,14 @@ def _mend(registry: Registry, version: Version, directory: Path) -> None:
         say(f"registry_push: {name} was damaged or missing, and is written again from what it was made of")
 
 
-def _sign(context: Context[Publication], version: Version) -> None:
+def _sign(context: Context[Publication], version: Version, *, told: bool = True) -> None:
     """State what it was made of, in an envelope, where there is a key."""
     if key := os.environ.get(environment.SIGNING_KEY):
         # By name: a step that publishes stands below the audit, and without a key it loads nothing of it.
         keys = importlib.import_module("flowmap.attestation.keys")
         signing = importlib.import_module("flowmap.attestation.signing")
         signer = keys.signer_of(key)
-        if signing.attest(context.store, version, signer):
+        if signing.attest(context.store, version, signer) and told:
             called = f"{version.name}@{version.version}"
             say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
 

@@ -86,6 +86,21 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_judge_of_images_moves_them(self) -> Self:
+        data = self.data_prep
+        has_none = data.is_series or data.source == "points" or data.prompts is not None
+        if self.evaluation.judge_shifts is not None and has_none:
+            raise ValueError(
+                "evaluation.judge_shifts moves the images that a judge learns from, and data_prep."
+                + (
+                    f"prompts {data.prompts!r} come alone"
+                    if data.prompts
+                    else f"source {data.source!r} has none"
+                )
+            )
+        return self
+
+    @model_validator(mode="after")
     def _networks_over_pixels_stay_small(self) -> Self:
         largest = max(self.data_prep.resize or (0,))
         if largest > _MOST_PIXELS and not self._has_latents:

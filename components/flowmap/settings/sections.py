@@ -148,6 +148,8 @@ class Evaluation(Section):
             asked for, such as 1 of `ocr`; left open it is what the baseline's own samples of the prompt get.
         features: where prompts come without data, a CLIP or DINOv2 model of the library transformers, in
             whose features distances are measured; left open they are of the pictures themselves, made small.
+        judge_shifts: images that the judge learns from are moved by so many pixels at most, each way: of few
+            it learns to read more rightly. Not for prompts that say where something is.
         train_on: for the report, train the base on for as much work as GRPO took, beside everything else: a
             core for as long as GRPO took.
     """
@@ -156,6 +158,7 @@ class Evaluation(Section):
     evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 8), strict=False)
     baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
     judge_updates: Count = 800
+    judge_shifts: Annotated[int, Field(ge=1, le=4)] | None = None
     resamples: Annotated[int, Field(ge=50)] = 200
     false_promotions: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     kid_tolerance: NonNegative = 0.01

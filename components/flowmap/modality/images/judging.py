@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from flowmap.prompts.facts import PromptFacts
 from flowmap.prompts.heads import prompt_head
@@ -17,6 +19,21 @@ def make_judges(shape: Sequence[int], num_prompts: int, facts: PromptFacts | Non
     """Fresh judges of images of a shape, (channels, height, width)."""
     kinds = (ImageJudge, ImageJudge, DenseJudge)
     return [kind(shape, num_prompts, facts) for kind in kinds]
+
+
+def moved(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Images (batch, channels, height, width), each moved by up to so many pixels down and to the right, or
+    back; what comes in is the edge, again and again."""
+    num, channels, height, width = x.shape
+    wide = F.pad(x, (most, most, most, most), mode="replicate")
+    down, right = torch.randint(2 * most + 1, (2, num, 1), generator=generator)
+    rows, columns = down + torch.arange(height), right + torch.arange(width)
+    return wide[
+        torch.arange(num)[:, None, None, None],
+        torch.arange(channels)[:, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
 
 
 class ImageJudge(nn.Module):
