@@ -22,7 +22,7 @@ from flowmap.registry import Rejection, Version
 from flowmap.settings import REJECTED
 from flowmap_pipelines.sampling import copy_model, grid_of
 
-DIFFUSERS, ONNX, WEB, BUNDLE = "diffusers", "onnx", "web", "bundle"
+DIFFUSERS, ONNX, WEB, KSERVE, BUNDLE = "diffusers", "onnx", "web", "kserve", "bundle"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class _Given:
     facts: ModelFacts
     model: Model
     runtime: Path | None
+    image: str | None
 
     @property
     def grid(self) -> tuple[float, ...]:
@@ -46,14 +47,16 @@ def export_model(
     folder: Path,
     form: str | None = None,
     runtime: Path | None = None,
+    image: str | None = None,
 ) -> list[str]:
     """Write a version into a new folder; returns what is in it.
 
     Args:
         form: `diffusers`, a pipeline of that library, with its adapters in `lora` where adapters were
-            trained; `onnx`, the whole sampler as one graph; `web`, a page that draws in a browser; `bundle`,
-            the version with its evidence, for another store. None is diffusers for a text-to-image model,
-            and onnx for others.
+            trained; `onnx`, the whole sampler as one graph; `web`, a page that draws in a browser; `kserve`,
+            a server of the open inference protocol with its InferenceService; `bundle`, the version with its
+            evidence, for another store. None is diffusers for a text-to-image model, and onnx for others.
+        image: for kserve, what the server's image will be called.
         runtime: for a page, the package onnxruntime-web as `npm pack` leaves it, which is fetched otherwise.
 
     Raises:
@@ -71,7 +74,7 @@ def export_model(
         copy_model(store, version, files)
         facts = read_model_facts(files)
         form = form or (DIFFUSERS if isinstance(facts, TextToImageFacts) else ONNX)
-        given = _Given(version, files, facts, load_model(files, shipped_weights(files)), runtime)
+        given = _Given(version, files, facts, load_model(files, shipped_weights(files)), runtime, image)
         _FORMS[form](given, made)
         shutil.copytree(made, folder, dirs_exist_ok=True)
     return sorted(path.name for path in folder.iterdir())
@@ -117,6 +120,11 @@ def _as_page(given: _Given, folder: Path) -> None:
     web.write_page(given.model, given.facts, _about(given), given.runtime, folder)
 
 
+def _as_service(given: _Given, folder: Path) -> None:
+    write = _exporting("kserve_folder").write_kserve_folder
+    write(given.model, given.facts, policy_of(given.facts), _about(given), given.image, folder)
+
+
 def _about(given: _Given) -> About:
     version = given.version
     named, digest = (
@@ -137,4 +145,9 @@ def _exporting(module: str) -> Any:
     return importlib.import_module(f"flowmap.exporting.{module}")
 
 
-_FORMS: dict[str, Callable[[_Given, Path], None]] = {DIFFUSERS: _as_pipeline, ONNX: _as_graph, WEB: _as_page}
+_FORMS: dict[str, Callable[[_Given, Path], None]] = {
+    DIFFUSERS: _as_pipeline,
+    ONNX: _as_graph,
+    WEB: _as_page,
+    KSERVE: _as_service,
+}

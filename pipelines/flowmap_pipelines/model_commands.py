@@ -119,7 +119,7 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["diffusers", "onnx", "web", "bundle"]),
+    type=click.Choice(["diffusers", "onnx", "web", "kserve", "bundle"]),
     help="diffusers for a text-to-image model and onnx for others, unless said.",
 )
 @click.option(
@@ -128,20 +128,31 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
     metavar="FILE",
     help="For web: onnxruntime-web as `npm pack` leaves it; npm fetches it otherwise.",
 )
+@click.option(
+    "--image", metavar="NAME", help="For kserve: what its image will be called.  [default: NAME:VERSION]"
+)
 def export(
-    model: str, folder: Path, root: Path, store: str | None, form: str | None, runtime: Path | None
+    model: str,
+    folder: Path,
+    root: Path,
+    store: str | None,
+    form: str | None,
+    runtime: Path | None,
+    image: str | None,
 ) -> None:
     """Write a model into a new folder, for those who have no flowmap, or another store.
 
     As diffusers it is a pipeline of that library, its adapters in the folder `lora`. As onnx it is the whole
     sampler in one file, which onnxruntime runs without torch. As web it is a page, for any server of files,
-    that draws in the visitor's browser. README.md in the folder says how to draw. As bundle it is the
+    that draws in the visitor's browser. As kserve it is a server of the open inference protocol, with its
+    image's Dockerfile and InferenceService. README.md in the folder says how to draw. As bundle it is the
     version with all its evidence, which `flowmap models import` takes into another store, and a model card.
 
     \b
         flowmap models export digits digits-onnx
         flowmap models export digits digits-page --format web && python -m http.server -d digits-page
         flowmap models export tiny-flux tiny-flux-pipeline
+        flowmap models export digits digits-served --format kserve --image registry.example/digits:3
         flowmap models export digits@3 digits-3 --format bundle
     """
     from flowmap_pipelines.exporting import export_model
@@ -152,7 +163,7 @@ def export(
     there = store_of(root, store)
     version = find_judged(there, model)
     check_usable(there, version)
-    found = export_model(there, version, folder, form, runtime)
+    found = export_model(there, version, folder, form, runtime, image)
     click.echo(f"wrote {', '.join(found)} to {folder}")
     if form == "web":
         click.echo(f"to see it: python -m http.server -d {folder}")

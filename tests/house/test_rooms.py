@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "lineage": {"settings", "artifacts"},
     "registry": {"settings", "artifacts"},
     "audit": {"settings", "artifacts", "lineage", "registry"},
-    "exporting": {"maps", "asfmc", "models"},
+    "exporting": {"settings", "maps", "asfmc", "models"},
     "attestation": {"settings", "artifacts", "lineage", "registry", "audit"},
     "reporting": {"settings", "artifacts", "lineage", "registry"},
     "training": {"settings", "artifacts", "maps"},

@@ -50,9 +50,12 @@ _COUNT = 8
 
 
 def write_onnx_folder(
-    model: Model, facts: ModelFacts, policy: Policy | None, about: About, folder: Path
+    model: Model, facts: ModelFacts, policy: Policy | None, about: About, folder: Path, **more: Any
 ) -> None:
     """Leaves `sampler.onnx`, the condition of every prompt, `config.json` and a README with code that runs.
+
+    Args:
+        more: what else `config.json` says.
 
     Raises:
         ConfigError: it is larger than one ONNX file can be.
@@ -62,7 +65,7 @@ def write_onnx_folder(
     table = condition_of(model, facts, len(facts.prompts))
     arrays: Any = {name: np.asarray(leaf) for name, leaf in table.items()}
     np.savez(folder / CONDITIONS, **arrays)
-    about.write(folder, facts, inputs=described(inputs))
+    about.write(folder, facts, inputs=described(inputs), **more)
     lines = [
         f"- `{name}`: {told['dtype']}, ({', '.join(map(str, told['shape']))})"
         for name, told in described(inputs).items()
