@@ -198,6 +198,43 @@ def import_(folder: Path, root: Path, store: str | None, trusted: Path | None) -
 @click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 @options.ROOT
 @options.STORE
+@click.option("--mlflow", metavar="URL", help="MLflow's tracking server, whose model registry it is.")
+@click.option("--kubeflow", metavar="URL", help="Kubeflow's Model Registry.")
+def register(model: str, root: Path, store: str | None, mlflow: str | None, kubeflow: str | None) -> None:
+    """Tell another registry of a version: figures, digests, card, aliases, where it lies.
+
+    Its files stay where they are. What was told before is found by its digest, and no second entry made.
+
+    \b
+        flowmap models register digits --mlflow http://mlflow:5000
+        flowmap models register digits@3 --kubeflow http://model-registry:8080
+    """
+    from flowmap.registry import Registry
+    from flowmap.reporting import kubeflow_registry, mlflow_registry
+    from flowmap.reporting.registered import told_of
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_card import model_card
+    from flowmap_pipelines.model_list import find_version
+    from flowmap_pipelines.trusting import check_usable
+
+    if mlflow is None and kubeflow is None:
+        raise click.UsageError("--mlflow or --kubeflow says which registry")
+    there = store_of(root, store)
+    version = find_version(there, model)
+    check_usable(there, version)
+    told = told_of(Registry(there, version.name), version, model_card(there, version))
+    for kind, url, take in (
+        ("MLflow", mlflow, mlflow_registry.register),
+        ("Kubeflow's Model Registry", kubeflow, kubeflow_registry.register),
+    ):
+        if url is not None:
+            click.echo(f"{version.name}@{version.version} is {take(told, url)} in {kind} at {url}")
+
+
+@models.command()
+@click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
+@options.ROOT
+@options.STORE
 @click.option("-o", "--output", type=options.OutputFile(".md"), help="Write it here; else it is printed.")
 def card(model: str, root: Path, store: str | None, output: Path | None) -> None:
     """Print a version's model card, as Hugging Face's hub reads them: figures, data, limits, evidence.
