@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from playwright.sync_api import Page
 
@@ -13,8 +14,20 @@ from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
 # Threads that spin while they wait take the processor from the tests beside them: a script of 17 s took 138.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# The same examples every time: what is found by chance is no reason for a change to fail that has none of it.
+# `HYPOTHESIS_PROFILE=other pytest` looks further.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("other", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
 # Whoever works with flowmap has these set, and no test is to use their store.
-for variable in ("FLOWMAP_STORE", "FLOWMAP_NAMESPACE", *CREDENTIALS):
+for variable in (
+    "FLOWMAP_STORE",
+    "FLOWMAP_NAMESPACE",
+    "FLOWMAP_TRUSTED_KEYS",
+    "FLOWMAP_SIGNING_KEY",
+    *CREDENTIALS,
+):
     os.environ.pop(variable, None)
 
 

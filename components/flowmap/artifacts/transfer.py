@@ -169,13 +169,14 @@ def _problem(
     """Read one file and compare it; what differs is read again, for the fault may lie on the way."""
     problem = None
     for _ in range(_TRIES):
-        read = _Measured(store.chunks(f"{where}/{entry.path}"))
+        read = _Measured(store.chunks(f"{where}/{entry.path}"), entry.size)
         try:
             consume(read)
         except KeyError:
             return f"is missing in {store.url}"
         if read.size != entry.size:
-            problem = f"has {read.size} bytes instead of {entry.size}"
+            more = "at least " if read.size > entry.size else ""
+            problem = f"has {more}{read.size} bytes instead of {entry.size}"
         elif read.digest.hexdigest() != entry.sha256:
             problem = "was changed after it was written (sha256 differs)"
         else:
@@ -184,13 +185,15 @@ def _problem(
 
 
 class _Measured:
-    """Passes chunks on and keeps their size and sha256."""
+    """Passes chunks on and keeps their size and sha256; with one that is too much it ends."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self.size, self.digest, self._chunks = 0, hashlib.sha256(), chunks
+    def __init__(self, chunks: Iterator[bytes], expected: int) -> None:
+        self.size, self.digest, self._chunks, self._expected = 0, hashlib.sha256(), chunks, expected
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._chunks:
             self.digest.update(chunk)
             self.size += len(chunk)
             yield chunk
+            if self.size > self._expected:
+                return

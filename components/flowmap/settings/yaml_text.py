@@ -12,7 +12,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
+_LINE_BREAKS = set("\x85\u2028\u2029\ufeff")
 _WIDTH = 4096  # no line is broken
 
 
@@ -41,7 +43,7 @@ def read_yaml(text: str) -> Any:
 
 def write_yaml(value: Any) -> str:
     """A value as YAML that `read_yaml` reads back as it was."""
-    emitter = YAML(typ="safe", pure=True)
+    emitter = _emitter()
     emitter.default_flow_style = False
     emitter.width = _WIDTH
     # Keys stay in their order; the library's own stub types its default, None, alone.
@@ -53,12 +55,32 @@ def write_yaml(value: Any) -> str:
 
 def write_value(value: Any) -> str:
     """A value on one line, as it stands behind a key."""
-    emitter = YAML(typ="safe", pure=True)
+    emitter = _emitter()
     emitter.default_flow_style = True
     emitter.width = _WIDTH
     told = io.StringIO()
     emitter.dump([value], told)
     return told.getvalue().strip()[1:-1]
+
+
+class _Representer(SafeRepresenter):
+    """Texts with line breaks that only Unicode knows are escaped: written as they are, they are read as a
+    space."""
+
+
+def _represent(representer: _Representer, text: str) -> ScalarNode:
+    style = '"' if set(text) & _LINE_BREAKS else None
+    node: ScalarNode = representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return node
+
+
+_Representer.add_representer(str, _represent)
+
+
+def _emitter() -> YAML:
+    emitter = YAML(typ="safe", pure=True)
+    emitter.Representer = _Representer
+    return emitter
 
 
 def _refuse_doubles(node: Node | None, at: list[str]) -> None:
