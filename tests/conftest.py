@@ -14,7 +14,7 @@ from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
 # Threads that spin while they wait take the processor from the tests beside them: a script of 17 s took 138.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# The same examples every time: what is found by chance is no reason for a change to fail that has none of it.
+# The same examples every time: what chance finds is no reason for a change to fail that has no part in it.
 # `HYPOTHESIS_PROFILE=other pytest` looks further.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("other", deadline=None, max_examples=1000)
