@@ -18,11 +18,11 @@ from flowmap.data.holding_out import content_digest
 from flowmap.data_prep.splits import split_of
 from flowmap.data_prep.step import check_prompts, describe, run
 from flowmap.data_prep.validation import validate
-from flowmap.errors import DataError
+from flowmap.errors import ConfigError, DataError
 from flowmap.modality.images.reading import read
 from flowmap.modality.protocols import Read
-from flowmap.settings import DataPrep
-from flowmap.settings.data import Shares
+from flowmap.settings import DataPrep, RunConfig, load_config
+from flowmap.settings.data import Expectation, Shares
 
 SHARES = Shares().model_dump()
 
@@ -80,6 +80,47 @@ def test_every_failed_expectation_is_told_at_once() -> None:
     told = str(caught.value)
     assert "expect_column_values_to_not_be_null(prompt) failed for 1 of 120 images: digits/0003" in told
     assert "expect_column_values_to_be_in_set(split) failed for 1 of 120 images: digits/0004" in told
+
+
+def test_what_the_user_expects_is_checked_besides() -> None:
+    bright = Expectation(
+        type="expect_column_values_to_be_between", kwargs={"column": "mean", "min_value": -0.5}
+    )
+    few = Expectation(type="expect_table_row_count_to_be_between", kwargs={"max_value": 10})
+    own = len(validate(table_of()))
+    rows = validate(table_of(), more=[bright])
+    assert len(rows) == own + 1
+    assert rows[-1]["column"] == "mean"
+    dark = table_of().assign(mean=[-0.9 if index == 3 else 0.0 for index in range(len(table_of()))])
+    with pytest.raises(DataError) as told:
+        validate(dark, more=[bright, few])
+    assert "of expectations.json and data_prep.expectations" in str(told.value)
+    assert f"expect_column_values_to_be_between(mean) failed for 1 of {len(dark)} images" in str(told.value)
+    assert "expect_table_row_count_to_be_between(table) failed" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "expect_column_values_to_sparkle"}, "expect_column_values_to_sparkle"),
+        ({"type": "expect_column_values_to_be_unique"}, "expect_column_values_to_be_unique: .*column"),
+    ],
+)
+def test_an_expectation_that_there_is_none_of_is_told(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^data_prep\.expectations: {told}"):
+        validate(table_of(), more=[Expectation.model_validate(given)])
+
+
+def test_expectations_stand_in_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    entry = "{type: expect_column_max_to_be_between, kwargs: {column: mean, max_value: 0.9}}"
+    file.write_text(f"name: x\ndata_prep: {{expectations: [{entry}]}}\n")
+    config = load_config(file)
+    assert RunConfig.model_validate_json(config.to_json()) == config
+    assert config.data_prep.decisive()["expectations"][0]["kwargs"] == {"column": "mean", "max_value": 0.9}
+    assert "expectations" not in DataPrep().decisive()
+    with pytest.raises(ConfigError, match="write an expectation's name"):
+        load_config(file, ["data_prep.expectations=[{type: mean}]"])
 
 
 def test_an_expectation_that_can_not_be_checked_is_a_failure() -> None:

@@ -64,7 +64,7 @@ def prepare(section: DataPrep, out: Path) -> None:
         num_duplicates=num_read - len(prompts),
         splits=dict.fromkeys(SPLITS, 0),
         counts={},
-        expectations=validate(table, _SPLIT),
+        expectations=validate(table, _SPLIT, section.expectations),
         prompt_facts=known,
     )
     write_dataset(out, table, np.zeros((0, *shape), np.float32), facts)

@@ -88,7 +88,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
     if found.origins is None:
         table = table.drop(columns=ORIGIN)
     table = with_captions(table, prompts, section.caption_noise, known)
-    expectations = validate(table, modality)
+    expectations = validate(table, modality, section.expectations)
     counts = {} if found.splits else images_of_each_prompt(table, prompts, tuple(shares), never_seen)
     splits = table["split"].value_counts()
     kept_apart = excluded | set(table["digest"][table["split"].isin(("judge", "holdout"))])

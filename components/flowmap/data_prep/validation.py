@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from flowmap.errors import DataError
+from flowmap.errors import ConfigError, DataError
+from flowmap.settings.data import Expectation
 
 SUITE = Path(__file__).with_name("expectations.json")
 _SUITES = {
@@ -24,8 +26,13 @@ _SUITES = {
 _NUM_IDS = 10
 
 
-def validate(table: pd.DataFrame, kind: str = "images") -> tuple[dict[str, Any], ...]:
+def validate(
+    table: pd.DataFrame, kind: str = "images", more: Sequence[Expectation] | None = None
+) -> tuple[dict[str, Any], ...]:
     """Check `table` against the suite.
+
+    Args:
+        more: what the user expects besides.
 
     Returns:
         One row an expectation: its name, its column, and how many rows it looked at.
@@ -35,7 +42,8 @@ def validate(table: pd.DataFrame, kind: str = "images") -> tuple[dict[str, Any],
     """
     rows, failures = [], []
     suite = _SUITES.get(kind, SUITE)
-    for outcome in _run_suite(table, suite)["results"]:
+    expected = [*json.loads(suite.read_text()), *(each.model_dump() for each in more or ())]
+    for outcome in _run_suite(table, expected)["results"]:
         configuration = outcome["expectation_config"]
         kwargs = configuration["kwargs"]
         what = f"{configuration['type']}({kwargs.get('column', 'table')})"
@@ -48,7 +56,8 @@ def validate(table: pd.DataFrame, kind: str = "images") -> tuple[dict[str, Any],
         )
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
-        raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {suite.name}:{lines}")
+        whose = f"{suite.name} and data_prep.expectations" if more else suite.name
+        raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {whose}:{lines}")
     return tuple(rows)
 
 
@@ -60,7 +69,7 @@ def _failure(figures: dict[str, Any], num_rows: int) -> str:
     return f"failed for {len(ids)} of {num_rows} images: {', '.join(map(str, ids[:_NUM_IDS]))}{more}"
 
 
-def _run_suite(table: pd.DataFrame, file: Path) -> dict[str, Any]:
+def _run_suite(table: pd.DataFrame, expected: list[dict[str, Any]]) -> dict[str, Any]:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -70,9 +79,7 @@ def _run_suite(table: pd.DataFrame, file: Path) -> dict[str, Any]:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("images").add_dataframe_asset("table")
-        suite = context.suites.add(
-            gx.ExpectationSuite(name="images", expectations=json.loads(file.read_text()))
-        )
+        suite = context.suites.add(_suite(expected))
         definition = gx.ValidationDefinition(
             name="images", data=asset.add_batch_definition_whole_dataframe("all"), suite=suite
         )
@@ -82,6 +89,20 @@ def _run_suite(table: pd.DataFrame, file: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = outcome.to_json_dict()
     return found
+
+
+def _suite(expected: list[dict[str, Any]]) -> Any:
+    """Raises ConfigError where one of them is none of Great Expectations', or lacks an argument."""
+    import great_expectations as gx
+
+    suite = gx.ExpectationSuite(name="images", expectations=[])
+    for each in expected:
+        try:
+            suite.add_expectation(gx.ExpectationSuite(name="one", expectations=[each]).expectations[0])
+        except Exception as error:  # of whatever kind its many parts raise
+            told = " ".join(str(error).split())[:300]
+            raise ConfigError(f"data_prep.expectations: {each['type']}: {told}") from None
+    return suite
 
 
 def _exception(info: dict[str, Any]) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flowmap.settings.section import Fraction, Level, Positive, Section, Side
+from flowmap.settings.section import Fraction, Level, Positive, Section, Side, written_as
 
 BUILT_IN = ("digits", "mnist", "points", "tinted_digits", "co2")
 SPLITS = ("base", "reward", "judge", "holdout")
@@ -62,6 +62,24 @@ class SeriesSettings(Section):
     future: Annotated[int, Field(ge=2)] = 13
 
 
+class Expectation(Section):
+    """Something that data are checked for, as Great Expectations names it, beside what always is.
+
+    Attributes:
+        type: such as expect_column_mean_to_be_between.
+        kwargs: its arguments; columns are those of the data's table, such as prompt, split, min, max and
+            mean.
+    """
+
+    type: Annotated[
+        str,
+        written_as(
+            r"expect_[a-z0-9_]+", "write an expectation's name, such as expect_column_mean_to_be_between"
+        ),
+    ]
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
 class DataPrep(Section):
     """Where data come from, how they are read, and the shares of the four splits.
 
@@ -80,6 +98,8 @@ class DataPrep(Section):
         exclude: data to leave out wherever they stand, such as those that somebody asked to have removed: by
             name, as in the table, or by digest, as `flowmap lineage impact` tells it. What has the same
             content goes too.
+        expectations: what data are checked for beside what always is; those that fail end the run, named
+            with the data that they fail for.
         caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
             are; reward and judge have the right ones, as a few careful people write them. Where prompts are
             made of attributes, each attribute is wrong with this probability.
@@ -99,6 +119,7 @@ class DataPrep(Section):
     max_unreadable: Annotated[int, Field(ge=0)] = 0
     max_conflicts: Annotated[int, Field(ge=0)] = 0
     exclude: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), strict=False)
+    expectations: Annotated[tuple[Expectation, ...] | None, Field(strict=False)] = None
     caption_noise: Fraction = 0.0
     kept_prompts: KeptPrompts | None = None
     preferences: Annotated[str, Field(min_length=1)] | None = None
