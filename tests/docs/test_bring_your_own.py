@@ -3,14 +3,17 @@
 import importlib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 
 from flowmap.data_prep.prompts_alone import read_prompts
+from flowmap.data_prep.validation import validate
+from flowmap.errors import DataError
 from flowmap.rewards import Samples
 from flowmap.rewards.building import Materials, build_rewards
-from flowmap.settings import load_config
+from flowmap.settings import DataPrep, load_config
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.cli import flowmap
 from tests.docs.test_commands import ROOT, blocks
@@ -48,6 +51,23 @@ def test_the_reward_says_which_picture_is_nearer(folder: Path) -> None:
     scores = built.reward.score(Samples(torch.stack([red, -red])[None], [prompt], [found[prompt]]))
     assert scores[0, 0] == pytest.approx(0)
     assert scores[0, 1] == pytest.approx(-(12**0.5))
+
+
+def test_what_the_user_expects_is_what_great_expectations_knows() -> None:
+    section = DataPrep.model_validate(yaml.safe_load(blocks(TEXT, "yaml")[1])["data_prep"])
+    table = pd.DataFrame(
+        {
+            "id": [str(index) for index in range(3000)],
+            "digest": [f"{index:064x}" for index in range(3000)],
+            "shape": "1x8x8",
+            "prompt": ["cat", "dog"] * 1500,
+            "split": ["base", "reward", "judge", "holdout"] * 750,
+            **dict.fromkeys(("min", "max", "mean"), 0.0),
+        }
+    )
+    validate(table, more=section.expectations)
+    with pytest.raises(DataError, match=r"fail 3 of"):
+        validate(table[:2000].assign(prompt=["cat", "cow"] * 1000, mean=0.6), more=section.expectations)
 
 
 @pytest.mark.slow
