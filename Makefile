@@ -88,6 +88,10 @@ bench-sweep: setup  ## Low-rank adapters of several ranks on tiny_flux, three se
 bench-lineage: setup  ## What a question costs in a store of 100,000 records, by its edges and by the index; about 10 minutes
 	@$(BIN)/python -m benchmarks.lineage
 
+.PHONY: bench-store
+bench-store: setup  ## Seconds of artifacts to and from a MinIO, beside its own client, and of hashes (MC=mc); some minutes
+	@$(BIN)/python -m benchmarks.store --mc $(or $(MC),mc)
+
 .PHONY: bench-gate
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gate
