@@ -9,9 +9,7 @@ PostgreSQL: `FLOWMAP_MODEL_REGISTRY` names one that runs, and without it those t
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -27,36 +25,22 @@ from flowmap.registry import Registry
 from flowmap.reporting import kubeflow_registry, mlflow_registry
 from flowmap.reporting.registered import Told, told_of
 from tests.cli import flowmap as cli
+from tests.environments import environment_with, free_port
 from tests.pipeline.runs import Finished, registry
-from tests.shared import made_once, session_folder
 
 
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server of the whole package mlflow, of the version that the client has."""
 
-    def make(folder: Path) -> None:
-        uv = str(Path(sys.executable).with_name("uv"))
-        package = f"mlflow=={metadata.version('mlflow-skinny')}"
-        for command in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-            [uv, "pip", "install", "--quiet", package],
-        ):
-            environment = os.environ | {"VIRTUAL_ENV": str(folder / "venv")}
-            done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
-            if done.returncode:
-                pytest.skip(f"{package} can't be installed: {done.stderr.strip()[-200:]}")
-
-    venv = made_once(session_folder(tmp_path_factory) / "mlflow", make) / "venv"
+    programs = environment_with(tmp_path_factory, "mlflow", f"mlflow=={metadata.version('mlflow-skinny')}")
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [str(venv / "bin" / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(programs / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/db.sqlite", "--workers", "1"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
-    path = os.pathsep.join([str(venv / "bin"), os.environ["PATH"]])
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             command,

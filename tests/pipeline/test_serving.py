@@ -2,11 +2,9 @@
 environment of their own that has no torch and no flowmap."""
 
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +16,8 @@ import pytest
 from flowmap.exporting.kserve_folder import KSERVE
 from flowmap.settings.yaml_text import read_yaml
 from tests.cli import flowmap
+from tests.environments import environment_with, free_port
 from tests.pipeline.runs import Finished
-from tests.shared import made_once, session_folder
 
 CLIENT = """
 import asyncio, json, sys
@@ -91,26 +89,13 @@ def served(root: Path, first: Finished, tmp_path_factory: pytest.TempPathFactory
 def python(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has what the folder's requirements name, and nothing else."""
 
-    def make(folder: Path) -> None:
-        uv = Path(sys.executable).with_name("uv")
-        commands = (
-            [str(uv), "venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-            [str(uv), "pip", "install", "--quiet", "-r", str(served / "requirements.txt")],
-        )
-        environment = os.environ | {"VIRTUAL_ENV": str(folder / "venv")}
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
-            if done.returncode:
-                pytest.skip(f"{KSERVE} can't be installed: {done.stderr.strip()[-200:]}")
-
-    return made_once(session_folder(tmp_path_factory) / "kserve", make) / "venv" / "bin" / "python"
+    packages = (served / "requirements.txt").read_text().split()
+    return environment_with(tmp_path_factory, "kserve", *packages) / "python"
 
 
 @pytest.fixture
 def address(served: Path, python: Path, tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (tmp_path / "log").open("w") as log:
         command = [str(python), str(served / "server.py"), f"--http_port={port}", "--enable_grpc=false"]
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
