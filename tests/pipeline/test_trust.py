@@ -179,6 +179,24 @@ def test_a_move_that_somebody_made_up_is_found(store: LocalStore, keys: Path) ->
     assert not faults(store, keys / "ours.pub")
 
 
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 100_000, '{"payload": 1, "payload": 2}', "[]", "null", '{"a": 1}']
+)
+def test_what_is_no_envelope_is_named(store: LocalStore, keys: Path, text: str) -> None:
+    (store.root / sign(store, keys)[-1]).write_text(text)
+    assert "is no envelope" in faults(store, keys / "ours.pub")
+    told = refusal_of(store, version_of(store), read_trusted(keys / "ours.pub"))
+    assert told is not None
+    assert "is no envelope" in told
+
+
+def test_the_same_said_in_other_bytes_is_found(store: LocalStore, keys: Path) -> None:
+    signer = signer_of(str(keys / "ours.pem"))
+    payload = json.loads(statement_of(trace(store, version_of(store)), version_of(store)))
+    seal(store, folder_of(version_of(store)), json.dumps(payload, indent=1).encode(), signer)
+    assert "says what is true in other bytes" in faults(store, keys / "ours.pub")
+
+
 def test_a_store_from_before_moves_were_signed_is_whole(store: LocalStore, keys: Path) -> None:
     signer = signer_of(str(keys / "ours.pem"))
     graph = trace(store, version_of(store))

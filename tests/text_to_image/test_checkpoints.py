@@ -134,9 +134,41 @@ def cut_short(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
 
 
+def of_gigabytes(folder: Path) -> None:
+    """A header that claims 4 GiB, before weights of a few bytes."""
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes((1 << 32).to_bytes(8, "little") + b"{}")
+
+
+def beyond_its_end(folder: Path) -> None:
+    """Weights that claim to lie where the file has ended."""
+    header = b'{"x": {"dtype": "F32", "shape": [1099511627776], "data_offsets": [0, 4398046511104]}}'
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def written(name: str, text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (of_gigabytes, "can't be read"),
+        (beyond_its_end, "can't be read"),
+        (written("model_index.json", "{"), "model_index.json can't be read: Expecting"),
+        (
+            written("model_index.json", "[" * 100_000),
+            "model_index.json can't be read: it is nested too deep",
+        ),
+        (
+            written("transformer/config.json", '{"a": 1, "a": 2}'),
+            "transformer/config.json can't be read: it gives 'a' twice",
+        ),
+        (lambda folder: (folder / "vae" / "config.json").unlink(), "vae/config.json can't be read"),
         (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json: a pipeline of"),
         (
             edited("model_index.json", _class_name="SanaPipeline"),

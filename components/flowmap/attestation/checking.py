@@ -110,8 +110,11 @@ class _Check:
 
     def _compare(self, signed: Signed, expected: bytes) -> None:
         try:
-            for told in differences(signed.payload, expected):
-                self.audit.add(signed.name, told)
+            told = list(differences(signed.payload, expected))
+            for each in told:
+                self.audit.add(signed.name, each)
+            if not told and signed.payload != expected:
+                self.audit.add(signed.name, "says what is true in other bytes than are written here")
         except ValueError as error:
             self.audit.add(signed.name, f"its payload is no statement: {str(error).splitlines()[0]}")
         for key_id in self.keys.forged(signed) if self.keys is not None else []:

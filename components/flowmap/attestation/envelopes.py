@@ -9,7 +9,6 @@ Source: DSSE (github.com/secure-systems-lab/dsse).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from securesystemslib.signer import Signer, SSlibKey
 from flowmap.artifacts.digest import canonical_json
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
+from flowmap.json_text import read_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -55,7 +55,7 @@ def envelopes(store: ObjectStore, folder: str) -> Iterator[Signed]:
     """Every signed statement there. Raises IntegrityError where one can't be read."""
     for name in store.names(folder):
         try:
-            envelope = Envelope.from_dict(json.loads(store.get(name)))
+            envelope = Envelope.from_dict(read_json(store.get(name)))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{name} is no envelope: {error}") from None
         yield Signed(name, envelope.payload, tuple(envelope.signatures), envelope)

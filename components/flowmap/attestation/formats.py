@@ -14,6 +14,7 @@ from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 
 from flowmap.artifacts.digest import canonical_json
+from flowmap.json_text import read_json
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
 
@@ -49,7 +50,7 @@ def statement(subject: list[dict[str, Any]], kind: str, predicate: Mapping[str, 
 
 def differences(payload: bytes, expected: bytes) -> Iterator[str]:
     """The places where a statement says something else than what is true now, with both values."""
-    yield from _compare("", json.loads(payload), json.loads(expected))
+    yield from _compare("", read_json(payload), read_json(expected))
 
 
 def _compare(where: str, found: Any, expected: Any) -> Iterator[str]:

@@ -10,7 +10,6 @@ computed anew from what its record says decided it, and a version's figures are 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix, faults
 from flowmap.audit.graph import Graph, Node, trace
 from flowmap.errors import IntegrityError
+from flowmap.json_text import read_json
 from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
 from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
@@ -232,7 +232,7 @@ def _check_attempt(store: ObjectStore, version: Version, terms: str | None, audi
         return
     name = f"models/{version.name}/attempts/{version.trial}.json"
     try:
-        found = json.loads(store.get(name))
+        found = read_json(store.get(name))
     except KeyError:
         audit.add(name, f"is missing: the attempt at the gate that version {version.version} passed")
     except ValueError:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from flowmap.data.naming import first_line, named
 from flowmap.errors import DataError
+from flowmap.json_text import read_json
 
 PREFERENCE_COLUMNS = ("prompt", "chosen", "rejected")
 
@@ -81,7 +82,7 @@ def _jsonl(path: Path) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            rows.append(dict(json.loads(line)))
+            rows.append(dict(read_json(line)))
         except (ValueError, TypeError):
             raise ValueError(f"line {number} is no JSON object: {line!r:.60}") from None
     return pd.DataFrame(rows, dtype=object)

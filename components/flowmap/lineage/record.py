@@ -6,7 +6,6 @@ digest.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import socket
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.digest import is_digest, sha256_of
 from flowmap.artifacts.store import ObjectStore
+from flowmap.json_text import read_json
 from flowmap.lineage.log import log_record
 from flowmap.lineage.sources import keep_environment, keep_sources
 from flowmap.settings import environment
@@ -187,7 +187,7 @@ def run_summaries(store: ObjectStore, known: Container[str] = ()) -> Iterator[tu
     for name in store.names("runs"):
         _, run_id, *file = name.split("/")
         if file == [_SUMMARY] and run_id not in known:
-            yield run_id, json.loads(store.get(name))
+            yield run_id, read_json(store.get(name))
 
 
 def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:

@@ -26,6 +26,7 @@ from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, verify
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
+from flowmap.json_text import read_json
 from flowmap.registry import files
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
 from flowmap.registry.retiring import check_in_use
@@ -219,7 +220,7 @@ class Registry:
         """Who took which attempt at the gate: the candidate, and the terms it was judged on."""
         names = self.store.names(f"{self._folder}/attempts")
         found = {int(name.rsplit("/", 1)[-1].removesuffix(".json")): self.store.get(name) for name in names}
-        return {number: tuple(json.loads(data)) for number, data in sorted(found.items())}
+        return {number: tuple(read_json(data)) for number, data in sorted(found.items())}
 
     def claim_attempt(self, number: int, candidate: str, terms: str) -> bool:
         """Take an attempt's number, once; whether it is this candidate's on these terms now."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from flowmap.errors import RewardError
+from flowmap.json_text import read_json
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
 from flowmap.rewards.service import Service
@@ -78,7 +79,7 @@ class HttpReward:
 
     def _scores(self, answer: bytes, expected: int) -> list[float]:
         try:
-            scores = [math.nan if score is None else float(score) for score in json.loads(answer)["scores"]]
+            scores = [math.nan if score is None else float(score) for score in read_json(answer)["scores"]]
         except (ValueError, KeyError, TypeError):
             told = answer[:200].decode(errors="replace")
             raise RewardError(

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from flowmap.errors import RewardError
+from flowmap.json_text import read_json
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import Samples
 from flowmap.rewards.service import Service
@@ -78,7 +79,7 @@ class VlmReward:
         }
         answer = self.service.post(json.dumps(body).encode())
         try:
-            told = json.loads(answer)["choices"][0]["message"]["content"]
+            told = read_json(answer)["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError):
             said = answer[:200].decode(errors="replace")
             raise RewardError(
@@ -98,7 +99,7 @@ def _embedded(picture: Tensor) -> str:
 def _mark(told: Any) -> float:
     """From 0 to 1; NaN where an answer holds none."""
     try:
-        mark = float(json.loads(told)["mark"])
+        mark = float(read_json(told)["mark"])
     except (ValueError, KeyError, TypeError):
         return math.nan
     return min(max(mark / _HIGHEST, 0.0), 1.0)

@@ -5,7 +5,6 @@ facts = take_over(section.checkpoint, data_facts, scratch, out)
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
+from flowmap.json_text import read_json
 from flowmap.models import TextToImageFacts, latent_shape
 from flowmap.models.storing import AS_BASE, AS_BASELINE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
@@ -69,7 +69,7 @@ def _family(folder: Path) -> Family:
             f"{_WHERE}: {folder} has no {index.name}: a pipeline of diffusers is asked for, as "
             "`save_pretrained` writes it"
         )
-    found = json.loads(index.read_text()).get("_class_name")
+    found = _config(index).get("_class_name")
     family = family_in(found)
     if family is None:
         known = " or ".join(each.pipeline.__name__ for each in FAMILIES)
@@ -89,10 +89,19 @@ def _family(folder: Path) -> Family:
     return family
 
 
+def _config(path: Path) -> dict[str, Any]:
+    """What a part says of itself. Raises ConfigError where that can't be read."""
+    try:
+        return dict(read_json(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigError(f"{_WHERE}: {path.parent.name}/{path.name} can't be read: {told}") from None
+
+
 def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
     names = [name for name in family.text.folders() if name.startswith("text_encoder")]
     transformer, vae, *texts = (
-        json.loads((folder / name / "config.json").read_text()) for name in ("transformer", "vae", *names)
+        _config(folder / name / "config.json") for name in ("transformer", "vae", *names)
     )
     kind, stock, ours = (
         transformer.get("_class_name"),
