@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.artifacts.transfer import fetch, publish
 from flowmap.errors import StoreError, full_disk_told
 from tests.pipeline.runs import run
 
@@ -46,6 +48,19 @@ def test_a_full_disk_keeps_what_was_there_and_is_told(small_disk: Path, tmp_path
     assert mount("-o", "remount,size=4m", str(small_disk))
     store.put_file("new", large)
     assert len(store.get("new")) == 2 << 20
+
+
+def test_a_large_file_that_does_not_fit_ends_the_download(small_disk: Path, tmp_path: Path) -> None:
+    """It is written while it comes: what the disk says reaches who waits for the file."""
+    source, store = tmp_path / "source", LocalStore(tmp_path / "store")
+    source.mkdir()
+    (source / "large").write_bytes(bytes(12 << 20))
+    manifest = build_manifest(source, step="s", step_digest="d")
+    publish(store, source, manifest)
+    fetch(store, manifest, tmp_path / "whole")
+    assert (tmp_path / "whole" / "large").read_bytes() == bytes(12 << 20)
+    with pytest.raises(StoreError, match="no space is left"), full_disk_told():
+        fetch(store, manifest, small_disk / "copy")
 
 
 def test_a_read_only_disk_is_told(small_disk: Path) -> None:

@@ -10,11 +10,14 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest
 from flowmap.attestation.trust import read_trusted
 from flowmap.errors import ConfigError, IntegrityError
+from flowmap.lineage.edges import makers
+from flowmap.lineage.record import write_edges
 from flowmap.registry import Registry
 from flowmap_pipelines.bill_of_materials import bill_of_materials
 from flowmap_pipelines.bundle import read_bundle, write_bundle
@@ -80,6 +83,33 @@ def test_the_folder_is_a_store_of_its_own(bundle: Path) -> None:
     whole = cli("lineage", "verify", "tiny@2", "--root", str(bundle))
     assert whole.returncode == 0, whole.stdout
     assert "all whole" in whole.stdout
+
+
+def test_what_else_the_house_makes_of_the_same_data_does_not_go_along(
+    store: LocalStore, first: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(store.root, tmp_path / "store")
+    here, data = LocalStore(tmp_path / "store"), first.digests()["data_prep"]
+    (own,) = makers(here, data).values()
+    other = own.model_copy(
+        update={
+            "run_id": "other",
+            "reused": True,
+            "config": (own.config or {}) | {"name": "a-secret-project"},
+        }
+    )
+    written = other.model_dump_json(indent=1).encode()
+    here.put(f"lineage/{sha256_of(written)}.json", written)
+    write_edges(here, sha256_of(written), other)
+    version = Registry(here, "tiny").resolve("2")
+    write_bundle(here, version, tmp_path / "bundle")
+    there = tmp_path / "bundle" / "store"
+    assert len(makers(here, data)) == 2
+    assert len(makers(LocalStore(there), data)) == 1
+    assert not [
+        path for path in there.rglob("*") if path.is_file() and b"a-secret-project" in path.read_bytes()
+    ]
+    assert read_bundle(tmp_path / "bundle", LocalStore(tmp_path / "target"), None) == version
 
 
 def test_an_import_that_was_cut_off_goes_on(bundle: Path, tmp_path: Path) -> None:

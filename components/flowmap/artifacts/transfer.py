@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
@@ -23,6 +24,8 @@ from flowmap.progress import say
 T = TypeVar("T")
 _PARALLEL = 8
 _TRIES = 3
+_LARGE = 8 << 20  # bytes of a file that is written while it comes
+_BEHIND = 8  # chunks that may wait for the disk
 
 
 def artifact_prefix(digest: str) -> str:
@@ -53,7 +56,10 @@ def fetch(store: ObjectStore, manifest: Manifest, directory: Path, prefix: str |
 
         def write(chunks: Iterable[bytes]) -> None:
             with target.open("wb") as file:
-                file.writelines(chunks)
+                if entry.size < _LARGE:
+                    file.writelines(chunks)
+                else:
+                    _write_behind(file, chunks)
 
         _read(store, manifest, entry, where, write)
 
@@ -141,6 +147,18 @@ def set_aside(store: ObjectStore, name: str) -> str | None:
 def _for_each(manifest: Manifest, work: Callable[[FileEntry], T]) -> list[T]:
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return list(pool.map(work, manifest.files))
+
+
+def _write_behind(file: BinaryIO, chunks: Iterable[bytes]) -> None:
+    """Write while the next chunks come and are hashed: of a large file the disk takes the longest."""
+    with ThreadPoolExecutor(1) as writer:
+        waiting: deque[Future[int]] = deque()
+        for chunk in chunks:
+            waiting.append(writer.submit(file.write, chunk))
+            if len(waiting) > _BEHIND:
+                waiting.popleft().result()
+        for each in waiting:
+            each.result()
 
 
 def _drop(chunks: Iterable[bytes]) -> None:

@@ -21,7 +21,7 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.audit.graph import Graph, trace
 from flowmap.errors import IntegrityError
-from flowmap.lineage.record import RECORDS, edges_of
+from flowmap.lineage.record import RECORDS, StepRecord, edges_of
 from flowmap.lineage.sources import SOURCES
 from flowmap.registry import Registry, Version
 from flowmap.settings import ANCHOR
@@ -30,7 +30,11 @@ _PARALLEL = 8
 
 
 def carried(store: ObjectStore, version: Version) -> list[list[str]]:
-    """Names of the objects that a version rests on, in groups: what another rests on comes before it."""
+    """Names of the objects that a version rests on, in groups: what another rests on comes before it.
+
+    Of the runs that reused an artifact those of its own name go along, and of each artifact its maker's:
+    what other models the house has is nobody else's business.
+    """
     versions = with_rivals(store, version)
     graphs = [trace(store, each) for each in versions]
     artifacts = {node.digest for graph in graphs for node in graph.nodes.values() if node.kind != "version"}
@@ -47,14 +51,14 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
         names = list(store.names(f"models/{each.name}/{each.version}"))
         told += [name for name in names if not name.endswith("/version.json")]
         last.append([name for name in names if name.endswith("/version.json")])
-    evidence = sorted({name for graph in graphs for name in _evidence(store, graph)})
+    evidence = sorted({name for graph in graphs for name in _evidence(store, graph, version.name)})
     return [bytes_, manifests, evidence, told, *last]
 
 
 def records_of(store: ObjectStore, version: Version) -> set[str]:
     """Digests of the records among them."""
     graphs = (trace(store, each) for each in with_rivals(store, version))
-    return {digest for graph in graphs for node in graph.nodes.values() for digest in node.records}
+    return {digest for graph in graphs for digest, _ in _records(graph, version.name)}
 
 
 def carry(source: ObjectStore, target: ObjectStore, names: Iterable[str]) -> int:
@@ -87,17 +91,23 @@ def with_rivals(store: ObjectStore, version: Version) -> list[Version]:
     return [*rivals, version]
 
 
-def _evidence(store: ObjectStore, graph: Graph) -> Iterator[str]:
-    """Records, what leads to them, what was signed of them, and the code that they name."""
+def _records(graph: Graph, name: str) -> Iterator[tuple[str, StepRecord]]:
     for node in graph.nodes.values():
         for digest, record in node.records.items():
-            yield f"{RECORDS}/{digest}.json"
-            yield from edges_of(digest, record)
-            yield from store.names(f"{RECORDS}/statements/{digest}")
-            if record.sources is not None:
-                yield f"{SOURCES}/{record.sources}.zip"
-            if record.environment is not None:
-                yield f"{SOURCES}/{record.environment}.txt"
+            if record == node.made_by or (record.config or {}).get("name") == name:
+                yield digest, record
+
+
+def _evidence(store: ObjectStore, graph: Graph, name: str) -> Iterator[str]:
+    """Records, what leads to them, what was signed of them, and the code that they name."""
+    for digest, record in _records(graph, name):
+        yield f"{RECORDS}/{digest}.json"
+        yield from edges_of(digest, record)
+        yield from store.names(f"{RECORDS}/statements/{digest}")
+        if record.sources is not None:
+            yield f"{SOURCES}/{record.sources}.zip"
+        if record.environment is not None:
+            yield f"{SOURCES}/{record.environment}.txt"
 
 
 def _carry_one(source: ObjectStore, target: ObjectStore, name: str) -> bool:
