@@ -72,7 +72,8 @@ def labelled_rows(
     else:
         plane.set_xticks(places, titles, fontsize=8)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    # Tight: square images leave labels less room than the layout knows of.
+    figure.savefig(buffer, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.06)
     return buffer.getvalue()
 
 
