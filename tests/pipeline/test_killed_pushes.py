@@ -14,10 +14,13 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import parse_manifest
 from flowmap.artifacts.transfer import artifact_prefix, fetch_artifact
 from flowmap.attestation.checking import check_statements
+from flowmap.attestation.envelopes import envelopes
 from flowmap.attestation.keys import new_key_pair
+from flowmap.attestation.signing import folder_of_run
 from flowmap.attestation.trust import TrustedKeys, read_trusted
 from flowmap.audit.checking import Audit, check
 from flowmap.audit.unneeded import unneeded
+from flowmap.lineage.edges import makers
 from flowmap.registry import Registry
 from flowmap.registry_push import step
 from flowmap.settings import environment
@@ -162,6 +165,17 @@ def test_a_push_that_is_killed_at_any_write_leaves_the_old_or_the_new_and_is_men
         pytest.fail("it never came to an end")
     assert num > 10
     assert state(LocalStore(tmp_path / "store")) == expected
+
+
+def test_what_led_to_a_rejection_is_signed_too(
+    before: Path, first: Finished, trusted: TrustedKeys, tmp_path: Path
+) -> None:
+    store, made = LocalStore(before), first.digests()
+    push(store, made, tmp_path / "scratch", step.reject)
+    for name in ("grpo_finetuning", "evaluation"):
+        for digest in makers(store, made[name]):
+            (signed,) = envelopes(store, folder_of_run(digest))
+            assert signed.key_ids == tuple(each.key.keyid for each in trusted.keys)
 
 
 def test_a_move_of_an_alias_that_is_killed_is_made_or_not(

@@ -10,14 +10,15 @@ They lie beside what they are of, written once, each key's for itself:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from securesystemslib.signer import Signer
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.envelopes import seal
 from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
-from flowmap.audit.graph import trace
+from flowmap.audit.graph import Node, reached, trace
 from flowmap.lineage.record import RECORDS
 from flowmap.registry import Registry, Version
 from flowmap.registry.records import Move
@@ -25,21 +26,34 @@ from flowmap.registry.records import Move
 
 def attest(store: ObjectStore, version: Version, signer: Signer) -> list[str]:
     """Sign what has no signature of this key yet; returns the names of what was written."""
-    graph, written = trace(store, version), []
-    key_id = signer.public_key.keyid
-
-    def sign(folder: str, payload: bytes) -> None:
-        if not store.exists(f"{folder}/{key_id}.json"):
-            written.append(seal(store, folder, payload, signer))
-
-    for node in graph.nodes.values():
-        for digest, record in node.records.items():
-            sign(folder_of_run(digest), statement_of_run(digest, record))
-    registry = Registry(store, version.name)
+    graph, registry = trace(store, version), Registry(store, version.name)
+    written = _sign_runs(store, graph.nodes.values(), signer)
     for alias, number in moves_to(registry, version):
-        sign(folder_of_move(registry, alias, number), statement_of_move(registry, alias, number))
-    sign(folder_of(version), statement_of(graph, version))
-    return written
+        folder = folder_of_move(registry, alias, number)
+        written += _sign(store, folder, partial(statement_of_move, registry, alias, number), signer)
+    return written + _sign(store, folder_of(version), partial(statement_of, graph, version), signer)
+
+
+def attest_runs(store: ObjectStore, artifact: str, signer: Signer) -> list[str]:
+    """Sign what each step did beneath an artifact, such as the evaluation of a rejected candidate, which is
+    no version; returns the names of what was written."""
+    return _sign_runs(store, reached(store, [artifact], {}).values(), signer)
+
+
+def _sign_runs(store: ObjectStore, nodes: Iterable[Node], signer: Signer) -> list[str]:
+    records = {digest: record for node in nodes for digest, record in node.records.items()}
+    return [
+        name
+        for digest, record in records.items()
+        for name in _sign(store, folder_of_run(digest), partial(statement_of_run, digest, record), signer)
+    ]
+
+
+def _sign(store: ObjectStore, folder: str, statement: Callable[[], bytes], signer: Signer) -> list[str]:
+    """Once for each key; returns the name of what was written, if anything was."""
+    if store.exists(f"{folder}/{signer.public_key.keyid}.json"):
+        return []
+    return [seal(store, folder, statement(), signer)]
 
 
 def sign_move(registry: Registry, alias: str, move: Move, signer: Signer) -> str:

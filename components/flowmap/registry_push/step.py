@@ -96,6 +96,7 @@ def reject(context: Context[Publication]) -> None:
         _claim(context, evaluated)
     _registry(context).reject(Rejection(**_facts(context, evaluated)))
     say(f"registry_push: rejected for {', '.join(evaluated.verdict.failed)}; recorded")
+    _sign_runs(context, context.manifests["evaluation"].digest)
     if context.section.publish:
         _publish_base(context, evaluated)
     _finish(context, {"outcome": "rejected", "version": None, "alias": None})
@@ -150,6 +151,14 @@ def _sign(context: Context[Publication], version: Version, *, told: bool = True)
         if signing.attest(context.store, version, signer) and told:
             called = f"{version.name}@{version.version}"
             say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
+
+
+def _sign_runs(context: Context[Publication], artifact: str) -> None:
+    """State what the steps beneath an artifact did, where there is a key."""
+    if key := os.environ.get(environment.SIGNING_KEY):
+        keys = importlib.import_module("flowmap.attestation.keys")
+        signing = importlib.import_module("flowmap.attestation.signing")
+        signing.attest_runs(context.store, artifact, keys.signer_of(key))
 
 
 def _registry(context: Context[Publication]) -> Registry:
