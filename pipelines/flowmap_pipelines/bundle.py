@@ -20,7 +20,7 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.checking import check_statements
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.audit.carrying import carried, carry, records_of, same_version, with_rivals
-from flowmap.audit.checking import Audit, check
+from flowmap.audit.checking import check
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.lineage.log import log_record
 from flowmap.progress import say
@@ -102,7 +102,7 @@ def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -
     return version
 
 
-def _check_whole(store: ObjectStore, version: Version, trusted: TrustedKeys | None) -> Audit:
+def _check_whole(store: ObjectStore, version: Version, trusted: TrustedKeys | None) -> None:
     audit = check(store, version)
     check_statements(store, version, trusted, audit)
     if audit.faults:
@@ -111,7 +111,6 @@ def _check_whole(store: ObjectStore, version: Version, trusted: TrustedKeys | No
         raise IntegrityError(
             f"{version.name}@{version.version} in {store.url} is not what it was:{told}{more}"
         )
-    return audit
 
 
 def _carry_attempts(source: ObjectStore, target: ObjectStore, name: str) -> None:

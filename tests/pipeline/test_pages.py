@@ -138,6 +138,8 @@ def test_the_registry_is_a_page(
         | {"verdict": {}},
         judged("long gone", True, version=2, role="tuned", manifest={"digest": "e" * 64}),
     ]
+    versions[0] |= {"retired": {"reason": "pictures were taken back, all of those of one person <b>"}}
+    versions[1] |= {"retired": None}
     models: dict[str, dict[str, Any]] = {
         "digits": {
             "versions": versions,
@@ -148,6 +150,7 @@ def test_the_registry_is_a_page(
     }
     write_registry_page(store, models, tmp_path / "pages" / "models.html")
     stands_alone_and_fits(page, tmp_path / "pages" / "models.html", width, scheme)
+    assert "retired: pictures were taken back" in page.locator("tbody tr", has_text="digits@1").inner_text()
     text = page.locator("main").inner_text()
     assert "production is digits@2" in text
     assert "<i>recall</i>: nan, wanted >= 0.9" in text
