@@ -49,7 +49,7 @@ def write_bundle(store: ObjectStore, version: Version, folder: Path) -> None:
     for each in with_rivals(store, version):
         _check_whole(store, each, None)
     inside = LocalStore(folder / _STORE)
-    _carry_attempts(store, inside, version.name)
+    _carry_attempts(store, inside, version)
     for names in carried(store, version):
         carry(store, inside, names)
     _start_anchor(store, inside, version.name)
@@ -92,7 +92,7 @@ def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -
                 f"{each.name}@{each.version} is another version in {store.url}: numbers are never given "
                 "again, so import it into a store of its own"
             )
-    _carry_attempts(inside, store, about.name)
+    _carry_attempts(inside, store, version)
     num = sum(carry(inside, store, names) for names in groups)
     for digest in records_of(inside, version):
         log_record(store, digest)
@@ -113,11 +113,21 @@ def _check_whole(store: ObjectStore, version: Version, trusted: TrustedKeys | No
         )
 
 
-def _carry_attempts(source: ObjectStore, target: ObjectStore, name: str) -> None:
-    """How many candidates of that name there were, where nobody counts yet: each has a smaller chance."""
-    attempts = f"models/{name}/attempts"
-    if not any(target.names(attempts)):
-        carry(source, target, source.names(attempts))
+def _carry_attempts(source: ObjectStore, target: ObjectStore, version: Version) -> None:
+    """Who had which attempt at the gate, for each that follows has a smaller chance; what is taken stays.
+
+    Raises ConfigError where the attempt that one of these versions passed is another's there.
+    """
+    folder = f"models/{version.name}/attempts"
+    needed = {f"{folder}/{each.trial}.json" for each in with_rivals(source, version)}
+    for name in source.names(folder):
+        if not target.exists(name):
+            carry(source, target, [name])
+        elif name in needed and target.get(name) != source.get(name):
+            raise ConfigError(
+                f"{name} in {target.url} is another candidate's attempt at the gate: import it into a store "
+                "of its own"
+            )
 
 
 def _start_anchor(source: ObjectStore, target: ObjectStore, name: str) -> None:

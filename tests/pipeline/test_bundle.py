@@ -176,6 +176,20 @@ def test_a_number_that_is_taken_is_not_given_again(bundle: Path, tmp_path: Path)
         read_bundle(tmp_path, target, None)
 
 
+def test_a_store_that_counts_attempts_already_gets_those_of_what_comes(bundle: Path, tmp_path: Path) -> None:
+    target = LocalStore(tmp_path / "target")
+    target.put("models/tiny/attempts/7.json", b'["other", "terms"]')
+    read_bundle(bundle, target, None)
+    kept = LocalStore(bundle / "store").get("models/tiny/attempts/1.json")
+    assert target.get("models/tiny/attempts/1.json") == kept
+    assert target.get("models/tiny/attempts/7.json") == b'["other", "terms"]'
+    taken = LocalStore(tmp_path / "taken")
+    taken.put("models/tiny/attempts/1.json", b'["other", "terms"]')
+    with pytest.raises(ConfigError, match="is another candidate's attempt at the gate"):
+        read_bundle(bundle, taken, None)
+    assert not taken.exists("models/tiny/2/version.json")
+
+
 def test_what_is_damaged_here_is_not_carried(store: LocalStore, tmp_path: Path) -> None:
     shutil.copytree(store.root, tmp_path / "store")
     damaged = LocalStore(tmp_path / "store")
