@@ -19,7 +19,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.checking import check_statements
 from flowmap.attestation.trust import TrustedKeys
-from flowmap.audit.carrying import carried, carry, records_of, same_version, with_rivals
+from flowmap.audit.carrying import carried, carry, is_taken, records_of, with_rivals
 from flowmap.audit.checking import check
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.lineage.log import log_record
@@ -87,7 +87,7 @@ def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -
     groups = carried(inside, version)
     for each in with_rivals(inside, version):
         _check_whole(inside, each, trusted if each == version else None)
-        if same_version(store, each) is False:
+        if is_taken(inside, store, each):
             raise ConfigError(
                 f"{each.name}@{each.version} is another version in {store.url}: numbers are never given "
                 "again, so import it into a store of its own"

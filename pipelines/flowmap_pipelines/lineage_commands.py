@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +12,6 @@ from flowmap_pipelines import options
 from flowmap_pipelines.impact_command import impact
 from flowmap_pipelines.keys_commands import TRUSTED
 from flowmap_pipelines.lineage_export_command import export
-
-if TYPE_CHECKING:
-    pass
 
 _MODEL = click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 

@@ -86,6 +86,28 @@ def test_only_the_days_since_the_last_look_are_listed(
     assert f"{LOG}/{today}" in looked
 
 
+def test_a_record_is_in_the_log_whenever_its_writer_died(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RecordIndex.opened(store):
+        pass
+    create = LocalStore.create
+
+    def dying(self: LocalStore, name: str, data: bytes) -> bool:
+        done = create(self, name, data)
+        if name.endswith(".json"):
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(LocalStore, "create", dying)
+    with pytest.raises(KeyboardInterrupt):
+        record(store, "data_prep", digest(1), inputs={"data": digest(0)})
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(store.root.parent / "cache"))
+    with RecordIndex.opened(store) as index:
+        assert set(index.made_of(digest(0))) == {digest(1)}
+
+
 def test_records_from_before_there_was_a_log_are_in_it(store: LocalStore) -> None:
     made = grow(store, range(20))
     for name in list(store.names(LOG)):

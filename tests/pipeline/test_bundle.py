@@ -164,6 +164,16 @@ def test_who_is_not_trusted_imports_nothing(bundle: Path, tmp_path: Path) -> Non
     assert not named(LocalStore(tmp_path / "target"))
 
 
+def test_what_an_older_flowmap_spelt_otherwise_is_the_same_version(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "older")
+    file = tmp_path / "older" / "store" / "models" / "tiny" / "2" / "version.json"
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=2, sort_keys=True))
+    target = LocalStore(tmp_path / "target")
+    for _ in range(2):
+        assert read_bundle(tmp_path / "older", target, None).version == 2
+    assert target.get("models/tiny/2/version.json") == file.read_bytes()
+
+
 def test_a_number_that_is_taken_is_not_given_again(bundle: Path, tmp_path: Path) -> None:
     target = LocalStore(tmp_path / "target")
     read_bundle(bundle, target, None)

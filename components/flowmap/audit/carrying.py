@@ -40,9 +40,9 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
     artifacts = {node.digest for graph in graphs for node in graph.nodes.values() if node.kind != "version"}
     bytes_, manifests = [], []
     for digest in sorted(artifacts):
-        names = list(store.names(artifact_prefix(digest)))
-        bytes_ += [name for name in names if not name.endswith(f"/{MANIFEST_NAME}")]
-        manifests += [name for name in names if name == f"{artifact_prefix(digest)}/{MANIFEST_NAME}"]
+        names, own = list(store.names(artifact_prefix(digest))), f"{artifact_prefix(digest)}/{MANIFEST_NAME}"
+        bytes_ += [name for name in names if name != own]
+        manifests += [name for name in names if name == own]
     for each in versions:
         bytes_ += store.names(Registry(store, each.name).files_prefix(each))
     told: list[str] = []
@@ -70,12 +70,10 @@ def carry(source: ObjectStore, target: ObjectStore, names: Iterable[str]) -> int
         return sum(pool.map(partial(_carry_one, source, target), names))
 
 
-def same_version(store: ObjectStore, version: Version) -> bool | None:
-    """Whether a store has a version of that name and number that is this one; None where it has none."""
+def is_taken(source: ObjectStore, target: ObjectStore, version: Version) -> bool:
+    """Whether the target has another version of that name and number than the source."""
     name = f"models/{version.name}/{version.version}/version.json"
-    if not store.exists(name):
-        return None
-    return store.get(name) == version.model_dump_json(indent=1).encode()
+    return target.exists(name) and target.get(name) != source.get(name)
 
 
 def with_rivals(store: ObjectStore, version: Version) -> list[Version]:

@@ -131,9 +131,9 @@ def record_step(
     )
     data = record.model_dump_json(indent=1).encode()
     digest = sha256_of(data)
+    log_record(store, digest)  # first: a record that no log names would never come into an index
     store.create(f"{RECORDS}/{digest}.json", data)
     write_edges(store, digest, record)
-    log_record(store, digest)
     store.put(f"runs/{record.run_id}/{record.step}.json", data)
     return record
 
