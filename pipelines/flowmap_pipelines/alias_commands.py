@@ -39,7 +39,7 @@ def promote(model: str, root: Path, store: str | None, alias: str, reason: str, 
     _name_a_version(model)
     there = store_of(root, store)
     version = find_version(there, model)
-    check_usable(there, version)
+    check_usable(there, version, model)
     _move(Registry(there, version.name), alias, version, reason, key)
 
 

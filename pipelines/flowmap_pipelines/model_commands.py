@@ -58,7 +58,7 @@ def sample(
 
     models_in = store_of(root, store)
     version = find_judged(models_in, model)
-    check_usable(models_in, version)
+    check_usable(models_in, version, model)
     if isinstance(version, Version) and (told := instead_of_production(models_in, model, version)):
         click.echo(told, err=True)
     samples = draw_samples(models_in, version, prompt=prompt, num=num, num_evaluations=steps, seed=seed)
@@ -162,7 +162,7 @@ def export(
 
     there = store_of(root, store)
     version = find_judged(there, model)
-    check_usable(there, version)
+    check_usable(there, version, model)
     found = export_model(there, version, folder, form, runtime, image)
     click.echo(f"wrote {', '.join(found)} to {folder}")
     if form == "web":
@@ -221,7 +221,7 @@ def register(model: str, root: Path, store: str | None, mlflow: str | None, kube
         raise click.UsageError("--mlflow or --kubeflow says which registry")
     there = store_of(root, store)
     version = find_version(there, model)
-    check_usable(there, version)
+    check_usable(there, version, model)
     told = told_of(Registry(there, version.name), version, model_card(there, version))
     for kind, url, take in (
         ("MLflow", mlflow, mlflow_registry.register),

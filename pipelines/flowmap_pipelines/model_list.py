@@ -30,10 +30,21 @@ def find_version(store: ObjectStore, reference: str) -> Version:
         there = f"there is {', '.join(known)}" if known else "there is no model yet; `flowmap run` makes one"
         raise UnknownModelError(f"{name!r}: no such model in {store.url}; {there}")
     registry = Registry(store, name)
-    if which:
-        return registry.resolve(which)
+    return registry.resolve(which or _meant(registry))
+
+
+def followed(store: ObjectStore, reference: str) -> str | None:
+    """The alias by which `find_version` gets from there to a version; None where a number stands there."""
+    name, _, which = reference.partition("@")
+    registry = Registry(store, name)
+    alias = which or _meant(registry)
+    return alias if alias in registry.aliases() else None
+
+
+def _meant(registry: Registry) -> str:
+    """The alias that a name alone stands for."""
     has_passed = any(version.role == "tuned" for version in registry.versions())
-    return registry.resolve(PRODUCTION if has_passed else ANCHOR)
+    return PRODUCTION if has_passed else ANCHOR
 
 
 def find_judged(store: ObjectStore, reference: str) -> Version | Rejection:

@@ -227,6 +227,14 @@ def test_commands_use_what_is_trusted_alone(
     assert moved.returncode == 0, moved.stderr
     assert "; signed with key" in moved.stdout
     assert "faults" not in cli("lineage", "verify", *root).stdout
+    by_alias = tuple("tiny@production" if each == "tiny@2" else each for each in drawn)
+    assert cli(*by_alias).returncode == 0
+    Registry(store, "tiny").move_alias("production", version_of(store), "not signed")
+    assert cli(*drawn).returncode == 0
+    refused = cli(*by_alias)
+    assert refused.returncode == 1
+    assert "that tiny@production leads to version 2 has no signature that is trusted" in refused.stderr
+    assert "nobody signed it" in refused.stderr
     monkeypatch.setenv(environment.TRUSTED_KEYS, str(tmp_path / "gone"))
     assert "trusted keys" in cli(*drawn).stderr
 

@@ -80,6 +80,21 @@ def refusal_of(store: ObjectStore, version: Version, keys: TrustedKeys) -> str |
     return keys.refusal(signed, datetime.now(UTC).date())
 
 
+def refusal_of_alias(registry: Registry, alias: str, keys: TrustedKeys) -> str | None:
+    """Why an alias's last move may not be followed by those who trust these keys alone; None where it may,
+    and where no move of that name's aliases was ever signed, as an older flowmap left them."""
+    if not moves_are_signed(registry):
+        return None
+    try:
+        number = len(registry.moves(alias))
+        expected = statement_of_move(registry, alias, number)
+        folder = folder_of_move(registry, alias, number)
+        signed = [each for each in envelopes(registry.store, folder) if each.payload == expected]
+    except (FlowmapError, ValueError) as error:
+        return str(error).splitlines()[0]
+    return keys.refusal(signed, datetime.now(UTC).date())
+
+
 @dataclass
 class _Check:
     """One look at the statements of a version; `num` counts them."""
