@@ -5,7 +5,8 @@ plot.
 
 Seed k is the seed of every step that trains; the split of the data stays, and with it the judge. Each is
 a model of its own, `<name>-<k>`, so that it is judged against its own base and not against the seed before
-it. Finished steps are reused: an interrupted series goes on.
+it. Finished steps are reused: an interrupted series goes on. Other settings want another root, or they
+are held against what was promoted with those before.
 """
 
 from __future__ import annotations

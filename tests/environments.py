@@ -25,6 +25,7 @@ def environment_with(factory: pytest.TempPathFactory, name: str, *packages: str)
         ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
             if done.returncode:
+                # They come from a registry, which a machine without a network can't reach.
                 pytest.skip(f"{' and '.join(packages)} can't be installed: {done.stderr.strip()[-200:]}")
 
     return made_once(session_folder(factory) / name, make) / "venv" / "bin"

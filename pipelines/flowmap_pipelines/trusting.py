@@ -44,7 +44,7 @@ def check_usable(store: ObjectStore, model: Version | Rejection, reference: str 
             "`flowmap lineage verify` looks at all of it, `flowmap lineage attest` signs it"
         )
     alias = None if reference is None else followed(store, reference)
-    if alias is not None and (why := refusal_of_alias(Registry(store, model.name), alias, trusted)):
+    if alias is not None and (why := refusal_of_alias(Registry(store, model.name), alias, model, trusted)):
         raise IntegrityError(
             f"that {model.name}@{alias} leads to version {model.version} has no signature that is trusted "
             f"by {named}: {why}. Ask for {model.name}@{model.version}, which is signed; "

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.attestation.checking import check_statements, refusal_of
+from flowmap.attestation.checking import check_statements, refusal_of, refusal_of_alias
 from flowmap.attestation.envelopes import envelopes, seal
 from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest, folder_of, folder_of_move, folder_of_run
@@ -237,6 +237,24 @@ def test_commands_use_what_is_trusted_alone(
     assert "nobody signed it" in refused.stderr
     monkeypatch.setenv(environment.TRUSTED_KEYS, str(tmp_path / "gone"))
     assert "trusted keys" in cli(*drawn).stderr
+
+
+def test_an_alias_is_followed_by_a_signed_move_alone(store: LocalStore, keys: Path) -> None:
+    registry, trusted = Registry(store, "tiny"), read_trusted(keys / "ours.pub")
+    two, one = version_of(store), registry.resolve("1")
+
+    def refusal(alias: str, version: Version) -> str | None:
+        return refusal_of_alias(registry, alias, version, trusted)
+
+    assert refusal("production", two) is None  # nobody signs moves here yet
+    sign(store, keys)
+    assert refusal("production", two) is None
+    assert "by now it leads to version 2" in str(refusal("production", one))
+    store.put("models/tiny/aliases/older", b"2")
+    assert registry.aliases()["older"] == 2
+    assert "no move of it is on record" in str(refusal("older", two))
+    registry.move_alias("production", one, "somebody else")
+    assert refusal("production", one) == "nobody signed it"
 
 
 def test_a_retired_version_is_kept_and_used_no_more(store: LocalStore, tmp_path: Path) -> None:

@@ -72,24 +72,33 @@ def refusal_of(store: ObjectStore, version: Version, keys: TrustedKeys) -> str |
     Its statement is made anew from the store, and one of the keys has to have signed just that. What lies
     beneath is not read: `flowmap lineage verify` does that.
     """
-    try:
-        expected = statement_of(trace(store, version), version)
-        signed = [each for each in envelopes(store, folder_of(version)) if each.payload == expected]
-    except (FlowmapError, ValueError) as error:
-        return str(error).splitlines()[0]
-    return keys.refusal(signed, datetime.now(UTC).date())
+    return _refusal(store, folder_of(version), lambda: statement_of(trace(store, version), version), keys)
 
 
-def refusal_of_alias(registry: Registry, alias: str, keys: TrustedKeys) -> str | None:
-    """Why an alias's last move may not be followed by those who trust these keys alone; None where it may,
-    and where no move of that name's aliases was ever signed, as an older flowmap left them."""
+def refusal_of_alias(registry: Registry, alias: str, version: Version, keys: TrustedKeys) -> str | None:
+    """Why those who trust these keys alone may not follow an alias to a version; None where they may, and
+    where no move of that name's aliases was ever signed, as an older flowmap left them.
+
+    It goes by the alias's last move, whose statement is made anew in the same way.
+    """
     if not moves_are_signed(registry):
         return None
+    moves = registry.moves(alias)
+    if not moves:
+        return "an older flowmap set it, and no move of it is on record"
+    if moves[-1].version != version.version:
+        return f"by now it leads to version {moves[-1].version}"
+    number = len(moves)
+    told = partial(statement_of_move, registry, alias, number)
+    return _refusal(registry.store, folder_of_move(registry, alias, number), told, keys)
+
+
+def _refusal(
+    store: ObjectStore, folder: str, statement: Callable[[], bytes], keys: TrustedKeys
+) -> str | None:
     try:
-        number = len(registry.moves(alias))
-        expected = statement_of_move(registry, alias, number)
-        folder = folder_of_move(registry, alias, number)
-        signed = [each for each in envelopes(registry.store, folder) if each.payload == expected]
+        expected = statement()
+        signed = [each for each in envelopes(store, folder) if each.payload == expected]
     except (FlowmapError, ValueError) as error:
         return str(error).splitlines()[0]
     return keys.refusal(signed, datetime.now(UTC).date())
