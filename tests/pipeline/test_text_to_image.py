@@ -176,7 +176,11 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_flow_matching_checkpoint_becomes_a_map(tmp_path: Path) -> None:
-    checkpoint = {"source": str(write_stock(tmp_path / "stock", fastest=6.0)), "convert": True}
+    checkpoint = {
+        "source": str(write_stock(tmp_path / "stock", fastest=6.0)),
+        "convert": True,
+        "guidance": 2.5,
+    }
     lax = {"max_gap": 100.0, "max_speed_ratio": 1000.0}  # it has learnt nothing yet
     config = {
         "name": "converted",
@@ -195,3 +199,5 @@ def test_a_flow_matching_checkpoint_becomes_a_map(tmp_path: Path) -> None:
     moved = [name for name, value in first.items() if not torch.equal(last[name], value)]
     assert "transformer.time_text_embed.outlet.weight" in moved
     assert "base trained on" in told["metrics"]["models"]
+    report = base.parent / told["steps"]["evaluation"]["artifact"] / "report.html"
+    assert "drawn with guidance 2.5, two passes of the network an evaluation" in report.read_text()

@@ -17,7 +17,8 @@ from flowmap.grpo.trainer import Grpo
 from flowmap.maps import OneTimeMap
 from flowmap.models import FluxFacts, TextToImageFacts
 from flowmap.models.adapting import lay_adapters
-from flowmap.models.storing import baseline_weights, load_model
+from flowmap.models.baseline import load_baseline
+from flowmap.models.storing import load_model
 from flowmap.settings import Checkpoint, GrpoSettings
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.network import pack, unpack
@@ -58,7 +59,7 @@ def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
     assert facts.size().parameters == sum(
         value.numel() for value in load_model(tmp_path, "map").network.parameters()
     )
-    model = load_model(tmp_path, baseline_weights(tmp_path))
+    model = load_baseline(tmp_path)
     assert isinstance(model.flow_map, OneTimeMap)
     x, t = torch.randn(2, *facts.latent), torch.tensor([0.9, 0.3])
     condition = model.condition(PROMPTS[:2])

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from flowmap.errors import ConfigError
 from flowmap.maps import TwoTimeMap
 from flowmap.models import TextToImageFacts
+from flowmap.models.baseline import load_baseline, taught_guidance
 from flowmap.models.storing import load_model, read_model_facts
 from flowmap.settings import Checkpoint, RunConfig
 from flowmap.text_to_image.checkpoints import take_over
@@ -27,9 +28,10 @@ def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return write_stock(tmp_path_factory.mktemp("stock"), request.param, fastest=6.0)
 
 
-def taken(stock: Path, folder: Path, *, convert: bool) -> TextToImageFacts:
+def taken(stock: Path, folder: Path, *, convert: bool, guidance: float | None = None) -> TextToImageFacts:
     folder.mkdir()
-    return take_over(Checkpoint(source=str(stock), convert=convert), DATA, folder / "scratch", folder)
+    checkpoint = Checkpoint(source=str(stock), convert=convert, guidance=guidance)
+    return take_over(checkpoint, DATA, folder / "scratch", folder)
 
 
 def test_the_velocity_stays_what_it_was_and_t_less_r_is_nothing_at_first(
@@ -49,6 +51,24 @@ def test_the_velocity_stays_what_it_was_and_t_less_r_is_nothing_at_first(
         assert torch.equal(after, new.network(x, t, t / 2, condition))
     off = float((after - before).square().mean().sqrt() / before.std())
     assert off < 0.05, off
+
+
+def test_the_many_steps_of_a_guided_model_are_guided_and_teach_it(stock: Path, tmp_path: Path) -> None:
+    taken(stock, tmp_path / "plain", convert=True)
+    taken(stock, tmp_path / "guided", convert=True, guidance=3.0)
+    assert taught_guidance(tmp_path / "plain") is None
+    plain, guided = load_baseline(tmp_path / "plain"), load_baseline(tmp_path / "guided")
+    assert isinstance(plain.flow_map, TwoTimeMap)
+    x, t = torch.randn(3, *FACTS.latent), torch.tensor([0.9, 0.5, 0.2])
+    condition, nothing = plain.condition(PROMPTS), plain.condition([""] * 3)
+    added = taught_guidance(tmp_path / "guided")
+    assert added is not None
+    with torch.no_grad():
+        told, untold = (plain.flow_map.velocity(x, t, each) for each in (condition, nothing))
+        assert float((told - untold).abs().max()) > 0.01
+        found = guided.flow_map.velocity(x, t, condition)
+        torch.testing.assert_close(found, untold + 3 * (told - untold), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(told + added(x, t, condition), found, atol=1e-5, rtol=1e-4)
 
 
 def test_an_embedding_that_varies_too_fast_is_refused(tmp_path: Path) -> None:
@@ -81,10 +101,11 @@ def test_weights_are_taken_by_their_names(stock: Path, tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"precision": "bfloat16"}, "which bfloat16 is too coarse for"),
+        ({"convert": False, "guidance": 3.0}, "guidance is built into a map by convert"),
         ({}, "come without data, and base_training.checkpoint.convert learns from data"),
     ],
 )
-def test_what_it_needs_is_told(changes: dict[str, str], told: str) -> None:
+def test_what_it_needs_is_told(changes: dict[str, bool | float | str], told: str) -> None:
     checkpoint = {"source": "there", "convert": True, **changes}
     with pytest.raises(ValidationError, match=told):
         RunConfig.model_validate(

@@ -17,6 +17,7 @@ from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import CAPTION, read_contexts, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps.condition import rows
+from flowmap.models.baseline import taught_guidance
 from flowmap.models.model import Model
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
@@ -57,6 +58,7 @@ def _train(work: Work) -> None:
     network, conditions = model.network, model.condition(facts.prompts)
     fill_contexts(network, read_contexts(work.inputs["data"]))
     states = encoded(model, data.data)
+    added = taught_guidance(work.out, model.device) if is_map else None
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
     num_here = section.batch_size // engine.num_processes
@@ -81,7 +83,7 @@ def _train(work: Work) -> None:
             x = states[chosen].to(model.device)
             condition = rows(conditions, data.prompts[chosen].to(model.device))
             if is_map:
-                loss, measured = map_loss(section, network, x, condition, generator, engine.module)
+                loss, measured = map_loss(section, network, x, condition, generator, engine.module, added)
             else:
                 loss, measured = velocity_loss(section, engine.module, x, condition, generator)
             metrics = {name: _mean(engine, value) for name, value in measured.items()}

@@ -22,7 +22,8 @@ from flowmap.evaluation.outcomes import outcomes_of
 from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
 from flowmap.modality import forecasting, judging
 from flowmap.modality.protocols import MovingJudging
-from flowmap.models.storing import baseline_weights, load_model, read_model_facts
+from flowmap.models.baseline import load_baseline
+from flowmap.models.storing import read_model_facts
 from flowmap.progress import Progress
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.preference import read_preference
@@ -57,7 +58,7 @@ def reference_of(
     """Args: prompt: of the samples that are to be compared; seed: of pictures, where there are no data."""
     if not facts.prompts_alone:
         return Reference(read_split(inputs["data"], "holdout"), read_split(inputs["data"], "base"))
-    baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), device())
+    baseline = load_baseline(inputs["base"], device())
     drawing, steps = drawing_of(str(seed), "reference", facts, prompt, inputs), section.most_steps
     drawn = []
     with Progress("evaluation: the baseline's pictures", -(-len(prompt) // PART)) as progress:

@@ -11,7 +11,7 @@ from flowmap.evaluation.materials import Reference
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.shown import shown_indices
 from flowmap.maps import grid_for, heun
-from flowmap.models.storing import baseline_weights, load_model
+from flowmap.models.baseline import load_baseline
 from flowmap.progress import Progress
 from flowmap.settings import Evaluation
 
@@ -40,7 +40,7 @@ def measure_models(
                 parts = drawing.composed(model, grid_for(count, entrant.grid), policy)
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
-        baseline = load_model(inputs["base"], baseline_weights(inputs["base"]), measurer.device)
+        baseline = load_baseline(inputs["base"], measurer.device)
         models |= {"baseline": {}, HEUN: {}}
         for count in baseline_counts:
             models["baseline"][count] = measurer.measure(drawing.integrated(baseline, count), shown)

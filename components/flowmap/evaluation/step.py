@@ -35,6 +35,7 @@ from flowmap.evaluation.report import Report, write_report
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
 from flowmap.modality import forecasting
+from flowmap.models.baseline import guidance_of
 from flowmap.models.storing import load_model, load_weights
 from flowmap.progress import say
 from flowmap.registry import terms_of
@@ -97,6 +98,7 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
         **_parts_of_accuracy(read, facts),
         "controls": _controls(entered, measurer, drawing, models, inputs["reward"]),
         "curve": _judge_curve(inputs["tuned"], measurer, drawing, entered["tuned"]),
+        **({} if (scale := guidance_of(inputs["base"])) is None else {"guidance": scale}),
     }
     (context.out / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True))
     (context.out / VERDICT).write_text(verdict.model_dump_json(indent=1))

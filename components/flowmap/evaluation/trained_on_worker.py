@@ -9,6 +9,7 @@ import torch
 
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.maps.condition import rows
+from flowmap.models.baseline import taught_guidance
 from flowmap.models.storing import AS_BASE, load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress
 from flowmap.seeding import generator_for
@@ -33,6 +34,7 @@ def train(work: Work) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = TorchEngine(device())
     engine.prepare(network, optimizer, batch=section.batch_size)
+    added = taught_guidance(base, device())
     average, generator = Ema(network, section.ema), generator_for(section.seed, work.name, "batches")
     with Progress("evaluation: the base trained on", section.updates) as progress:
         for update in range(section.updates):
@@ -41,7 +43,7 @@ def train(work: Work) -> None:
             chosen = torch.randint(len(data), (section.batch_size,), generator=generator)
             x = model.codec.encode(data.data[chosen].to(model.device))
             condition = rows(conditions, data.prompts[chosen].to(model.device))
-            loss, measured = map_loss(section, network, x, condition, generator)
+            loss, measured = map_loss(section, network, x, condition, generator, added=added)
             engine.backward(loss)
             engine.step()
             average.update(network)

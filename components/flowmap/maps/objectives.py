@@ -114,6 +114,7 @@ def mean_flow_loss(
     power: float = 0.5,
     times: tuple[float, float] = TIMES,
     slope: Slope = exact_slope,
+    added: OneTimeNetwork | None = None,
     engine: TwoTimeNetwork | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of u against the MeanFlow target.
@@ -126,12 +127,17 @@ def mean_flow_loss(
         power: of the adaptive weight; 1 seeks modes, 0 is the plain squared error.
         times: mean and spread of the normal distribution whose sigmoid times are.
         slope: how du/dt is taken, `exact_slope` or `central_difference`.
+        added: to the data's velocity, such as a teacher's guidance; without gradient.
         engine: what is differentiated, where that is not the plain network but an engine around it.
     """
     t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator, start_times, times))
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
-    target = mean_flow_target(network, on_path.x_t, on_path.velocity, t, r, condition, slope)
+    velocity = on_path.velocity
+    if added is not None:
+        with torch.no_grad():
+            velocity = velocity + added(on_path.x_t, t, condition)
+    target = mean_flow_target(network, on_path.x_t, velocity, t, r, condition, slope)
     return _weighted((engine or network)(on_path.x_t, t, r, condition) - target, power)
 
 

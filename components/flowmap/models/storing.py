@@ -64,12 +64,6 @@ def copy_parts(source: Path, directory: Path) -> None:
             shutil.copytree(source / name, directory / name)
 
 
-def baseline_weights(directory: Path) -> str:
-    """Which weights of a base are integrated in many steps: its velocity's, or the map's where there is no
-    other."""
-    return AS_BASELINE if (directory / f"{AS_BASELINE}.safetensors").is_file() else AS_BASE
-
-
 def shipped_weights(directory: Path) -> str:
     """Which weights a published version holds: a tuned model's average, or a base's map."""
     return AS_TUNED if (directory / f"{AS_TUNED}.safetensors").is_file() else AS_BASE

@@ -39,6 +39,8 @@ class TextToImageFacts(Facts):
         num_tokens: that T5 has of a prompt, longer ones being cut.
         two_times: whether it knows two times; a model that knows one goes straight to its endpoint.
         precision: what the transformer and the text encoders are held and computed in.
+        guidance: the scale of classifier-free guidance that the map has built in, and that its velocity is
+            drawn with; None for none.
     """
 
     latent: tuple[int, int, int]
@@ -50,6 +52,7 @@ class TextToImageFacts(Facts):
     num_tokens: int
     two_times: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
+    guidance: float | None = Field(default=None, exclude_if=lambda scale: scale is None)
     modality: str = "images"
     grid: tuple[float, ...] | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)

@@ -79,17 +79,30 @@ class Checkpoint(Pretrained):
     Attributes:
         convert: it is a flow-matching model of many steps, from which base training makes a map of two times
             on the data; otherwise it is one of few steps, and stays as it is.
+        guidance: with `convert`, the scale of classifier-free guidance that the model was made to be drawn
+            with, such as 4.5: the map has it built in, taught by the frozen model, and the many-step
+            baseline is drawn with it, two passes a step.
         precision: what its weights are held and computed in; adapters, and what GRPO makes of the network's
             answer, are float32 in any case.
     """
 
     convert: bool = False
+    guidance: Annotated[float, Field(gt=1)] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _all_weights_are_trained_in_float32(self) -> Self:
         if self.convert and self.precision != "float32":
             raise ValueError(f"convert trains all weights, which {self.precision} is too coarse for")
+        return self
+
+    @model_validator(mode="after")
+    def _guidance_is_built_in_by_converting(self) -> Self:
+        if self.guidance is not None and not self.convert:
+            raise ValueError(
+                "guidance is built into a map by convert: a model that stays as it is goes by what it was "
+                "distilled with"
+            )
         return self
 
 

@@ -49,7 +49,8 @@ def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path)
     if checkpoint.convert:
         if facts.two_times:
             raise ConfigError(f"{_WHERE}.convert: {checkpoint.source} knows two times already: leave it out")
-        facts, file = facts.model_copy(update={"two_times": True}), AS_BASELINE
+        known = {"two_times": True, "guidance": checkpoint.guidance}
+        facts, file = facts.model_copy(update=known), AS_BASELINE
         weights, steps = converted(weights, facts, device()), "one time, to be taught a second"
     dtype = dtype_of(facts)
     named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowmap.maps import Condition, TwoTimeMap, flow_matching_loss, mean_flow_loss
-from flowmap.maps.flow_map import TwoTimeNetwork
+from flowmap.maps.flow_map import OneTimeNetwork, TwoTimeNetwork
 from flowmap.maps.objectives import TIMES, central_difference, exact_slope
 from flowmap.settings import BaseTraining
 
@@ -20,8 +20,10 @@ def map_loss(
     condition: Condition,
     generator: torch.Generator,
     engine: TwoTimeNetwork | None = None,
+    added: OneTimeNetwork | None = None,
 ) -> Loss:
-    """`mean_flow_loss` of states x (batch, *state); the engine is what is differentiated."""
+    """`mean_flow_loss` of states x (batch, *state); the engine is what is differentiated, and `added` what
+    the data's velocity is shifted by."""
     return mean_flow_loss(
         network,
         x,
@@ -32,6 +34,7 @@ def map_loss(
         power=section.adaptive_power,
         times=section.times or TIMES,
         slope=central_difference if section.flux or section.checkpoint else exact_slope,
+        added=added,
         engine=engine,
     )
 
