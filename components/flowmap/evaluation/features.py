@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
+from flowmap.rewards.fitting import fitted
 from flowmap.settings import Pretrained
 
 Features = Callable[[Tensor], Tensor]
@@ -49,18 +50,14 @@ def features_of(settings: Pretrained | None, device: torch.device) -> Features:
             raise ConfigError(f"{_WHERE}: {str(error).splitlines()[0]}") from None
     network = network.to(device).eval().requires_grad_(False)
     side = getattr(network.config, "vision_config", network.config).image_size
-    mean, std = (
-        torch.tensor(each, device=device).view(3, 1, 1) for each in (look.image_mean, look.image_std)
-    )
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (look.image_mean, look.image_std))
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
-        levels = F.interpolate((x.clamp(-1, 1) + 1) / 2, side, mode="bicubic", antialias=True).clamp(0, 1)
-        fitted = (levels - mean) / std
         if kind == "dinov2":
-            found: Tensor = network(pixel_values=fitted).pooler_output
+            found: Tensor = network(pixel_values=fitted(x, side, mean, std)).pooler_output
         else:
-            found = network.visual_projection(network.vision_model(fitted).pooler_output)
+            found = network.visual_projection(network.vision_model(fitted(x, side, mean, std)).pooler_output)
         return found.float()
 
     return features

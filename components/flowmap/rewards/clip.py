@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, CLIPModel
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
+from flowmap.rewards.fitting import MEAN, STD, fitted, pictures_of
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import AestheticSettings, ClipSettings
 
@@ -24,8 +25,6 @@ with torch.device("cpu"):  # before transformers loads anything: flowmap.text_to
     torch.empty(0)
 
 _PART = 64
-# Of the pictures that CLIP was trained on, where a model does not say.
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipReward:
@@ -43,8 +42,8 @@ class ClipReward:
         model: Any,
         tokenizer: Any,
         *,
-        mean: Sequence[float] = _MEAN,
-        std: Sequence[float] = _STD,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
         name: str = "clip",
     ) -> None:
         self.name, self.model, self.tokenizer = name, model.eval().requires_grad_(False), tokenizer
@@ -63,24 +62,15 @@ class ClipReward:
 
         Raises ConfigError for what is no picture in colours or grey.
         """
-        pictures = samples.data.flatten(0, 1)
-        if pictures.dim() != 4 or pictures.shape[1] not in (1, 3):
-            raise ConfigError(
-                f"reward {self.name}: it looks at pictures, and samples have the shape "
-                f"{tuple(pictures.shape[1:])}"
-            )
-        seen = torch.cat([self._embedded(part) for part in pictures.split(_PART)])
+        pictures = pictures_of(samples, self.name).split(_PART)
+        seen = torch.cat([self._embedded(part) for part in pictures])
         found: Tensor = seen.unflatten(0, samples.data.shape[:2])
         return found
 
     def _embedded(self, pictures: Tensor) -> Tensor:
         side = self.model.config.vision_config.image_size
-        levels = (pictures.clamp(-1, 1) + 1) / 2
-        fitted = F.interpolate(levels, side, mode="bicubic", antialias=True).clamp(0, 1)
-        fitted = (fitted - self._mean.to(fitted)) / self._std.to(fitted)
-        return F.normalize(
-            self.model.visual_projection(self.model.vision_model(fitted).pooler_output), dim=-1
-        )
+        seen = self.model.vision_model(fitted(pictures, side, self._mean, self._std)).pooler_output
+        return F.normalize(self.model.visual_projection(seen), dim=-1)
 
     @torch.no_grad()
     def _text(self, prompt: str) -> Tensor:
@@ -111,7 +101,7 @@ def build(settings: ClipSettings | AestheticSettings, materials: Materials) -> C
     return ClipReward(
         model.to(materials.device),
         tokenizer,
-        mean=told.get("image_mean", _MEAN),
-        std=told.get("image_std", _STD),
+        mean=told.get("image_mean", MEAN),
+        std=told.get("image_std", STD),
         name=settings.label,
     )

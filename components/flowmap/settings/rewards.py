@@ -154,6 +154,13 @@ class AestheticSettings(RewardSettings, Pretrained):
     head: Annotated[str, written_as(r".+\.safetensors(\?.*)?", "write a file that ends with .safetensors")]
 
 
+class ImageRewardSettings(RewardSettings, Pretrained):
+    """How much people would prefer a picture for its prompt, as ImageReward says: BLIP as the library
+    transformers has it, and beside it `head.safetensors`, the layers on what it reads."""
+
+    kind: Literal["imagereward"] = "imagereward"
+
+
 class RulesSettings(RewardSettings, Pretrained):
     """How much of what its prompt demands a picture shows, as an object detector of the library transformers
     finds it: GenEval's objects, numbers, colours and positions.
@@ -197,6 +204,7 @@ AnyReward = Annotated[
     | OcrSettings
     | RulesSettings
     | AestheticSettings
+    | ImageRewardSettings
     | EnergySettings
     | HitSettings
     | VlmSettings,
