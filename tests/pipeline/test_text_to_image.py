@@ -175,13 +175,17 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_flow_matching_checkpoint_becomes_a_map(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_adapters", [False, True])
+def test_a_flow_matching_checkpoint_becomes_a_map(tmp_path: Path, by_adapters: bool) -> None:
     checkpoint = {
         "source": str(write_stock(tmp_path / "stock", fastest=6.0)),
         "convert": True,
         "guidance": 2.5,
     }
-    lax = {"max_gap": 100.0, "max_speed_ratio": 1000.0}  # it has learnt nothing yet
+    lax: dict[str, Any] = {"max_gap": 100.0, "max_speed_ratio": 1000.0}  # it has learnt nothing yet
+    if by_adapters:
+        checkpoint["precision"] = "bfloat16"
+        lax |= {"lora": {"rank": 2, "alpha": 4.0}, "gradient_checkpointing": True, "learning_rate": 0.01}
     config = {
         "name": "converted",
         "data_prep": {"source": str(captioned(tmp_path / "pictures.npz"))},
@@ -198,6 +202,8 @@ def test_a_flow_matching_checkpoint_becomes_a_map(tmp_path: Path) -> None:
     assert first.keys() == last.keys()
     moved = [name for name, value in first.items() if not torch.equal(last[name], value)]
     assert "transformer.time_text_embed.outlet.weight" in moved
+    assert ("transformer.x_embedder.weight" in moved) != by_adapters  # no adapter lies there
+    assert {value.dtype for value in last.values()} == {torch.bfloat16 if by_adapters else torch.float32}
     assert "base trained on" in told["metrics"]["models"]
     report = base.parent / told["steps"]["evaluation"]["artifact"] / "report.html"
     assert "drawn with guidance 2.5, two passes of the network an evaluation" in report.read_text()

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,17 +102,19 @@ def test_weights_are_taken_by_their_names(stock: Path, tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"precision": "bfloat16"}, "which bfloat16 is too coarse for"),
+        ({"convert": False, "lora": {}}, "lora is for a checkpoint that is converted"),
         ({"convert": False, "guidance": 3.0}, "guidance is built into a map by convert"),
         ({}, "come without data, and base_training.checkpoint.convert learns from data"),
     ],
 )
-def test_what_it_needs_is_told(changes: dict[str, bool | float | str], told: str) -> None:
+def test_what_it_needs_is_told(changes: dict[str, Any], told: str) -> None:
     checkpoint = {"source": "there", "convert": True, **changes}
+    section = {"lora": checkpoint.pop("lora")} if "lora" in changes else {}
     with pytest.raises(ValidationError, match=told):
         RunConfig.model_validate(
             {
                 "name": "x",
                 "data_prep": {"prompts": "p.txt", "resize": [16, 16]},
-                "base_training": {"checkpoint": checkpoint},
+                "base_training": {"checkpoint": checkpoint, **section},
             }
         )

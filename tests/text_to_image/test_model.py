@@ -147,6 +147,21 @@ def test_merged_adapters_are_a_plain_model(model: Model, folder: Path, tmp_path:
     torch.testing.assert_close(plain.sample(PROMPTS, noise(3), GRID), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_second_time_is_learnt_beside_adapters_whole_and_in_float32(folder: Path) -> None:
+    model = load_model(folder, "ema", torch.device("cpu"))
+    model.network.to(torch.bfloat16)
+    lay_adapters(model, 2, 4.0, second_time=True)
+    trained = {name for name, value in model.network.named_parameters() if value.requires_grad}
+    whole = {name for name in trained if "lora_" not in name}
+    assert whole == {
+        f"transformer.time_text_embed.{layer}.{kind}"
+        for layer in ("inlet", "outlet")
+        for kind in ("weight", "bias")
+    }
+    assert all(value.dtype == torch.float32 for value in model.parameters())
+    assert {value.dtype for value in model.weights_of(model.network).values()} == {torch.bfloat16}
+
+
 def test_other_networks_take_no_adapters() -> None:
     plain = Model(torch.nn.Linear(2, 2), prompts=["a"], shape=(2,))
     with pytest.raises(ConfigError, match=r"adapters are laid on .* this is a Linear; leave lora out"):

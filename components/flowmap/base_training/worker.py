@@ -17,6 +17,7 @@ from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import CAPTION, read_contexts, read_facts, read_split
 from flowmap.errors import InvariantError
 from flowmap.maps.condition import rows
+from flowmap.models.adapting import lay_adapters, recompute_activations
 from flowmap.models.baseline import taught_guidance
 from flowmap.models.model import Model
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
@@ -55,11 +56,16 @@ def _train(work: Work) -> None:
     model = read_model_facts(work.out).build(device(), work.out)
     if is_map and (section.flux is not None or section.checkpoint is not None):
         load_weights(model.network, work.out / "velocity.safetensors")
+    if section.lora is not None:
+        torch.manual_seed(derived_seed(section.seed, objective, "lora"))
+        lay_adapters(model, section.lora.rank, section.lora.alpha, second_time=True)
+    if section.gradient_checkpointing:
+        recompute_activations(model)
     network, conditions = model.network, model.condition(facts.prompts)
     fill_contexts(network, read_contexts(work.inputs["data"]))
     states = encoded(model, data.data)
     added = taught_guidance(work.out, model.device) if is_map else None
-    optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
     num_here = section.batch_size // engine.num_processes
     engine.prepare(network, optimizer, batch=num_here)
@@ -115,7 +121,7 @@ def _train(work: Work) -> None:
         return
     work.events.upload()
     with average.applied(network):
-        save_weights(network.state_dict(), work.out / f"{objective}.safetensors")
+        save_weights(model.weights_of(network), work.out / f"{objective}.safetensors")
     (work.out / f"{objective}.json").write_text(json.dumps({"num_updates": num_updates, "curve": curve}))
 
 

@@ -9,10 +9,11 @@ import torch
 
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.maps.condition import rows
+from flowmap.models.adapting import lay_adapters
 from flowmap.models.baseline import taught_guidance
 from flowmap.models.storing import AS_BASE, load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress
-from flowmap.seeding import generator_for
+from flowmap.seeding import derived_seed, generator_for
 from flowmap.settings import BaseTraining
 from flowmap.training.base_losses import map_loss
 from flowmap.training.devices import device
@@ -30,8 +31,11 @@ def train(work: Work) -> None:
     data, facts = read_split(work.inputs["data"], "base", CAPTION), read_facts(work.inputs["data"])
     model = read_model_facts(base).build(device(), base)
     load_weights(model.network, base / f"{AS_BASE}.safetensors")
+    if section.lora is not None:
+        torch.manual_seed(derived_seed(section.seed, work.name, "lora"))
+        lay_adapters(model, section.lora.rank, section.lora.alpha, second_time=True)
     network, conditions = model.network.train(), model.condition(facts.prompts)
-    optimizer = torch.optim.AdamW(network.parameters(), section.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = TorchEngine(device())
     engine.prepare(network, optimizer, batch=section.batch_size)
     added = taught_guidance(base, device())
@@ -49,4 +53,4 @@ def train(work: Work) -> None:
             average.update(network)
             progress.update(error=float(measured["error"]))
     with average.applied(network):
-        save_weights(network.state_dict(), work.out / f"{work.name}.safetensors")
+        save_weights(model.weights_of(network), work.out / f"{work.name}.safetensors")

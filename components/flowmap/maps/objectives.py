@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowmap.maps.condition import Condition, rows
 from flowmap.maps.flow_map import OneTimeNetwork, TwoTimeNetwork
@@ -55,6 +56,14 @@ def exact_slope(
         (velocity, torch.ones_like(t), torch.zeros_like(r)),
     )[1]
     return slope
+
+
+def unfused_slope(
+    network: TwoTimeNetwork, z: Tensor, velocity: Tensor, t: Tensor, r: Tensor, condition: Condition
+) -> Tensor:
+    """The same for networks with attention, each product of it on its own: of fused ones there is none."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return exact_slope(network, z, velocity, t, r, condition)
 
 
 def central_difference(

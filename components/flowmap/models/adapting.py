@@ -14,8 +14,11 @@ from flowmap.models.model import Model
 _LORA = "flowmap.text_to_image.lora"  # by name, as all of that room
 
 
-def lay_adapters(model: Model, rank: int, alpha: float) -> None:
+def lay_adapters(model: Model, rank: int, alpha: float, *, second_time: bool = False) -> None:
     """Low-rank adapters on a model's network, which from now on are all that is trained.
+
+    Args:
+        second_time: train its embedding of the second time too, which a model of one time has to learn.
 
     Raises ConfigError where there are none for such a network.
     """
@@ -24,7 +27,9 @@ def lay_adapters(model: Model, rank: int, alpha: float) -> None:
             "grpo_finetuning.lora: adapters are laid on text-to-image transformers, and this is a "
             f"{type(model.network).__name__}; leave lora out"
         )
-    model.adapters = importlib.import_module(_LORA).add_lora(model.network, rank, alpha)
+    model.adapters = importlib.import_module(_LORA).add_lora(
+        model.network, rank, alpha, second_time=second_time
+    )
 
 
 def recompute_activations(model: Model) -> None:

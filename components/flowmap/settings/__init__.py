@@ -8,7 +8,7 @@ version.
 """
 
 from flowmap.settings.data import BUILT_IN, SPLITS, DataPrep, KeptPrompts, SeriesSettings
-from flowmap.settings.grpo import GrpoFinetuning, GrpoSettings, Lora
+from flowmap.settings.grpo import GrpoFinetuning, GrpoSettings
 from flowmap.settings.rewards import (
     AestheticSettings,
     AnyReward,
@@ -27,7 +27,7 @@ from flowmap.settings.rewards import (
     VlmSettings,
 )
 from flowmap.settings.run_config import RunConfig, load_config
-from flowmap.settings.section import Checkpoint, Pretrained, Section, written_as
+from flowmap.settings.section import Checkpoint, Lora, Pretrained, Section, written_as
 from flowmap.settings.sections import (
     ANCHOR,
     REJECTED,

@@ -13,6 +13,7 @@ from flowmap.settings.section import (
     Count,
     Decay,
     Fraction,
+    Lora,
     NonNegative,
     Positive,
     Section,
@@ -86,13 +87,6 @@ class GrpoSettings(Section):
         if self.window is not None and list(self.window) != sorted(set(self.window)):
             raise ValueError(f"window {list(self.window)} must rise, each interval named once")
         return self
-
-
-class Lora(Section):
-    """Low-rank adapters in the place of all weights: their rank, and how strongly they count."""
-
-    rank: Count = 16
-    alpha: Positive = 16.0
 
 
 class GrpoFinetuning(GrpoSettings, RewardList):

@@ -91,12 +91,6 @@ class Checkpoint(Pretrained):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
-    def _all_weights_are_trained_in_float32(self) -> Self:
-        if self.convert and self.precision != "float32":
-            raise ValueError(f"convert trains all weights, which {self.precision} is too coarse for")
-        return self
-
-    @model_validator(mode="after")
     def _guidance_is_built_in_by_converting(self) -> Self:
         if self.guidance is not None and not self.convert:
             raise ValueError(
@@ -104,6 +98,13 @@ class Checkpoint(Pretrained):
                 "distilled with"
             )
         return self
+
+
+class Lora(Section):
+    """Low-rank adapters in the place of all weights: their rank, and how strongly they count."""
+
+    rank: Count = 16
+    alpha: Positive = 16.0
 
 
 def _decisive(section: BaseModel) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from flowmap.settings.section import (
     Count,
     Decay,
     Fraction,
+    Lora,
     Name,
     NonNegative,
     Positive,
@@ -69,6 +70,11 @@ class BaseTraining(Section):
         flux: a transformer of FLUX's architecture, told by text encoders, in the MLP's place.
         checkpoint: a few-step text-to-image model of diffusers that comes as it is: nothing is trained here,
             and it is measured as the base, and with more steps as the many-step baseline.
+        lora: of a checkpoint that is converted, train adapters and the embedding of t - r in the place of
+            all weights: with `precision: bfloat16` what is held is little more than the model. They take a
+            larger learning_rate.
+        gradient_checkpointing: compute the activations of a text-to-image transformer's blocks again on the
+            way back, in the place of keeping them.
         times: mean and spread of the normal distribution whose sigmoid times are drawn from; None is [-0.4,
             1].
         equal_times: the share of pairs of times with r = t, where the map learns its velocity.
@@ -92,6 +98,8 @@ class BaseTraining(Section):
     times: Annotated[tuple[float, Positive], Field(strict=False)] | None = None
     flux: FluxSettings | None = None
     checkpoint: Checkpoint | None = None
+    lora: Lora | None = None
+    gradient_checkpointing: bool | None = None
     ema: Decay = 0.995
     max_speed_ratio: Annotated[float, Field(gt=1)] = 2.0
     max_gap: Positive = 0.5
@@ -103,6 +111,22 @@ class BaseTraining(Section):
         named = [name for name in ("patch", "flux", "checkpoint") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} name different networks: set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _converts(self) -> Self:
+        converted = self.checkpoint if self.checkpoint is not None and self.checkpoint.convert else None
+        if self.lora is not None and converted is None:
+            raise ValueError(
+                "lora is for a checkpoint that is converted: set checkpoint.convert, or leave it out"
+            )
+        if self.gradient_checkpointing and converted is None and self.flux is None:
+            raise ValueError("gradient_checkpointing is for transformers of text to image")
+        if converted is not None and self.lora is None and converted.precision != "float32":
+            raise ValueError(
+                f"checkpoint.convert trains all weights, which {converted.precision} is too coarse for: "
+                "train adapters (lora), or take float32"
+            )
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from flowmap.text_to_image.families import family_with
-from flowmap.text_to_image.network import TransformerNetwork
+from flowmap.text_to_image.network import TransformerNetwork, dtype_in
 
 _NAME = "default"  # peft's own name for the only adapter there is
 
@@ -48,17 +48,27 @@ class Lora:
                 if (value := weights.pop(f"{name}.base_layer.{kind}", None)) is not None:
                     weights[f"{name}.{kind}"] = value
             plain = weights[f"{name}.weight"]
-            weights[f"{name}.weight"] = (plain + module.get_delta_weight(_NAME)).to(plain.dtype)
-        return weights
+            weights[f"{name}.weight"] = plain + module.get_delta_weight(_NAME)
+        dtype = dtype_in(network)
+        return {name: value.to(dtype) for name, value in weights.items()}
 
 
-def add_lora(network: TransformerNetwork, rank: int, alpha: float) -> Lora:
-    """Freeze the network and lay adapters on it, which at first change nothing."""
+def add_lora(network: TransformerNetwork, rank: int, alpha: float, *, second_time: bool = False) -> Lora:
+    """Freeze the network and lay adapters on it, which at first change nothing.
+
+    Args:
+        second_time: train the embedding of t - r too, as it is: it starts at zero, and adapters on nothing
+            learn nothing.
+    """
     network.requires_grad_(False)
     layers = list(family_with(network.transformer).adapted)
     network.transformer.add_adapter(
         LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=layers)
     )
+    if second_time:
+        embedding = network.transformer.time_text_embed
+        for layer in (embedding.inlet, embedding.outlet):
+            layer.requires_grad_(True)
     for parameter in network.parameters():
         if parameter.requires_grad:  # steps as small as theirs are lost in fewer bits
             parameter.data = parameter.data.float()

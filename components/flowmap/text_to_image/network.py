@@ -33,7 +33,7 @@ class TransformerNetwork(nn.Module):
 
         A network that knows one time gives the velocity at t.
         """
-        dtype = self.transformer.proj_out.weight.dtype
+        dtype = dtype_in(self)
         told = {
             "encoder_hidden_states": condition[TOKENS].to(dtype),
             "pooled_projections": condition[POOLED].to(dtype),
@@ -56,6 +56,13 @@ def pack(x: Tensor, patch: int) -> Tensor:
 def unpack(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
     """The inverse of `pack`, for so many rows and columns of tokens."""
     return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, grid), patch)
+
+
+def dtype_in(network: nn.Module) -> torch.dtype:
+    """That of a network's weights, whatever adapters on it have."""
+    transformer: Any = network.transformer
+    found: torch.dtype = transformer.proj_out.weight.dtype
+    return found
 
 
 def dtype_of(facts: TextToImageFacts) -> torch.dtype:

@@ -200,8 +200,9 @@ class _TwoTimes(nn.Module):
         span: Tensor = self.span.value
         angle = span[:, None] * self.frequencies.to(span.dtype)
         waves = torch.cat([angle.sin(), angle.cos()], -1).to(self.inlet.weight.dtype)
-        found: Tensor = self.stock(timestep, *rest) + self.outlet(F.silu(self.inlet(waves)))
-        return found
+        stock: Tensor = self.stock(timestep, *rest)
+        of_span: Tensor = self.outlet(F.silu(self.inlet(waves)))
+        return stock + of_span.to(stock.dtype)
 
 
 class _Placed(nn.Module):
