@@ -70,6 +70,11 @@ class Progress:
         if self._terminal is not None:
             self._terminal.close()
 
+    def skip(self, num: int) -> None:
+        """So many more were done before, by a run that was interrupted."""
+        self.done += num
+        self._begin += num
+
     def update(self, **figures: float) -> None:
         """One more is done; `figures` are shown beside the count."""
         self.done += 1

@@ -12,8 +12,9 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from flowmap.base_training.batches import encoded
 from flowmap.base_training.sizes import with_sizes
-from flowmap.base_training.worker import _Draws, encoded
+from flowmap.base_training.worker import _Draws
 from flowmap.data.dataset import write_dataset
 from flowmap.data.facts import DataFacts
 from flowmap.launching.job import Job

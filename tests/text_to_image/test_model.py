@@ -16,11 +16,12 @@ from flowmap.models.model import Model
 from flowmap.models.storing import load_model, load_weights, save_weights
 from flowmap.rewards.protocol import Samples
 from flowmap.settings import GrpoSettings
+from flowmap.text_to_image.building import build
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import TransformerNetwork, pack, unpack
 from flowmap.text_to_image.text import TextConditioner
 from tests.text_to_image.facts import BOTH, FACTS, GRID, PROMPTS
-from tests.text_to_image.tiny import write_tiny
+from tests.text_to_image.tiny import one_time, write_tiny
 
 
 @pytest.fixture(scope="module", params=BOTH, ids=lambda each: each.kind)
@@ -110,6 +111,24 @@ def test_a_difference_stands_for_the_derivative_along_the_path(model: Model) -> 
     size = exact[:2].square().mean().sqrt()
     assert float((near - exact)[:2].square().mean().sqrt() / size) < 1e-2
     assert not near[2].any()  # r is t: what it is multiplied with is 0
+
+
+def test_other_sizes_are_what_a_model_of_that_size_makes_of_them(
+    folder: Path, facts: TextToImageFacts
+) -> None:
+    stock = one_time(facts)
+    model, made_for_it = (
+        build(each, parts=folder) for each in (stock, stock.model_copy(update={"latent": (4, 6, 10)}))
+    )
+    weights = model.network.state_dict()
+    for value in weights.values():
+        torch.nn.init.normal_(value, std=0.1)
+    model.network.load_state_dict(weights)
+    made_for_it.network.load_state_dict(weights)
+    x, t, condition = torch.randn(2, 4, 6, 10), torch.tensor([0.9, 0.3]), model.condition(PROMPTS[:2])
+    with torch.no_grad():
+        there, here = (each.network(x, t, t, condition) for each in (made_for_it, model))
+    torch.testing.assert_close(here, there)
 
 
 def test_the_second_time_changes_what_comes_out(model: Model) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
+from flowmap.base_training.batches import some_of
 from flowmap.base_training.sizes import model_facts, with_sizes
-from flowmap.data.dataset import Split, read_facts, read_split
+from flowmap.data.dataset import read_facts
+from flowmap.data.encoded import encoded_facts
 from flowmap.errors import InvariantError
-from flowmap.maps.condition import rows
 from flowmap.maps.health import map_health, unhealthy
 from flowmap.models.storing import load_model, write_model_facts
 from flowmap.progress import say
@@ -36,11 +38,10 @@ def run(context: Context[BaseTraining]) -> None:
     checkpoint = context.section.checkpoint
     if checkpoint is not None:
         take_over = importlib.import_module(_CHECKPOINTS).take_over
-        take_over(checkpoint, facts, context.scratch, context.out)
+        take_over(checkpoint, facts, context.scratch, context.out, encoded_facts(context.inputs["data"]))
         if not checkpoint.convert:
             return
-    data = read_split(context.inputs["data"], "base")
-    section = with_sizes(context.section, facts.modality, facts.shape, len(data))
+    section = with_sizes(context.section, facts.modality, facts.shape, _num_data(context.inputs["data"]))
     say(
         f"base_training: width {section.width}, {section.updates} updates of {section.batch_size} "
         f"{facts.modality}"
@@ -60,7 +61,7 @@ def run(context: Context[BaseTraining]) -> None:
                 for name, worker in together
             ]
         )
-    _check_health(context, section, data)
+    _check_health(context, section)
 
 
 def _order(section: BaseTraining) -> list[list[tuple[str, str]]]:
@@ -73,12 +74,16 @@ def _order(section: BaseTraining) -> list[list[tuple[str, str]]]:
     return [parts, [("velocity", _WORKER)], [("map", _WORKER)]]
 
 
-def _check_health(context: Context[BaseTraining], section: BaseTraining, data: Split) -> None:
+def _num_data(data: Path) -> int:
+    """That there are to train on."""
+    encoded = encoded_facts(data)
+    return read_facts(data).splits["base"] if encoded is None else encoded.num
+
+
+def _check_health(context: Context[BaseTraining], section: BaseTraining) -> None:
     model = load_model(context.out, "map", device())
-    condition = model.condition(read_facts(context.inputs["data"]).prompts)
-    x = model.codec.encode(data.data[:_HEALTH_DATA].to(model.device))
-    prompts = rows(condition, data.prompts[:_HEALTH_DATA].to(model.device))
-    pairs = map_health(model.flow_map, x, prompts, generator_for(section.seed, "health"))
+    x, told = some_of(model, context.inputs["data"], _HEALTH_DATA)
+    pairs = map_health(model.flow_map, x, told, generator_for(section.seed, "health"))
     (context.out / "health.json").write_text(json.dumps([pair.to_dict() for pair in pairs], indent=1))
     if bad := unhealthy(pairs, section.max_speed_ratio, section.max_gap):
         raise InvariantError(

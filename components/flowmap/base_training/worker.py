@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from flowmap.base_training.batches import batches_of
 from flowmap.base_training.sizes import baseline_updates
-from flowmap.data.dataset import CAPTION, read_contexts, read_facts, read_split
+from flowmap.data.dataset import read_contexts
 from flowmap.errors import InvariantError
-from flowmap.maps.condition import rows
 from flowmap.models.adapting import lay_adapters, recompute_activations
 from flowmap.models.baseline import taught_guidance
-from flowmap.models.model import Model
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.prompts.vectors import fill_contexts
@@ -36,7 +35,6 @@ from flowmap.training.work import Work
 
 _CHECKPOINT_EVERY = 200
 _CURVE_EVERY = 20
-_ENCODED_AT_ONCE = 256
 
 
 def train(work: Work) -> None:
@@ -47,7 +45,6 @@ def train(work: Work) -> None:
 
 def _train(work: Work) -> None:
     section, objective = BaseTraining.model_validate_json(work.section), work.name
-    data, facts = read_split(work.inputs["data"], "base", CAPTION), read_facts(work.inputs["data"])
     is_map = objective == "map"
     assert section.updates is not None  # the step has filled them in
     assert section.batch_size is not None
@@ -61,9 +58,9 @@ def _train(work: Work) -> None:
         lay_adapters(model, section.lora.rank, section.lora.alpha, second_time=True)
     if section.gradient_checkpointing:
         recompute_activations(model)
-    network, conditions = model.network, model.condition(facts.prompts)
+    network = model.network
     fill_contexts(network, read_contexts(work.inputs["data"]))
-    states = encoded(model, data.data)
+    batches = batches_of(model, work.inputs["data"])
     added = taught_guidance(work.out, model.device) if is_map else None
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
@@ -85,9 +82,7 @@ def _train(work: Work) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = section.learning_rate * schedule(update, num_updates)
             generator = drawn.of(update)
-            chosen = torch.randint(len(data), (num_here,), generator=generator)
-            x = states[chosen].to(model.device)
-            condition = rows(conditions, data.prompts[chosen].to(model.device))
+            x, condition = batches.draw(num_here, generator)
             if is_map:
                 loss, measured = map_loss(section, network, x, condition, generator, engine.module, added)
             else:
@@ -123,13 +118,6 @@ def _train(work: Work) -> None:
     with average.applied(network):
         save_weights(model.weights_of(network), work.out / f"{objective}.safetensors")
     (work.out / f"{objective}.json").write_text(json.dumps({"num_updates": num_updates, "curve": curve}))
-
-
-@torch.no_grad()
-def encoded(model: Model, data: Tensor) -> Tensor:
-    """The states that all data (N, *shape) are, (N, *state), on the processor: encoded once."""
-    parts = [model.codec.encode(part.to(model.device)).cpu() for part in data.split(_ENCODED_AT_ONCE)]
-    return torch.cat(parts)
 
 
 class _Draws:

@@ -25,7 +25,10 @@ def external_digests(section: DataPrep) -> dict[str, str]:
     """
     found = {}
     if section.prompts is not None:
-        return {"prompts": file_digest(section.prompts, "data_prep.prompts")}
+        found["prompts"] = file_digest(section.prompts, "data_prep.prompts")
+        if section.captioned is not None:
+            found["captioned"] = _digest(section.captioned.source)
+        return found
     if section.source not in BUILT_IN:
         found["source"] = _digest(section.source)
     if section.preferences is not None:

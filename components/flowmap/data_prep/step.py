@@ -11,6 +11,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
 from flowmap.data.prompts import differ_by_case
 from flowmap.data.remote import fetch_source, is_remote
-from flowmap.data_prep import prompts_alone
+from flowmap.data_prep import captioned, prompts_alone
 from flowmap.data_prep.excluding import without_excluded
 from flowmap.data_prep.occasions import contexts, in_splits, occasion_facts
 from flowmap.data_prep.preferences import read_preferences
@@ -38,12 +39,15 @@ from flowmap.settings import DataPrep
 from flowmap.steps.context import Context
 
 _MAX_PROMPT = 2000
+_CAPTIONED = "captioned.source"
 
 
 def run(context: Context[DataPrep]) -> None:
     with _at_hand(context.section, context.scratch) as section:
         if section.prompts is not None:
             prompts_alone.prepare(section, context.out)
+            if section.captioned is not None:
+                captioned.encode(context, section)
         else:
             _prepare(context, section)
 
@@ -52,10 +56,15 @@ def run(context: Context[DataPrep]) -> None:
 def _at_hand(section: DataPrep, scratch: Path) -> Iterator[DataPrep]:
     """The section with its data on this machine's disk; errors name them as the user does."""
     given = {name: getattr(section, name) or "" for name in ("source", "preferences", "prompts")}
+    if section.captioned is not None:
+        given[_CAPTIONED] = section.captioned.source
     remote = {setting: name for setting, name in given.items() if is_remote(name)}
     copies = {setting: str(fetch_source(name, scratch / setting)) for setting, name in remote.items()}
+    here: dict[str, Any] = {name: copy for name, copy in copies.items() if name != _CAPTIONED}
+    if section.captioned is not None and _CAPTIONED in copies:
+        here["captioned"] = section.captioned.model_copy(update={"source": copies[_CAPTIONED]})
     try:
-        yield section.model_copy(update=copies)
+        yield section.model_copy(update=here)
     except DataError as error:
         told = str(error)
         for setting, copy in copies.items():

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flowmap.data.encoded import encoded_facts
 from flowmap.evaluation.entrants import Entrant
 from flowmap.settings import BaseTraining, Evaluation, GrpoFinetuning
 from flowmap.steps.context import Context
@@ -79,6 +80,8 @@ def _section(context: Context[Evaluation]) -> BaseTraining | None:
     """How to go on; None where it is not wanted, or nothing says how the base was trained."""
     base, tuned = context.inputs["base"], context.inputs["tuned"]
     if not context.section.train_on or not (base / _BASE).is_file():
+        return None
+    if encoded_facts(context.inputs["data"]) is not None:  # as many as they are: they stay where they are
         return None
     section = BaseTraining.model_validate_json((base / _BASE).read_bytes())
     grpo = GrpoFinetuning.model_validate_json((tuned / _GRPO).read_bytes())

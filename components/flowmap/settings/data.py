@@ -6,9 +6,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flowmap.settings.section import Fraction, Level, Positive, Section, Side, written_as
+from flowmap.settings.section import (
+    Fraction,
+    Level,
+    Positive,
+    Pretrained,
+    Section,
+    Side,
+    written_as,
+)
 
 BUILT_IN = ("digits", "mnist", "points", "tinted_digits", "co2")
+Size = Annotated[tuple[Side, Side], Field(strict=False)]
 SPLITS = ("base", "reward", "judge", "holdout")
 
 
@@ -62,6 +71,31 @@ class SeriesSettings(Section):
     future: Annotated[int, Field(ge=2)] = 13
 
 
+class Captioned(Section):
+    """Pictures with captions of any length, from which a checkpoint is converted: data_prep encodes them
+    once, and training reads latents and embeddings of texts in shards.
+
+    Attributes:
+        source: a folder of images with `metadata.csv`, `.jsonl` or `.parquet`, or such an object. Many may
+            share a caption, and most will not.
+        caption_column: of that table, beside `file_name`.
+        encoder: the model whose autoencoder and text encoders are taken: the checkpoint that is converted.
+        buckets: [height, width] of the sizes that pictures are fitted to, each to the one of the nearest
+            aspect ratio; left open it is data_prep.resize alone.
+        shard: pictures in one file; an interrupted run goes on behind the last whole one.
+        batch: pictures encoded at once.
+        precision: what latents and texts are kept in.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    caption_column: Annotated[str, Field(min_length=1)] = "text"
+    encoder: Pretrained
+    buckets: Annotated[tuple[Size, ...], Field(strict=False, min_length=1)] | None = None
+    shard: Annotated[int, Field(ge=1)] = 512
+    batch: Annotated[int, Field(ge=1)] = 16
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+
 class Expectation(Section):
     """Something that data are checked for, as Great Expectations names it, beside what always is.
 
@@ -109,10 +143,11 @@ class DataPrep(Section):
         prompts: a file of prompts in place of data, where there is nothing to train but by rewards: a `.txt`
             with one a line, or a `.csv`, `.jsonl` or `.parquet` with `prompt_column`, whose other columns
             are what each prompt demands; or such an object. `resize` says how large pictures are.
+        captioned: beside `prompts`, pictures with captions that a checkpoint is converted on.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
-    resize: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    resize: Size | None = None
     color: Literal["auto", "grey", "rgb"] = "auto"
     background: Annotated[tuple[Level, Level, Level], Field(strict=False)] = (255, 255, 255)
     prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
@@ -126,6 +161,7 @@ class DataPrep(Section):
     shares: Shares = Shares()
     series: SeriesSettings | None = None
     prompts: Annotated[str, Field(min_length=1)] | None = None
+    captioned: Captioned | None = None
 
     @property
     def is_series(self) -> bool:
@@ -150,6 +186,11 @@ class DataPrep(Section):
     @model_validator(mode="after")
     def _prompts_stand_alone(self) -> Self:
         if self.prompts is None:
+            if self.captioned is not None:
+                raise ValueError(
+                    "captioned pictures stand beside prompts, which GRPO and the judge go by: name a file "
+                    "of them, such as prompts: prompts.txt"
+                )
             return self
         fields = type(self).model_fields
         set_for_data = [

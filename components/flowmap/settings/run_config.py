@@ -140,10 +140,16 @@ class RunConfig(Section):
                 f"data_prep.prompts {prompts!r} come without data, and nothing can be trained from nothing: "
                 "set base_training.checkpoint"
             )
-        if self.base_training.checkpoint.convert:
+        converts, captioned = self.base_training.checkpoint.convert, self.data_prep.captioned is not None
+        if converts and not captioned:
             raise ValueError(
                 f"data_prep.prompts {prompts!r} come without data, and base_training.checkpoint.convert "
-                "learns from data: give it some, or leave it out"
+                "learns from data: set data_prep.captioned, or leave it out"
+            )
+        if captioned and not converts:
+            raise ValueError(
+                "data_prep.captioned: a checkpoint is converted on such pictures, and nothing else is "
+                "trained on them: set base_training.checkpoint.convert, or leave them out"
             )
         if not evaluation.rewards:
             raise ValueError(

@@ -35,6 +35,7 @@ from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 
 PROMOTE, REJECT = "promote", "reject"  # the gate's verdicts
+_ENCODER = "flowmap.text_to_image.encoding"
 _TRAINING = ("torch", "deepspeed")
 TEXT_TO_IMAGE_MODULES = tuple(
     f"flowmap.text_to_image.{name}"
@@ -58,8 +59,11 @@ TEXT_TO_IMAGE_MODULES = tuple(
 
 
 def _external(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
-    """The user's own files."""
-    return {name: Input(digest) for name, digest in external_digests(config.data_prep).items()}
+    """The user's own files, and what encodes them."""
+    found = external_digests(config.data_prep)
+    if (captioned := config.data_prep.captioned) is not None:
+        found["encoder"] = pretrained_digest(captioned.encoder, "data_prep.captioned.encoder")
+    return {name: Input(digest) for name, digest in found.items()}
 
 
 def _functions(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
@@ -177,6 +181,16 @@ def _networks(config: RunConfig) -> tuple[str, ...]:
     return TEXT_TO_IMAGE_MODULES if _text_to_image(config) else ()
 
 
+def _encoding(config: RunConfig) -> tuple[str, ...]:
+    """What encodes pictures."""
+    return () if config.data_prep.captioned is None else (_ENCODER, *TEXT_TO_IMAGE_MODULES)
+
+
+def _encoding_libraries(config: RunConfig) -> tuple[str, ...]:
+    """Those that it is made of."""
+    return () if config.data_prep.captioned is None else ("torch", "diffusers", "transformers")
+
+
 def _libraries(config: RunConfig) -> tuple[str, ...]:
     """Those that only they are made of, or only some rewards."""
     rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
@@ -206,9 +220,9 @@ PIPELINE = (
         says="read, check, split",
         extra_inputs=_external,
         check=_suits_the_run,
-        modules=_facets("reading"),
+        modules=_all_of(_facets("reading"), _encoding),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
-        more_libraries=_of_series,
+        more_libraries=_all_of(_of_series, _encoding_libraries),
     ),
     Step(
         "base_training",

@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from flowmap.artifacts.digest import canonical_json, sha256_of
+from flowmap.data.encoded import EncodedFacts
+from flowmap.data.external import folder_digest
 from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand
@@ -25,6 +28,7 @@ from flowmap.settings import Checkpoint
 from flowmap.text_to_image.converting import converted
 from flowmap.text_to_image.families import FAMILIES, family_in, family_of, fresh_transformer
 from flowmap.text_to_image.family import Family
+from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
 from flowmap.text_to_image.network import dtype_of
 from flowmap.training.devices import device
 
@@ -33,15 +37,20 @@ _WHERE = "base_training.checkpoint"
 _FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
 
 
-def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path) -> TextToImageFacts:
+def take_over(
+    checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path, encoded: EncodedFacts | None = None
+) -> TextToImageFacts:
     """Write weights, parts and facts of a checkpoint into a base's artifact: as its map, or where it is to
     be converted, as the velocity that the map starts from.
+
+    Args:
+        encoded: pictures that it is to be converted on.
 
     Raises:
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
     folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint", _FOLDERS)
-    family = _family(folder)
+    family = family_at(folder, _WHERE)
     facts = _facts(family, folder, data).model_copy(update={"precision": checkpoint.precision})
     file = AS_BASE
     weights = _weights(folder / "transformer", facts)
@@ -56,47 +65,56 @@ def take_over(checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path)
     named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}
     save_weights(named_here, out / f"{file}.safetensors")
     copy_parts(folder, out)
+    if encoded is not None:
+        check_encoded(encoded, folder, family)
     write_model_facts(out, facts)
     _count_tokens(folder, facts)
     say(f"base_training: took over {checkpoint.source}, {facts.size().parameters:,} parameters, {steps}")
     return facts
 
 
-def _family(folder: Path) -> Family:
-    """Raises ConfigError unless all its parts are there, and none of them pickled."""
+def family_at(folder: Path, where: str, *, without_transformer: bool = False) -> Family:
+    """The family of a pipeline in a folder.
+
+    Args: where: the setting, for messages; without_transformer: its own parts alone are asked for.
+
+    Raises ConfigError unless all its parts are there, and none of them pickled.
+    """
     index = folder / "model_index.json"
     if not index.is_file():
         raise ConfigError(
-            f"{_WHERE}: {folder} has no {index.name}: a pipeline of diffusers is asked for, as "
+            f"{where}: {folder} has no {index.name}: a pipeline of diffusers is asked for, as "
             "`save_pretrained` writes it"
         )
-    found = _config(index).get("_class_name")
+    found = _config(index, where).get("_class_name")
     family = family_in(found)
     if family is None:
         known = " or ".join(each.pipeline.__name__ for each in FAMILIES)
-        raise ConfigError(f"{_WHERE}: {folder} is a {found}, and only a {known} can be taken over")
+        raise ConfigError(f"{where}: {folder} is a {found}, and only a {known} can be taken over")
     for name in family.folders:
+        if name == "transformer" and without_transformer:
+            continue
         part = folder / name
         if not part.is_dir():
-            raise ConfigError(f"{_WHERE}: {folder} has no {name}: take a checkpoint with all its parts")
+            raise ConfigError(f"{where}: {folder} has no {name}: take a checkpoint with all its parts")
         if name.startswith("tokenizer"):
             continue
         if not list(part.glob("*.safetensors")):
             pickled = sorted(path.name for pattern in ("*.bin", "*.pt*") for path in part.glob(pattern))
             told = f", only {named(pickled)}, which may run code when they are read" if pickled else ""
             raise ConfigError(
-                f"{_WHERE}: {name} has no .safetensors{told}: save it with safe_serialization=True"
+                f"{where}: {name} has no .safetensors{told}: save it with safe_serialization=True"
             )
     return family
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path, where: str = _WHERE) -> dict[str, Any]:
     """What a part says of itself. Raises ConfigError where that can't be read."""
     try:
         return dict(read_json(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         told = str(error).splitlines()[0]
-        raise ConfigError(f"{_WHERE}: {path.parent.name}/{path.name} can't be read: {told}") from None
+        raise ConfigError(f"{where}: {path.parent.name}/{path.name} can't be read: {told}") from None
 
 
 def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
@@ -157,7 +175,7 @@ def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
             "text_width": transformer["joint_attention_dim"],
             "pooled_width": transformer["pooled_projection_dim"],
             "two_times": kind == ours,
-            "num_tokens": min(_MOST_TOKENS, _t5_tokenizer(family, folder).model_max_length),
+            "num_tokens": num_tokens_of(family, folder),
             **family.told_by(transformer, folder),
         }
     )
@@ -182,6 +200,28 @@ def _weights(folder: Path, facts: TextToImageFacts) -> dict[str, Tensor]:
             f"{_WHERE}: {len(odd)} weights of the transformer are not as its config.json says: {named(odd)}"
         )
     return weights
+
+
+def digests_of(folder: Path, family: Family) -> tuple[str, str]:
+    """Of the autoencoder in a pipeline's folder, and of all its text encoders."""
+    texts = {name: folder_digest(folder / name) for name in sorted(family.text.folders())}
+    return folder_digest(folder / AUTOENCODER), sha256_of(canonical_json(texts))
+
+
+def check_encoded(encoded: EncodedFacts, folder: Path, family: Family) -> None:
+    """Raise ConfigError where what encoded pictures is not what a model has in its folder."""
+    there = digests_of(folder, family)
+    parts = zip(("autoencoder", "text encoders"), (encoded.autoencoder, encoded.texts), there, strict=True)
+    if odd := [name for name, here, other in parts if here != other]:
+        raise ConfigError(
+            f"data_prep.captioned.encoder has another {' and other '.join(odd)} than {_WHERE}: what it "
+            "encoded means nothing to that model; name the same one"
+        )
+
+
+def num_tokens_of(family: Family, folder: Path) -> int:
+    """That T5 has of a text, by its tokenizer."""
+    return min(_MOST_TOKENS, int(_t5_tokenizer(family, folder).model_max_length))
 
 
 def _t5_tokenizer(family: Family, folder: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,35 @@ class FluxNetwork(TransformerNetwork):
     def __init__(self, facts: FluxFacts, transformer: Any) -> None:
         super().__init__(facts, transformer)
         self.patch, self.guided = facts.patch, facts.guided
-        self.rows, self.columns = (side // facts.patch for side in facts.latent[1:])
-        ids = torch.zeros(self.rows, self.columns, 3)
-        ids[..., 1] = torch.arange(self.rows)[:, None]
-        ids[..., 2] = torch.arange(self.columns)[None]
-        self.register_buffer("image_ids", ids.flatten(0, 1), persistent=False)
+        self.grid = self._grid(facts.latent)
+        self.register_buffer("image_ids", _places(*self.grid), persistent=False)
         self.register_buffer("text_ids", torch.zeros(facts.num_tokens, 3), persistent=False)
 
     def velocity(self, x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
+        grid = self._grid(x.shape[1:])
         packed = self.transformer(
             hidden_states=pack(x, self.patch),
             timestep=t,
             **told,
             **({"guidance": torch.full_like(t, _GUIDANCE)} if self.guided else {}),
-            img_ids=self.image_ids,
+            img_ids=self.image_ids if grid == self.grid else _places(*grid).to(x.device),
             txt_ids=self.text_ids,
             return_dict=False,
         )[0]
-        return unpack(packed, self.patch, (self.rows, self.columns))
+        return unpack(packed, self.patch, grid)
+
+    def _grid(self, latent: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        rows, columns = (side // self.patch for side in latent[1:])
+        return rows, columns
+
+
+def _places(rows: int, columns: int) -> Tensor:
+    """Row and column of each token, as rotary embeddings take them, (tokens, 3)."""
+    ids = torch.zeros(rows, columns, 3)
+    ids[..., 1] = torch.arange(rows)[:, None]
+    ids[..., 2] = torch.arange(columns)[None]
+    return ids.flatten(0, 1)
 
 
 def _sizes(facts: FluxFacts) -> dict[str, Any]:

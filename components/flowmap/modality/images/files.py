@@ -39,6 +39,17 @@ class ImageReader:
 
     def read(self, name: str) -> Pixels | None:
         """(height, width, channels) of one file, or None when it can't be read."""
+        picture = self.open(name)
+        if picture is None:
+            return None
+        if self.section.resize is not None:
+            picture = resized(picture, self.section.resize)
+        self.sizes.setdefault((picture.height, picture.width), name)
+        levels = np.asarray(picture, dtype=np.uint8)
+        return levels[..., None] if levels.ndim == 2 else levels
+
+    def open(self, name: str) -> Image.Image | None:
+        """One file as it is meant to be looked at, in 8 bits a channel, or None when it can't be read."""
         try:
             with Image.open(self.folder / name) as image:
                 if max(image.size) > _MAX_SIDE:
@@ -51,18 +62,13 @@ class ImageReader:
                 if is_transparent(upright):
                     self.transparent.append(name)
                 picture = opaque(in_levels(upright, image.format), self.section.background)
-                picture = picture.convert("RGB" if mode == "rgb" else "L")
+                return picture.convert("RGB" if mode == "rgb" else "L")
         except UnidentifiedImageError:
             self.unreadable.append(f"{name} (no image)")
             return None
         except BROKEN as error:
             self.unreadable.append(f"{name} ({first_line(error)})")
             return None
-        if self.section.resize is not None:
-            picture = resized(picture, self.section.resize)
-        self.sizes.setdefault((picture.height, picture.width), name)
-        levels = np.asarray(picture, dtype=np.uint8)
-        return levels[..., None] if levels.ndim == 2 else levels
 
     def check(self) -> None:
         """Raise when more files were unreadable than allowed, or sizes differ; say what was done to some."""

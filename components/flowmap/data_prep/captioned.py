@@ -1,0 +1,201 @@
+"""Pictures with captions, encoded once: latents and what texts are to a transformer, in shards.
+
+Exact duplicates under the same caption are dropped, pictures are sorted by content and fitted to the size of
+the nearest aspect ratio, so that the same pictures in another order are the same shards. Each shard is kept
+in the store as it is made: an interrupted run encodes none twice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from flowmap.artifacts.checkpoints import Checkpoints
+from flowmap.artifacts.digest import sha256_of_file
+from flowmap.data.encoded import CAPTIONED, ENCODED, EncodedFacts, ShardFacts
+from flowmap.data.external import local_path
+from flowmap.data.naming import named
+from flowmap.errors import DataError
+from flowmap.modality.images.files import BROKEN, ImageReader, normalised, upright_size
+from flowmap.modality.images.fitting import fitted, nearest
+from flowmap.modality.images.reading import read_metadata
+from flowmap.progress import Progress, say
+from flowmap.settings import DataPrep
+from flowmap.settings.data import Captioned
+from flowmap.steps.context import Context
+
+_ENCODING = "flowmap.text_to_image.encoding"  # by name, as all of that room
+_WHERE = "data_prep.captioned"
+_READERS = 8  # threads that decode files
+_ROWS = "rows.json"
+
+
+def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
+    """Write the shards, and `captioned.parquet` with a row for each picture.
+
+    Raises:
+        DataError: no picture can be read, or more can't than `max_unreadable` allows.
+        ConfigError: the encoder lacks a part, or a size of pictures does not suit it.
+    """
+    captioned = section.captioned
+    assert captioned is not None
+    assert section.resize is not None
+    sizes = captioned.buckets or (section.resize,)
+    folder = local_path(captioned.source)
+    reader = ImageReader(folder, section.model_copy(update={"color": "rgb", "resize": None}))
+    with ThreadPoolExecutor(_READERS) as pool:
+        table = _table(folder, section, captioned, sizes, reader, pool)
+        coding = importlib.import_module(_ENCODING).Encoder
+        encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
+        made, kept = [], []
+        parts = list(_shards(table, captioned.shard))
+        num_batches = [-(-len(part) // captioned.batch) for part in parts]
+        with Progress("data_prep: encoding", sum(num_batches)) as progress:
+            for number, part in enumerate(parts):
+                rows = _made(context, number)
+                if rows is None:
+                    rows = _encoded(context, number, part, sizes, encoder, reader, pool, progress)
+                else:
+                    progress.skip(num_batches[number])
+                size = sizes[part["bucket"].iloc[0]]
+                whole = part.iloc[rows].assign(shard=number, row=range(len(rows)))
+                kept.append(whole.assign(bucket=f"{size[0]}x{size[1]}"))
+                made.append(ShardFacts(size=size, num=len(rows)))
+    reader.check()
+    everything = pd.concat(kept)
+    if everything.empty:
+        raise DataError(f"{folder}: no readable image")
+    everything.to_parquet(context.out / CAPTIONED, index=False)
+    autoencoder, texts = encoder.digests
+    facts = EncodedFacts(autoencoder=autoencoder, texts=texts, shards=tuple(made))
+    (context.out / ENCODED).write_text(facts.model_dump_json(indent=1))
+    counts = ", ".join(f"{name} {num}" for name, num in everything["bucket"].value_counts().items())
+    say(f"data_prep: {facts.num} pictures with captions in {len(made)} shards; {counts}")
+    return facts
+
+
+def _table(
+    folder: Path,
+    section: DataPrep,
+    captioned: Captioned,
+    sizes: Sequence[tuple[int, int]],
+    reader: ImageReader,
+    pool: ThreadPoolExecutor,
+) -> pd.DataFrame:
+    """One row a picture: `id`, `caption`, `digest` and `bucket`, sorted by bucket and content."""
+    read_as = section.model_copy(update={"prompt_column": captioned.caption_column})
+    table = read_metadata(folder, read_as).rename(columns={"file_name": "id", "prompt": "caption"})
+    if empty := table["id"][table["caption"] == ""].tolist():
+        raise DataError(f"{_WHERE}: {len(empty)} pictures have an empty caption: {named(empty)}")
+
+    def look(name: str) -> tuple[str, tuple[int, int] | None]:
+        try:
+            with Image.open(folder / name) as image:
+                size = upright_size(image)
+            return sha256_of_file(folder / name), size
+        except BROKEN:
+            return "", None
+
+    found = list(pool.map(look, table["id"]))
+    there = [size is not None for _, size in found]
+    for name in table["id"][[not each for each in there]]:
+        reader.open(name)  # which tells what is wrong with it
+    table = table.assign(digest=[digest for digest, _ in found], size=[size for _, size in found])[there]
+    num_read = len(table)
+    table = table.sort_values(["digest", "caption", "id"]).drop_duplicates(["digest", "caption"])
+    buckets = [nearest(size, sizes) for size in table["size"]]
+    small = sum(
+        size[0] < sizes[bucket][0] or size[1] < sizes[bucket][1]
+        for size, bucket in zip(table["size"], buckets, strict=True)
+    )
+    say(f"data_prep: {num_read} pictures with captions, {num_read - len(table)} duplicates")
+    if small:
+        say(f"data_prep: {small} of them are smaller than what they are fitted to, and enlarged")
+    return table.assign(bucket=buckets).drop(columns="size").sort_values(["bucket", "digest", "caption"])
+
+
+def _shards(table: pd.DataFrame, most: int) -> Iterator[pd.DataFrame]:
+    """Parts of one size each."""
+    for _, part in table.groupby("bucket", sort=True):
+        for first in range(0, len(part), most):
+            yield part.iloc[first : first + most]
+
+
+def _made(context: Context[DataPrep], number: int) -> list[int] | None:
+    """The rows of a shard that an interrupted run has made, which then lies in the artifact; or None."""
+    folder = context.scratch / "shard"
+    if _checkpoint(context, number).restore(folder) is None:
+        return None
+    rows: list[int] = json.loads((folder / _ROWS).read_text())
+    _move(folder, context.out)
+    return rows
+
+
+def _encoded(
+    context: Context[DataPrep],
+    number: int,
+    part: pd.DataFrame,
+    sizes: Sequence[tuple[int, int]],
+    encoder: Any,
+    reader: ImageReader,
+    pool: ThreadPoolExecutor,
+    progress: Progress,
+) -> list[int]:
+    """The rows of a part that could be read, once they are encoded and kept."""
+    folder = context.scratch / "shard"
+    folder.mkdir(exist_ok=True)
+    size, batch = sizes[part["bucket"].iloc[0]], encoder.batch
+
+    def pixels(name: str) -> Any:
+        picture = reader.open(name)
+        return None if picture is None else fitted(picture, size)
+
+    captions = part["caption"].tolist()
+    rows, latents = [], []
+    read = _ahead(pool, pixels, part["id"], 2 * batch)
+    for first in range(0, len(part), batch):
+        found = [(first + at, levels) for at, levels in enumerate(islice(read, batch)) if levels is not None]
+        if found:
+            rows += [row for row, _ in found]
+            latents.append(encoder.latents(normalised([levels for _, levels in found], 3)))
+        progress.update()
+    if rows:
+        encoder.write_shard(folder, number, latents, [captions[row] for row in rows])
+    (folder / _ROWS).write_text(json.dumps(rows))
+    _checkpoint(context, number).save(1, folder)
+    _move(folder, context.out)
+    return rows
+
+
+def _ahead(pool: ThreadPoolExecutor, compute: Any, items: Iterable[Any], num: int) -> Iterator[Any]:
+    """What comes of each item, in their order; so many are under way before they are asked for."""
+    waiting, under_way = iter(items), []
+    for item in islice(waiting, num):
+        under_way.append(pool.submit(compute, item))
+    while under_way:
+        done = under_way.pop(0).result()
+        under_way += [pool.submit(compute, item) for item in islice(waiting, 1)]
+        yield done
+
+
+def _checkpoint(context: Context[DataPrep], number: int) -> Checkpoints:
+    kept = context.checkpoints
+    return Checkpoints(kept.store, f"{kept.prefix}/shards/{number:06d}")
+
+
+def _move(folder: Path, out: Path) -> None:
+    """Shards of a folder into the artifact; the folder is empty then."""
+    for path in folder.rglob("*"):
+        if path.suffix == ".safetensors":
+            target = out / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    (folder / _ROWS).unlink()

@@ -1,0 +1,212 @@
+"""Pictures with captions become shards of latents and of what their texts are to a transformer."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from flowmap.artifacts.checkpoints import Checkpoints
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.data.encoded import CAPTIONED
+from flowmap.data.shards import Shards
+from flowmap.data_prep import captioned
+from flowmap.errors import ConfigError, DataError
+from flowmap.modality.images.fitting import fitted, nearest
+from flowmap.settings import DataPrep, RunConfig
+from flowmap.steps.context import Context
+from flowmap.text_to_image.latents import LatentCodec
+from flowmap.text_to_image.text import FluxText
+from tests.text_to_image.tiny import write_stock
+
+SIZES = ((20, 20), (16, 32), (40, 24))
+BUCKETS = ((16, 16), (12, 20), (20, 12))
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stock(tmp_path_factory.mktemp("stock"))
+
+
+def write_pictures(folder: Path, num: int = 20) -> None:
+    """Square, wide and high ones in turn; two with the same caption each, one twice as it is."""
+    folder.mkdir()
+    generator, rows = np.random.default_rng(0), []
+    for index in range(num):
+        pixels = generator.integers(0, 255, (*SIZES[index % 3], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+        rows.append({"file_name": f"{index:03d}.png", "text": f"a cat of kind {index // 2}"})
+    (folder / "again.png").write_bytes((folder / "000.png").read_bytes())
+    rows.append({"file_name": "again.png", "text": rows[0]["text"]})
+    (folder / "other.png").write_bytes((folder / "000.png").read_bytes())
+    rows.append({"file_name": "other.png", "text": "the same, told otherwise"})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def section(pictures: Path, stock: Path, **changes: Any) -> DataPrep:
+    given = {"source": str(pictures), "encoder": {"source": str(stock)}, "precision": "float32"}
+    sizes = {"buckets": [list(size) for size in BUCKETS], "shard": 4, "batch": 3}
+    return DataPrep.model_validate(
+        {"prompts": "prompts.txt", "resize": [16, 16], "captioned": {**given, **sizes, **changes}}
+    )
+
+
+def encode(given: DataPrep, folder: Path, store: LocalStore | None = None) -> Path:
+    """The artifact that becomes of it."""
+    out, scratch = folder / "out", folder / "scratch"
+    for each in (out, scratch):
+        each.mkdir(parents=True)
+    there = store or LocalStore(folder / "store")
+    kept = Checkpoints(there, "checkpoints/data_prep/x")
+    context = Context(given, {}, {}, {}, out, kept, there, scratch, lambda trainings: None)
+    captioned.encode(context, given)
+    return out
+
+
+def test_each_is_fitted_encoded_and_found_again(stock: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    out = encode(section(tmp_path / "pictures", stock), tmp_path / "run")
+    table, shards = pd.read_parquet(out / CAPTIONED), Shards(out)
+    assert len(table) == len(shards) == 21  # of 22, one of which is there twice
+    assert "the same, told otherwise" in set(table["caption"])
+    assert table["bucket"].value_counts().to_dict() == {"16x16": 8, "12x20": 7, "20x12": 6}
+    assert shards.facts.sizes == tuple(sorted(BUCKETS))
+    assert max(shard.num for shard in shards.facts.shards) <= 4
+    codec, texts = LatentCodec.load(stock, ()), FluxText.load(stock, 6)
+    for row in table.itertuples():
+        size = tuple(map(int, row.bucket.split("x")))
+        whole = fitted(Image.open(tmp_path / "pictures" / row.id), (size[0], size[1]))
+        expected = codec.encode(torch.from_numpy(whole.copy()).permute(2, 0, 1)[None] / 127.5 - 1)[0]
+        at = shards.facts.sizes.index((size[0], size[1]))
+        same = table[table["bucket"] == row.bucket].reset_index()
+        found = shards._row(at, int(same.index[same["id"] == row.id][0]))
+        torch.testing.assert_close(found["latents"], expected, atol=1e-4, rtol=1e-4)
+        with torch.no_grad():
+            tokens, pooled = texts([row.caption])
+        torch.testing.assert_close(found["tokens"], tokens[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found["pooled"], pooled[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_is_of_one_size_and_sizes_come_as_often_as_they_have_pictures(
+    stock: Path, tmp_path: Path
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    shards = Shards(encode(section(tmp_path / "pictures", stock), tmp_path / "run"))
+    generator, seen = torch.Generator().manual_seed(1), Counter[tuple[int, ...]]()
+    for _ in range(300):
+        x, condition = shards.draw(5, generator)
+        assert len(x) == len(condition["tokens"]) == len(condition["pooled"]) == 5
+        assert x.dtype == torch.float32
+        seen[tuple(x.shape[2:])] += 1
+    assert set(seen) == {(8, 8), (6, 10), (10, 6)}
+    assert abs(seen[8, 8] / 300 - 8 / 21) < 0.09
+
+
+def test_the_order_of_files_does_not_matter(stock: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "one")
+    write_pictures(tmp_path / "two")
+    lines = (tmp_path / "two" / "metadata.jsonl").read_text().splitlines()
+    (tmp_path / "two" / "metadata.jsonl").write_text("\n".join(reversed(lines)))
+    made = [encode(section(tmp_path / name, stock), tmp_path / f"run-{name}") for name in ("one", "two")]
+    for path in (made[0] / "shards").iterdir():
+        assert path.read_bytes() == (made[1] / "shards" / path.name).read_bytes()
+
+
+def test_an_interrupted_run_encodes_none_twice(
+    stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
+    plain = LatentCodec.encode
+
+    def counted(most: int | None = None) -> list[int]:
+        """Pictures in each batch that is encoded from now on, the last of which dies."""
+        found: list[int] = []
+
+        def encode(codec: LatentCodec, data: torch.Tensor) -> torch.Tensor:
+            if len(found) == most:
+                raise KeyboardInterrupt
+            found.append(len(data))
+            return plain(codec, data)
+
+        monkeypatch.setattr(LatentCodec, "encode", encode)
+        return found
+
+    first = counted(most=3)  # two of the first shard, of four pictures, and one of the second
+    with pytest.raises(KeyboardInterrupt):
+        encode(given, tmp_path / "first", store)
+    assert first == [3, 1, 3]
+    second = counted()
+    out = encode(given, tmp_path / "second", store)
+    assert sum(second) == 21 - 4
+    whole = encode(given, tmp_path / "third")
+    for path in (whole / "shards").iterdir():
+        assert path.read_bytes() == (out / "shards" / path.name).read_bytes()
+
+
+def test_what_can_not_be_read_is_left_out_where_that_is_allowed(stock: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    whole = (tmp_path / "pictures" / "001.png").read_bytes()
+    (tmp_path / "pictures" / "001.png").write_bytes(whole[: len(whole) // 2])  # its header is whole
+    (tmp_path / "pictures" / "002.png").write_bytes(b"no picture")
+    given = section(tmp_path / "pictures", stock)
+    with pytest.raises(DataError, match=r"2 images can't be read .*allows 0\): 0"):
+        encode(given, tmp_path / "first")
+    out = encode(given.model_copy(update={"max_unreadable": 2}), tmp_path / "second")
+    table = pd.read_parquet(out / CAPTIONED)
+    assert not {"001.png", "002.png"} & set(table["id"])
+    assert len(Shards(out)) == len(table) == 19
+
+
+def test_what_does_not_suit_the_encoder_is_told(stock: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", 4)
+    with pytest.raises(ConfigError, match=r"pictures of 14 x 16 do not come out even: .* multiples of 4"):
+        encode(section(tmp_path / "pictures", stock, buckets=[[14, 16]]), tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"captioned.encoder: .* has no model_index.json"):
+        encode(section(tmp_path / "pictures", tmp_path / "pictures"), tmp_path / "b")
+    with pytest.raises(DataError, match=r"has no column caption; it has file_name, text"):
+        encode(section(tmp_path / "pictures", stock, caption_column="caption"), tmp_path / "c")
+    (tmp_path / "pictures" / "metadata.jsonl").write_text('{"file_name": "000.png", "text": " "}')
+    for name in ("001", "002", "003", "again", "other"):
+        (tmp_path / "pictures" / f"{name}.png").unlink()
+    with pytest.raises(DataError, match=r"1 pictures have an empty caption: 000.png"):
+        encode(section(tmp_path / "pictures", stock), tmp_path / "d")
+
+
+def test_the_nearest_aspect_ratio_is_taken() -> None:
+    assert [nearest(size, BUCKETS) for size in SIZES] == [0, 1, 2]
+    assert nearest((1000, 900), BUCKETS) == 0
+    assert nearest((10, 1000), BUCKETS) == 1
+    picture = Image.new("RGB", (30, 10), (255, 0, 0))
+    picture.paste((0, 0, 255), (10, 0, 20, 10))
+    assert (fitted(picture, (10, 10)) == (0, 0, 255)).all()  # the middle
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data_prep": {"prompts": None}}, "captioned pictures stand beside prompts"),
+        ({"base_training": {"checkpoint": {"source": "m"}}}, "nothing else is trained on them"),
+        ({"data_prep": {"captioned": None}}, "set data_prep.captioned, or leave it out"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, Any], told: str) -> None:
+    given: dict[str, Any] = {
+        "name": "x",
+        "data_prep": {
+            "prompts": "p.txt",
+            "resize": [16, 16],
+            "captioned": {"source": "pictures", "encoder": {"source": "m"}},
+        },
+        "base_training": {"checkpoint": {"source": "m", "convert": True}},
+    }
+    for name, values in changes.items():
+        given[name] |= values
+    with pytest.raises(ValidationError, match=told):
+        RunConfig.model_validate(given)

@@ -1,0 +1,114 @@
+"""Pictures with captions, from which a checkpoint is converted, beside prompts that it is tuned for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.cli import flowmap
+from tests.text_to_image.tiny import write_stock
+
+WORDS = ("blue", "red", "cat", "dog", "on")
+REWARD = """
+def redness(samples):
+    return samples.data[:, :, 0].mean((-1, -2)) - samples.data[:, :, 2].mean((-1, -2))
+"""
+
+
+def write_pictures(folder: Path, num: int = 40) -> None:
+    """Wide, high and square ones, each with a caption of its own."""
+    folder.mkdir()
+    generator, lines = np.random.default_rng(0), []
+    for index in range(num):
+        rows, columns = ((20, 20), (16, 32), (40, 24))[index % 3]
+        pixels = generator.integers(0, 255, (rows, columns, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+        caption = " ".join(generator.choice(WORDS, 3))
+        lines.append(json.dumps({"file_name": f"{index:03d}.png", "text": f"a {caption}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+
+
+def config(folder: Path, stock: Path, **captioned: Any) -> Path:
+    (folder / "prompts.txt").write_text("a blue cat\na red cat\na red dog on blue\na blue dog\n")
+    (folder / "red.py").write_text(REWARD)
+    redness = {"kind": "python", "function": "red:redness"}
+    lax = {"max_gap": 100.0, "max_speed_ratio": 1000.0}  # it has learnt nothing yet
+    settings = {
+        "name": "captioned",
+        "data_prep": {
+            "prompts": str(folder / "prompts.txt"),
+            "resize": [16, 16],
+            "captioned": {
+                "source": str(folder / "pictures"),
+                "encoder": {"source": str(stock)},
+                "buckets": [[16, 16], [12, 20], [20, 12]],
+                "shard": 8,
+                "batch": 4,
+                "precision": "float32",
+                **captioned,
+            },
+        },
+        "base_training": {
+            "checkpoint": {"source": str(stock), "convert": True},
+            "updates": 8,
+            "batch_size": 8,
+            **lax,
+        },
+        "grpo_finetuning": {
+            "rewards": [redness],
+            "rollouts": 2,
+            "groups": 2,
+            "group_size": 4,
+            "snapshots": 1,
+        },
+        "evaluation": {
+            "samples_per_prompt": 8,
+            "evaluations": [4],
+            "baseline_evaluations": [2],
+            "resamples": 50,
+            "rewards": [{**redness, "name": "judge"}],
+        },
+    }
+    path = folder / "captioned.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_is_converted_on_them_and_tuned_for_prompts(tmp_path: Path) -> None:
+    stock = write_stock(tmp_path / "stock", fastest=6.0)
+    write_pictures(tmp_path / "pictures")
+    run = ("run", str(config(tmp_path, stock)), "--root", str(tmp_path / "root"), "--json")
+    ran = flowmap(*run)
+    assert ran.returncode in (0, 3), ran.stderr
+    assert "40 pictures with captions in 6 shards; 16x16 14, 12x20 13, 20x12 13" in ran.stderr
+    told = json.loads(ran.stdout)
+    artifacts = tmp_path / "root" / "store" / "artifacts"
+    data = artifacts / told["steps"]["data_prep"]["artifact"]
+    assert len(list((data / "shards").iterdir())) == 6
+    base = artifacts / told["steps"]["base_training"]["artifact"]
+    assert (base / "map.safetensors").is_file()
+    again = json.loads(flowmap(*run).stdout)
+    assert again["steps"]["data_prep"]["reused"]
+    more = tmp_path / "pictures" / "000.png"
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(more)
+    changed = json.loads(flowmap(*run).stdout)
+    assert not changed["steps"]["data_prep"]["reused"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_another_model_encoded_is_refused(tmp_path: Path) -> None:
+    stock, other = write_stock(tmp_path / "stock", fastest=6.0), write_stock(tmp_path / "other", fastest=6.0)
+    write_pictures(tmp_path / "pictures", 9)
+    vae = other / "vae" / "config.json"
+    vae.write_text(vae.read_text().replace('"scaling_factor": 2.0', '"scaling_factor": 3.0'))
+    path = config(tmp_path, stock, encoder={"source": str(other)})
+    ran = flowmap("run", str(path), "--root", str(tmp_path / "root"))
+    assert ran.returncode == 2, ran.stderr
+    assert "captioned.encoder has another autoencoder than base_training.checkpoint" in ran.stderr
