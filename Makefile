@@ -92,6 +92,10 @@ bench-lineage: setup  ## What a question costs in a store of 100,000 records, by
 bench-store: setup  ## Seconds of artifacts to and from a MinIO, beside its own client, and of hashes (MC=mc); some minutes
 	@$(BIN)/python -m benchmarks.store --mc $(or $(MC),mc)
 
+.PHONY: bench-encoding
+bench-encoding: setup  ## Pictures a second into shards of latents, against the bare encoders; some minutes
+	@$(BIN)/python -m benchmarks.encoding
+
 .PHONY: bench-gate
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gate

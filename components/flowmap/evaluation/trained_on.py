@@ -81,9 +81,9 @@ def _section(context: Context[Evaluation]) -> BaseTraining | None:
     base, tuned = context.inputs["base"], context.inputs["tuned"]
     if not context.section.train_on or not (base / _BASE).is_file():
         return None
-    if encoded_facts(context.inputs["data"]) is not None:  # as many as they are: they stay where they are
-        return None
     section = BaseTraining.model_validate_json((base / _BASE).read_bytes())
+    if section.checkpoint is not None and encoded_facts(context.inputs["data"]) is not None:
+        return None  # what was encoded may be as much as there is of it
     grpo = GrpoFinetuning.model_validate_json((tuned / _GRPO).read_bytes())
     rollouts = len(json.loads((tuned / _CURVE).read_text()))
     return section.model_copy(update={"updates": num_updates(section, grpo, rollouts)})
