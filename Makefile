@@ -96,6 +96,14 @@ bench-store: setup  ## Seconds of artifacts to and from a MinIO, beside its own 
 bench-encoding: setup  ## Pictures a second into shards of latents, against the bare encoders; some minutes
 	@$(BIN)/python -m benchmarks.encoding
 
+.PHONY: bench-gpu
+bench-gpu: setup  ## Memory of GRPO against its plan, and bare passes in an update, on the GPU that is here
+	@$(BIN)/python -m benchmarks.gpu
+
+.PHONY: bench-scale
+bench-scale: setup  ## What a run takes on 1 to 512 GPUs and with 100 million pictures, from pieces measured here
+	@$(BIN)/python -m benchmarks.scale
+
 .PHONY: bench-gate
 bench-gate: setup  ## How often the gate promotes without a gain, and how small a gain it sees; about 20 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gate

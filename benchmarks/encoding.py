@@ -3,9 +3,9 @@
     make bench-encoding
 
 Files of JPEG with captions go the whole way: read, decoded, fitted, encoded, written, kept in a store for
-the case of an interruption. The bare encoders get the same batches from memory. Both in turn, in one process;
-the figure is the ratio of the medians. The autoencoder has FLUX.1's sizes and untrained weights, which cost
-the same; text encoders are small.
+the case of an interruption. The bare encoders get the same batches from memory. Both in turn, in one
+process; the figure is the ratio of the medians. The autoencoder has FLUX.1's sizes and untrained weights,
+which cost the same; text encoders are small.
 """
 
 from __future__ import annotations

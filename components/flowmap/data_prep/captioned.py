@@ -29,7 +29,6 @@ from flowmap.modality.images.fitting import fitted, nearest
 from flowmap.modality.images.reading import read_metadata
 from flowmap.progress import Progress, say
 from flowmap.settings import DataPrep
-from flowmap.settings.data import Captioned
 from flowmap.steps.context import Context
 
 _ENCODING = "flowmap.text_to_image.encoding"  # by name, as all of that room
@@ -45,14 +44,12 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
         DataError: no picture can be read, or more can't than `max_unreadable` allows.
         ConfigError: the encoder lacks a part, or a size of pictures does not suit it.
     """
-    captioned = section.captioned
+    captioned, sizes = section.captioned, sizes_of(section)
     assert captioned is not None
-    assert section.resize is not None
-    sizes = captioned.buckets or (section.resize,)
     folder = local_path(captioned.source)
     reader = ImageReader(folder, section.model_copy(update={"color": "rgb", "resize": None}))
     with ThreadPoolExecutor(_READERS) as pool:
-        table = _table(folder, section, captioned, sizes, reader, pool)
+        table = table_of(section, folder, reader, pool)
         coding = importlib.import_module(_ENCODING).Encoder
         encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
         made, kept = [], []
@@ -82,15 +79,22 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
     return facts
 
 
-def _table(
-    folder: Path,
-    section: DataPrep,
-    captioned: Captioned,
-    sizes: Sequence[tuple[int, int]],
-    reader: ImageReader,
-    pool: ThreadPoolExecutor,
-) -> pd.DataFrame:
-    """One row a picture: `id`, `caption`, `digest` and `bucket`, sorted by bucket and content."""
+def sizes_of(section: DataPrep) -> Sequence[tuple[int, int]]:
+    """That pictures are fitted to."""
+    assert section.captioned is not None
+    assert section.resize is not None
+    return section.captioned.buckets or (section.resize,)
+
+
+def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadPoolExecutor) -> pd.DataFrame:
+    """One row a picture: `id`, `caption`, `digest` and `bucket`, sorted by bucket and content.
+
+    Args: folder: with the pictures; pool: of threads that look at them.
+
+    Raises DataError: the folder's table and its files do not belong together, or a caption is empty.
+    """
+    captioned, sizes = section.captioned, sizes_of(section)
+    assert captioned is not None
     read_as = section.model_copy(update={"prompt_column": captioned.caption_column})
     table = read_metadata(folder, read_as).rename(columns={"file_name": "id", "prompt": "caption"})
     if empty := table["id"][table["caption"] == ""].tolist():

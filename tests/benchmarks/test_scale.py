@@ -1,0 +1,38 @@
+"""The arithmetic of large runs."""
+
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks.scale import Given, Model, _largest, seconds_of_update, simulated
+
+EVEN = replace(Given(), straggling=0.0, failures=1e-12)
+
+
+def test_without_failures_and_stragglers_it_is_the_work_and_its_checkpoints() -> None:
+    assert simulated(2.0, 100, 5.0, 10, EVEN, 8, 60.0, seed=0) == (100 * 2.0 + 10 * 5.0, 0)
+
+
+def test_every_piece_takes_as_long_as_the_slowest_of_all() -> None:
+    largest = _largest(512, 4000, np.random.default_rng(0))
+    assert float(largest.mean()) == pytest.approx(3.04, abs=0.03)  # of 512 standard normal numbers
+    alone, many = (
+        simulated(1.0, 2000, 0.0, 100, replace(EVEN, straggling=0.1), gpus, 0.0, seed=0)[0]
+        for gpus in (1, 512)
+    )
+    assert many / alone == pytest.approx(1.35, abs=0.03)
+
+
+def test_a_failure_costs_a_restart_and_what_was_done_since_the_last_checkpoint() -> None:
+    often = replace(EVEN, failures=3600 / 400, restart_s=30.0)  # every 400 seconds on average
+    found = [simulated(1.0, 1000, 1.0, 20, often, 1, 10.0, seed) for seed in range(40)]
+    seconds, failed = (statistics.mean(each[k] for each in found) for k in (0, 1))
+    # Young (1974): half a checkpoint's work is lost each time, and the restart
+    assert seconds == pytest.approx(1050 + failed * (40 + 10.5), rel=0.02)
+    assert failed == pytest.approx(seconds / 400 * (1 - 40 / 440), rel=0.25)
+
+
+def test_more_gpus_cost_what_their_gradients_take_to_go_round() -> None:
+    one, two, many = (seconds_of_update(Model(), Given(), gpus) for gpus in (1, 2, 512))
+    assert one < two < many < two + 2 * 4 * Model().adapters / Given().link
