@@ -1,7 +1,7 @@
 """scikit-learn's digits, enlarged and painted: "a red three on blue".
 
-Every handwriting is painted in ten of the twenty pairs of colours, each time in shades of its own. So the
-world is small and what a prompt demands has three parts, as prompts of large models do.
+Every handwriting is painted in all twenty pairs of colours, each time in shades of its own. So the world is
+small and what a prompt demands has three parts, as prompts of large models do.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ COLOURS = {
     "yellow": (0.95, 0.85, 0.12),
 }
 SIDE = 16
-_PAINTINGS = 10
 _SHADE = 0.04
 _SEED = 20260702
 _PAIRS = [(front, back) for front in COLOURS for back in COLOURS if front != back]
 
 
 def read_tinted() -> Read:
-    """All paintings, (17970, 3, 16, 16); those of one handwriting have one origin."""
+    """All paintings, (35940, 3, 16, 16); those of one handwriting have one origin."""
     from sklearn.datasets import load_digits
 
     source, generator = load_digits(), np.random.default_rng(_SEED)
@@ -36,8 +35,7 @@ def read_tinted() -> Read:
     attributes: dict[str, dict[str, str]] = {}
     for number, (levels, digit) in enumerate(zip(source.images, source.target.tolist(), strict=True)):
         strokes = _enlarged(levels)
-        for pair in generator.choice(len(_PAIRS), _PAINTINGS, replace=False):
-            front, back = _PAIRS[pair]
+        for front, back in _PAIRS:
             prompt = f"a {front} {DIGITS[digit]} on {back}"
             attributes[prompt] = {"digit": DIGITS[digit], "colour": front, "background": back}
             data.append(_painted(strokes, COLOURS[front], COLOURS[back], generator))
