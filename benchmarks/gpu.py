@@ -73,6 +73,7 @@ def config_of(given: argparse.Namespace) -> RunConfig:
             "window": [0],
             "composed": False,
             "groups": 2,
+            "updates_per_rollout": 1,
             "group_size": given.samples // 2,
             "micro_batch": given.micro_batch,
             "gradient_checkpointing": given.gradient_checkpointing,
