@@ -6,7 +6,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+
+from minio import Minio
 
 from tests.go_programs import MINIO, go_program
 
@@ -16,8 +19,15 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "flowmap-tests", "AWS_SECRET_ACCESS_KEY": "f
 class MinioServer:
     """A server on a port of its own that can be stopped and come back with the same data."""
 
-    def __init__(self, binary: Path, folder: Path, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        host: str = "127.0.0.1",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._binary, self._folder, self._host = binary, folder, host
+        self._environment = environment or {}
         with socket.socket() as probe:
             probe.bind((host, 0))
             self._port = probe.getsockname()[1]
@@ -36,7 +46,7 @@ class MinioServer:
                 f"{self._host}:{self._port}",
                 str(self._folder),
             ],
-            env={**os.environ, **user, "MINIO_BROWSER": "off", "MINIO_UPDATE": "off"},
+            env={**os.environ, **user, **self._environment, "MINIO_BROWSER": "off", "MINIO_UPDATE": "off"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -52,16 +62,17 @@ class MinioServer:
             self._process.wait()
             self._process = None
 
-    def make_bucket(self, bucket: str) -> None:
-        from minio import Minio
-
-        client = Minio(
+    def client(self) -> Minio:
+        """As the administrator."""
+        return Minio(
             self.endpoint.removeprefix("http://"),
             access_key=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             secret_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             secure=False,
         )
-        client.make_bucket(bucket)
+
+    def make_bucket(self, bucket: str, *, object_lock: bool = False) -> None:
+        self.client().make_bucket(bucket, object_lock=object_lock)
 
     def _ready(self) -> bool:
         try:

@@ -1,6 +1,7 @@
 """MinIO, or any other S3 endpoint, as an object store.
 
     store = S3Store.from_url("s3://bucket/prefix?endpoint=http://127.0.0.1:9000")
+    store = S3Store.from_url("s3://bucket?endpoint=https://s3.example.org&addressing=virtual")
 
 Credentials never come from the URL, which ends up in logs; s3_access.py has where from. A request that
 fails for a reason that may pass (no connection, 500, 503) is repeated with growing, jittered pauses, for as
@@ -9,7 +10,9 @@ long as the store is patient; a download that breaks off goes on where it broke.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import io
 import re
 import time
@@ -36,6 +39,7 @@ _PART_BYTES = 16 << 20
 _PARALLEL_PARTS = 4
 _READ_TRIES = 5
 _WRITE_TRIES = 3
+_VIRTUAL = "&addressing=virtual"
 _MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchVersion"}
 _EXPLAINED = {
     "InvalidAccessKeyId": "it does not know the access key; look at AWS_ACCESS_KEY_ID or MINIO_ACCESS_KEY",
@@ -49,11 +53,24 @@ _EXPLAINED = {
 
 
 class S3Store:
-    """Objects below `prefix` in one bucket; one that is away is waited for `patience` seconds."""
+    """Objects below `prefix` in one bucket; one that is away is waited for `patience` seconds.
 
-    def __init__(self, endpoint: str, bucket: str, prefix: str, patience: float | None = None) -> None:
+    Args:
+        virtual: the bucket is a part of the host's name, `bucket.host`, and not of the path. AWS's own hosts
+            are asked so in any case.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        bucket: str,
+        prefix: str,
+        patience: float | None = None,
+        *,
+        virtual: bool = False,
+    ) -> None:
         parsed = urlparse(endpoint)
-        self.url = f"s3://{bucket}/{prefix}?endpoint={endpoint}"
+        self.url = f"s3://{bucket}/{prefix}?endpoint={endpoint}" + _VIRTUAL * virtual
         self._where = f"the store at {endpoint}"
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
         retries = RetryFor(
@@ -68,10 +85,14 @@ class S3Store:
             region=region(),
             http_client=self._http,
         )
+        if virtual:
+            client: Any = self._client  # which says no types here
+            client.enable_virtual_style_endpoint()
 
     @classmethod
     def from_url(cls, url: str, patience: float | None = None) -> S3Store:
-        """Open `s3://bucket/prefix?endpoint=http://host:port`. Raises ConfigError for anything else."""
+        """Open `s3://bucket/prefix?endpoint=http://host:port`, with `&addressing=virtual` where the bucket
+        is a part of the host's name. Raises ConfigError for anything else."""
         parsed, example = urlparse(url), "s3://bucket/prefix?endpoint=http://host:9000"
         if "@" in parsed.netloc:
             raise ConfigError(
@@ -79,6 +100,9 @@ class S3Store:
             )
         query = parse_qs(parsed.query)
         endpoint = urlparse((query.pop("endpoint", None) or [""])[0])
+        addressing = (query.pop("addressing", None) or ["path"])[0]
+        if addressing not in ("path", "virtual"):
+            raise ConfigError(f"store {url!r}: addressing is path or virtual, not {addressing!r}")
         if query:
             raise ConfigError(f"store {url!r}: unknown {', '.join(query)}; write {example}")
         if endpoint.scheme not in ("http", "https") or not endpoint.netloc:
@@ -92,7 +116,13 @@ class S3Store:
             check_bucket_name(parsed.netloc)
         except ValueError:
             raise ConfigError(f"store {url!r}: no bucket of 3 to 63 characters; write {example}") from None
-        return cls(f"{endpoint.scheme}://{endpoint.netloc}", parsed.netloc, parsed.path.strip("/"), patience)
+        return cls(
+            f"{endpoint.scheme}://{endpoint.netloc}",
+            parsed.netloc,
+            parsed.path.strip("/"),
+            patience,
+            virtual=addressing == "virtual",
+        )
 
     def put_file(self, name: str, source: Path) -> None:
         for left in reversed(range(_WRITE_TRIES)):
@@ -115,12 +145,17 @@ class S3Store:
             self._client.put_object(self._bucket, self._key(name), io.BytesIO(data), len(data))
 
     def create(self, name: str, data: bytes) -> bool:
-        """A presigned PUT with `If-None-Match: *`, which the client itself does not offer."""
+        """A presigned PUT with `If-None-Match: *`, which the client itself does not offer.
+
+        Buckets that lock their objects ask for the content's MD5 beside it.
+        """
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        headers = {"If-None-Match": "*", "Content-MD5": digest}
         with self._as_store_error(name):
             url = self._client.get_presigned_url(
                 "PUT", self._bucket, self._key(name), expires=timedelta(minutes=10)
             )
-            answer = self._http.request("PUT", url, body=data, headers={"If-None-Match": "*"})
+            answer = self._http.request("PUT", url, body=data, headers=headers)
             if answer.status == 200:
                 return True
             if answer.status in (409, 412):
