@@ -6,15 +6,16 @@ They come from the environment, as they do for AWS's own tools.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from minio.credentials.credentials import Credentials
 from minio.credentials.providers import (
     AWSConfigProvider,
-    ChainedProvider,
     EnvAWSProvider,
     EnvMinioProvider,
     IamAwsProvider,
@@ -39,8 +40,9 @@ _IDENTITIES = (
 def credentials(endpoint: str) -> Provider:
     """Keys from AWS_... or MINIO_..., from ~/.aws/credentials, or temporary ones for a pod's identity.
 
-    Those that end are renewed. Who a pod is, is told to AWS_ENDPOINT_URL_STS, else to AWS for AWS's own
-    endpoints and to the endpoint itself for others, as MinIO has it.
+    Those that end are renewed, and a file that somebody renews is read again. Who a pod is, is told to
+    AWS_ENDPOINT_URL_STS, else to AWS for AWS's own endpoints and to the endpoint itself for others, as MinIO
+    has it.
 
     Raises:
         ConfigError: there are none, or the identity's are refused.
@@ -55,9 +57,8 @@ def credentials(endpoint: str) -> Provider:
                 custom_endpoint=custom, http_client=pool(endpoint, RetryFor(patience_s=_IDENTITY_PATIENCE_S))
             )
         )
-    found = ChainedProvider(providers)
     try:
-        found.retrieve()
+        return _First(providers)
     except ValueError:
         raise ConfigError(
             f"the store at {endpoint} needs credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
@@ -68,7 +69,32 @@ def credentials(endpoint: str) -> Provider:
         raise ConfigError(
             f"the identity of this pod gives no credentials for the store at {endpoint}: {error}"
         ) from error
-    return found
+
+
+class _First(Provider):
+    """The first of several that has credentials, asked anew for every request.
+
+    While it has none, as while a file is written, the last ones stand.
+
+    Raises ValueError where none of them has any.
+    """
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        for provider in providers:
+            try:
+                self._last = provider.retrieve()
+            except ValueError:
+                continue
+            self._provider = provider
+            return
+        raise ValueError("no provider has credentials")
+
+    def retrieve(self) -> Credentials:
+        try:
+            self._last = self._provider.retrieve()
+        except ValueError:
+            return self._last
+        return self._last
 
 
 def pool(endpoint: str, retries: urllib3.Retry) -> urllib3.PoolManager:

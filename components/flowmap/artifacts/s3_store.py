@@ -44,6 +44,8 @@ _MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchVersion"}
 _EXPLAINED = {
     "InvalidAccessKeyId": "it does not know the access key; look at AWS_ACCESS_KEY_ID or MINIO_ACCESS_KEY",
     "SignatureDoesNotMatch": "the secret key is wrong; look at AWS_SECRET_ACCESS_KEY or MINIO_SECRET_KEY",
+    "ExpiredToken": "the temporary credentials have ended; take new ones and run again",
+    "InvalidTokenId": "it does not know the session token, or no longer; look at AWS_SESSION_TOKEN",
     "AccessDenied": "the credentials do not allow it; ask for read and write on the bucket",
     "NoSuchBucket": "the bucket does not exist; make it first (mc mb)",
     "RequestTimeTooSkewed": "this machine's clock is off the store's by more than a quarter of an hour",

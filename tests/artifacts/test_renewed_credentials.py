@@ -1,0 +1,123 @@
+"""Credentials that end while a run is under way, in front of a real MinIO that then refuses them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+
+from flowmap.artifacts.store import open_store
+from flowmap.errors import StoreError
+from tests.minio_server import CREDENTIALS, MinioServer
+
+SECRET = "a-secret-for-tests"
+
+
+@pytest.fixture(scope="module")
+def user(minio: MinioServer) -> Callable[[str], Callable[[], None]]:
+    """Makes a user that may do anything, and gives what takes all rights from it."""
+    host = minio.endpoint.removeprefix("http://")
+    admin = MinioAdmin(endpoint=host, credentials=StaticProvider(*CREDENTIALS.values()), secure=False)
+    minio.make_bucket("renewed")
+
+    def make(name: str) -> Callable[[], None]:
+        admin.user_add(name, SECRET)
+        admin.attach_policy(["readwrite"], user=name)
+
+        def end() -> None:
+            admin.user_remove(name)
+
+        return end
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*CREDENTIALS, "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@contextmanager
+def token_service(names: list[str], seconds: float) -> Iterator[tuple[str, list[str]]]:
+    """Gives the first user's keys, then the next one's, each for so many seconds; its URL, and who asked."""
+    asked: list[str] = []
+
+    class Sts(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            ends = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            told = (
+                '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+                f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{names[0]}</AccessKeyId>"
+                f"<SecretAccessKey>{SECRET}</SecretAccessKey><SessionToken></SessionToken>"
+                f"<Expiration>{ends}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+                "</AssumeRoleWithWebIdentityResponse>"
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Sts)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_those_of_a_pod_s_identity_are_asked_for_again_before_they_end(
+    minio: MinioServer,
+    user: Callable[[str], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    end_first, _ = user("first-identity"), user("second-identity")
+    (tmp_path / "token").write_text("a.signed.token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    names = ["first-identity"]
+    # those that end within ten seconds count as ended
+    with token_service(names, seconds=5) as (url, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        store = open_store(f"s3://renewed/p?endpoint={minio.endpoint}", patience=1)
+        store.put("one", b"1")
+        names[0] = "second-identity"
+        end_first()
+        store.put("two", b"2")
+        assert store.get("one") + store.get("two") == b"12"
+        assert len(asked) >= 3
+
+
+def test_a_file_that_somebody_renews_is_read_again(
+    minio: MinioServer, user: Callable[[str], Callable[[], None]], tmp_path: Path
+) -> None:
+    end_first, end_second = user("first-file"), user("second-file")
+
+    def write(name: str) -> None:
+        (tmp_path / ".aws").mkdir(exist_ok=True)
+        (tmp_path / ".aws" / "credentials").write_text(
+            f"[default]\naws_access_key_id = {name}\naws_secret_access_key = {SECRET}\n"
+        )
+
+    write("first-file")
+    store = open_store(f"s3://renewed/q?endpoint={minio.endpoint}", patience=1)
+    store.put("one", b"1")
+    write("second-file")
+    end_first()
+    assert store.get("one") == b"1"
+    (tmp_path / ".aws" / "credentials").write_text("")  # as while it is written
+    assert store.get("one") == b"1"
+    end_second()
+    with pytest.raises(StoreError, match="it does not know the access key"):
+        store.get("one")
