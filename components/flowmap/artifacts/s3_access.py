@@ -5,6 +5,7 @@ They come from the environment, as they do for AWS's own tools.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from flowmap.errors import ConfigError
 _IDENTITY_PATIENCE_S = 60.0
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+_LASTING = (EnvAWSProvider, EnvMinioProvider)
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 # Where a pod has an identity instead of keys, one of these is set for it.
 _IDENTITIES = (
@@ -72,7 +74,8 @@ def credentials(endpoint: str) -> Provider:
 
 
 class _First(Provider):
-    """The first of several that has credentials, asked anew for every request.
+    """The first of several that has credentials, asked anew for every request; this process's environment
+    once.
 
     While it has none, as while a file is written, the last ones stand.
 
@@ -85,15 +88,14 @@ class _First(Provider):
                 self._last = provider.retrieve()
             except ValueError:
                 continue
-            self._provider = provider
+            self._provider = None if isinstance(provider, _LASTING) else provider
             return
         raise ValueError("no provider has credentials")
 
     def retrieve(self) -> Credentials:
-        try:
-            self._last = self._provider.retrieve()
-        except ValueError:
-            return self._last
+        if self._provider is not None:
+            with contextlib.suppress(ValueError):
+                self._last = self._provider.retrieve()
         return self._last
 
 

@@ -29,6 +29,7 @@ from minio.helpers import check_bucket_name
 
 from flowmap.artifacts.http_retry import RetryFor
 from flowmap.artifacts.s3_access import credentials, pool, region
+from flowmap.artifacts.s3_words import explained, gist, reason
 from flowmap.artifacts.store import Listed
 from flowmap.errors import ConfigError, StoreError
 from flowmap.progress import say
@@ -41,17 +42,6 @@ _READ_TRIES = 5
 _WRITE_TRIES = 3
 _VIRTUAL = "&addressing=virtual"
 _MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchVersion"}
-_EXPLAINED = {
-    "InvalidAccessKeyId": "it does not know the access key; look at AWS_ACCESS_KEY_ID or MINIO_ACCESS_KEY",
-    "SignatureDoesNotMatch": "the secret key is wrong; look at AWS_SECRET_ACCESS_KEY or MINIO_SECRET_KEY",
-    "ExpiredToken": "the temporary credentials have ended; take new ones and run again",
-    "InvalidTokenId": "it does not know the session token, or no longer; look at AWS_SESSION_TOKEN",
-    "AccessDenied": "the credentials do not allow it; ask for read and write on the bucket",
-    "NoSuchBucket": "the bucket does not exist; make it first (mc mb)",
-    "RequestTimeTooSkewed": "this machine's clock is off the store's by more than a quarter of an hour",
-    "AuthorizationHeaderMalformed": "the region is another; set AWS_REGION to the bucket's",
-    "XMinioStorageFull": "its disk is full; make room and run again",
-}
 
 
 class S3Store:
@@ -77,7 +67,7 @@ class S3Store:
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
         retries = RetryFor(
             patience_s=patience_s() if patience is None else patience,
-            tell=lambda what: say(f"{self._where} is away, and waited for ({_gist(what)})"),
+            tell=lambda what: say(f"{self._where} is away, and waited for ({gist(what)})"),
         )
         self._http = pool(endpoint, retries)
         self._client = Minio(
@@ -274,15 +264,15 @@ class S3Store:
         except urllib3.exceptions.HTTPError as error:
             if isinstance(getattr(error, "reason", error), urllib3.exceptions.SSLError):
                 raise StoreError(
-                    f"{self._where} is not trusted ({_reason(error)}): AWS_CA_BUNDLE names the certificates "
+                    f"{self._where} is not trusted ({reason(error)}): AWS_CA_BUNDLE names the certificates "
                     "of an authority of your own"
                 ) from error
-            raise StoreError(f"{self._where} can't be reached ({_reason(error)}); is it running?") from error
+            raise StoreError(f"{self._where} can't be reached ({reason(error)}); is it running?") from error
         except MinioException as error:
             raise StoreError(f"{self._where}: {error} (at {name})") from error
 
     def _told(self, code: str, message: str) -> str:
-        return _EXPLAINED.get(code, f"{code}: {message}") + f" [bucket {self._bucket}]"
+        return f"{explained(code, message)} [bucket {self._bucket}]"
 
 
 class _UploadLostError(StoreError):
@@ -291,12 +281,3 @@ class _UploadLostError(StoreError):
 
 class _BrokenOffError(Exception):
     """A download ended early."""
-
-
-def _reason(error: Any) -> str:
-    return _gist(str(getattr(error, "reason", None) or error))
-
-
-def _gist(what: str) -> str:
-    """What urllib3 says, without the object it says it of."""
-    return what.split(": ", 1)[-1][:200]
