@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.data.encoded import CAPTIONED
+from flowmap.data.external import external_digests
 from flowmap.data.shards import Shards
 from flowmap.data_prep import captioned
 from flowmap.errors import ConfigError, DataError
@@ -177,6 +178,18 @@ def test_what_does_not_suit_the_encoder_is_told(stock: Path, tmp_path: Path) -> 
         (tmp_path / "pictures" / f"{name}.png").unlink()
     with pytest.raises(DataError, match=r"1 pictures have an empty caption: 000.png"):
         encode(section(tmp_path / "pictures", stock), tmp_path / "d")
+
+
+def test_a_folder_that_is_not_there_is_told(stock: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a cat")
+    given = section(tmp_path / "none", stock).model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
+    with pytest.raises(DataError, match=r"data_prep.captioned.source: there is no folder .*none"):
+        external_digests(given)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(
+        DataError, match=r"a table with the columns `file_name` and `text`, one row an image"
+    ):
+        encode(given, tmp_path / "run")
 
 
 def test_the_nearest_aspect_ratio_is_taken() -> None:

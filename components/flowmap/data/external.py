@@ -27,7 +27,7 @@ def external_digests(section: DataPrep) -> dict[str, str]:
     if section.prompts is not None:
         found["prompts"] = file_digest(section.prompts, "data_prep.prompts")
         if section.captioned is not None:
-            found["captioned"] = _digest(section.captioned.source)
+            found["captioned"] = _folder_digest(section.captioned.source, "data_prep.captioned.source")
         return found
     if section.source not in BUILT_IN:
         found["source"] = _digest(section.source)
@@ -89,6 +89,12 @@ def file_digest(source: str, where: str) -> str:
     """That of a file or an object; `where` is the setting. Raises DataError where it is none."""
     if not is_remote(source) and not local_path(source).is_file():
         raise DataError(f"{where}: there is no file {local_path(source)}")
+    return _digest(source)
+
+
+def _folder_digest(source: str, where: str) -> str:
+    if not is_remote(source) and not local_path(source).is_dir():
+        raise DataError(f"{where}: there is no folder {local_path(source)}")
     return _digest(source)
 
 

@@ -58,7 +58,7 @@ def read_metadata(folder: Path, section: DataPrep) -> pd.DataFrame:
     path, files = metadata_file(folder), files_below(folder)
     images = [name for name in files if is_image_name(name)]
     if path is None:
-        table = _by_folder(folder, images)
+        table = _by_folder(folder, images, section.prompt_column)
     else:
         table = read_table(path, ("file_name", section.prompt_column))
         table.columns = ["file_name", "prompt"]
@@ -114,14 +114,14 @@ def _folder(folder: Path, section: DataPrep) -> Read:
     return Read(table["file_name"].tolist(), normalised(levels), table["prompt"].tolist(), named=True)
 
 
-def _by_folder(folder: Path, images: Sequence[str]) -> pd.DataFrame:
+def _by_folder(folder: Path, images: Sequence[str], column: str) -> pd.DataFrame:
     """Without a table, the folder that an image lies in is its prompt."""
     loose = [name for name in images if "/" not in name]
     if not images or loose:
         told = f"{len(loose)} images lie in no folder of their prompt: {named(loose)}; " if loose else ""
         raise DataError(
             f"{folder} has no {', '.join(METADATA[:-1])} or {METADATA[-1]}: a table with the columns "
-            f"`file_name` and `prompt`, one row an image; {told}or put the images into folders named like "
+            f"`file_name` and `{column}`, one row an image; {told}or put the images into folders named like "
             "their prompts"
         )
     rows = [(name, PurePosixPath(name).parent.as_posix()) for name in images]
