@@ -48,7 +48,7 @@ def test_what_is_left_is_what_was_trained(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stages", [(2,), (0, 1)])
+@pytest.mark.parametrize("stages", [(2,), (0, 1), (3,)])
 def test_processes_and_zero_stages_agree(
     folder: Path, stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,12 +78,13 @@ def test_processes_and_zero_stages_agree(
             torch.testing.assert_close(weights[name][key], value, atol=1e-6, rtol=1e-4, msg=f"{name} {key}")
 
 
-def test_two_processes_killed_in_mid_training_end_with_the_same_weights(folder: Path) -> None:
+@pytest.mark.parametrize("stage", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_two_processes_killed_in_mid_training_end_with_the_same_weights(folder: Path, stage: int) -> None:
     changes = {
         "rollouts": 16,
         "checkpoint_every": 4,
         "processes": 2,
-        "zero_stage": 2,
+        "zero_stage": stage,
         "kl_target": 0.5,
         "kl_weight": 0.1,
     }

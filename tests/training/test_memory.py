@@ -21,14 +21,19 @@ def test_a_full_device_and_a_full_machine_are_told_alike() -> None:
         raise RuntimeError("shapes differ")
 
 
+SMALLEST = {"micro_batch": 1, "gradient_checkpointing": True}
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"groups": 8, "group_size": 4}, "micro_batch to 16, which halves"),
         ({"micro_batch": 6}, "micro_batch to 3, which halves"),
         ({"micro_batch": 1}, "gradient_checkpointing to true"),
-        ({"micro_batch": 1, "gradient_checkpointing": True, "processes": 2}, "zero_stage to 2"),
-        ({"micro_batch": 1, "gradient_checkpointing": True}, "train adapters"),
+        ({**SMALLEST, "processes": 2}, "zero_stage to 2"),
+        (SMALLEST, "train adapters"),
+        ({**SMALLEST, "processes": 2, "zero_stage": 2, "lora": {}}, "zero_stage to 3"),
+        ({**SMALLEST, "processes": 2, "zero_stage": 3, "lora": {}}, "or take a larger device"),
     ],
 )
 def test_the_next_thing_to_set_is_named(settings: dict[str, object], told: str) -> None:

@@ -85,7 +85,8 @@ class Grpo:
                 "this one knows one time only: set kernel to 'endpoint'"
             )
         self.kernel = kernel_named(section.kernel, section.anchor_distance, section.composed)
-        self.ema = Ema(network, section.ema)
+        with engine.whole(model.parameters()):
+            self.ema = Ema(network, section.ema)
         self.controllers = {each: KlController(section.kl_weight, section.kl_target) for each in self.window}
         model.condition([prompt.text for prompt in self.prompts])
 
@@ -113,7 +114,8 @@ class Grpo:
         figures: Figures = {}
         for update in range(self.settings.updates_per_rollout):
             figures = self._update(index, update, drawn, members, found, share)
-            self.ema.update(self.model.network)
+            with self.engine.whole(self.model.parameters()):
+                self.ema.update(self.model.network)
         for each, controller in self.controllers.items():
             controller.update(figures[f"kl_{each}"])
             figures[f"kl_weight_{each}"] = controller.weight

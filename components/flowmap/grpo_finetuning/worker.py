@@ -79,42 +79,57 @@ class Loop:
                         "clipped": figures["clipped"],
                     }
                     progress.update(**shown)
-                    if done in snapshots:
-                        self._keep_snapshot(done)
+                if section.stop_after is not None and best_rollout(section, self.curve) == done:
+                    self._save_average(self.folder / _BEST)
+                if done in snapshots:
+                    self._keep_snapshot(done)
                 stops = done < section.rollouts and self._is_to_stop()
                 if stops or (done % section.checkpoint_every == 0 and done < section.rollouts):
                     self._checkpoint(done)
                 if stops:
                     return
-        if self.is_first:
-            self._leave()
+        self._leave()
 
     def _look(self) -> None:
-        """Warn of what the curve shows, of each kind once; keep the best where that is to be shipped."""
+        """Warn of what the curve shows, of each kind once."""
         done = len(self.curve)
         for name, message in warnings(self.section, self.curve).items():
             if name not in self.warned:
                 self.warned[name] = {"rollout": done, "message": message}
                 say(f"grpo_finetuning: rollout {done}: {message}")
-        if self.section.stop_after is not None and best_rollout(self.section, self.curve) == done:
-            self._save_average(self.folder / _BEST)
+
+    def _save(self, path: Path) -> None:
+        """The weights as they are; all processes come here, and the first one writes."""
+        with self.engine.whole(self.model.network.parameters()):
+            if self.is_first:
+                save_weights(self.model.weights_of(self.model.network), path)
 
     def _save_average(self, path: Path) -> None:
-        with self.grpo.ema.applied(self.model.network):
-            save_weights(self.model.weights_of(self.model.network), path)
+        """The same of their average."""
+        with self.engine.whole(self.model.network.parameters()):
+            if self.is_first:
+                with self.grpo.ema.applied(self.model.network):
+                    save_weights(self.model.weights_of(self.model.network), path)
 
     def _keep_snapshot(self, done: int) -> None:
-        save_weights(
-            self.model.weights_of(self.model.network), self.folder / "snapshots" / f"{done:06d}.safetensors"
-        )
+        self._save(self.folder / "snapshots" / f"{done:06d}.safetensors")
 
     def _leave(self) -> None:
         out, done = self.work.out, len(self.curve)
-        shipped = done
         self._keep_snapshot(done)
-        self.work.events.upload()
-        save_weights(self.model.weights_of(self.model.network), out / "raw.safetensors")
+        self._save(out / "raw.safetensors")
         self._save_average(out / "ema.safetensors")
+        with self.engine.whole(self.model.parameters()):
+            if self.is_first and self.section.lora is not None:
+                with self.grpo.ema.applied(self.model.network):
+                    write_adapters(self.model.network, out / ADAPTERS)
+        if self.is_first:
+            self._tell(done)
+
+    def _tell(self, done: int) -> None:
+        """What the weights alone do not say, and which of them are shipped."""
+        out, shipped = self.work.out, done
+        self.work.events.upload()
         if (self.folder / _BEST).exists():
             shipped = best_rollout(self.section, self.curve)
             shutil.copyfile(self.folder / _BEST, out / "ema.safetensors")
@@ -124,9 +139,6 @@ class Loop:
                 f"rollout {shipped}, of the highest total reward"
             )
         told = {"rollouts": done, "shipped_rollout": shipped, "warnings": self.warned}
-        if self.section.lora is not None:
-            with self.grpo.ema.applied(self.model.network):
-                write_adapters(self.model.network, out / ADAPTERS)
         (out / "training.json").write_text(json.dumps(told))
         shutil.copytree(self.folder / "snapshots", out / "snapshots")
         (out / "curve.json").write_text(json.dumps(self.curve))

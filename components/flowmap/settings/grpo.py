@@ -103,6 +103,9 @@ class GrpoFinetuning(GrpoSettings, RewardList):
         gradient_checkpointing: compute the activations of a text-to-image transformer's blocks again on the
             way back, in the place of keeping them: a third more time, and a block's memory in the place of
             all of theirs.
+        zero_stage: what processes share, by DeepSpeed's ZeRO: from 1 on the optimiser's state, from 2 on
+            gradients, with 3 the weights too, which are gathered layer by layer as they are needed. The
+            reference and the average of all weights each process holds whole: 3 is for adapters.
     """
 
     rollouts: Count = 60
@@ -113,7 +116,7 @@ class GrpoFinetuning(GrpoSettings, RewardList):
     snapshots: Count = 6
     checkpoint_every: Annotated[Count, WITHOUT_EFFECT] = 10
     processes: Count = 1
-    zero_stage: Literal[0, 1, 2] = 0
+    zero_stage: Literal[0, 1, 2, 3] = 0
 
     @model_validator(mode="after")
     def _a_sampler_costs_what_the_map_costs(self) -> Self:

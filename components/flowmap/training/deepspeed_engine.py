@@ -13,8 +13,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from flowmap.settings import environment
 from flowmap.training.devices import device
 
 ENGINE_FOLDER = "state"
+_SHARES_PARAMETERS = 3  # the first stage that does
 _CLIP_NORM = 1.0
 
 
 class DeepSpeedEngine:
-    """Parameters, gradients and optimizer shared among processes as the ZeRO stage says: 0, 1 or 2."""
+    """Optimizer, gradients and parameters shared among processes as the ZeRO stage says: from 1, 2 and 3
+    on."""
 
     def __init__(self, zero_stage: int = 0) -> None:
         init_distributed()
@@ -66,6 +68,14 @@ class DeepSpeedEngine:
         total = value.detach().clone()
         dist.all_reduce(total)
         return total
+
+    def whole(self, parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
+        if self.zero_stage < _SHARES_PARAMETERS:
+            return nullcontext()
+        gathered: AbstractContextManager[None] = _import_deepspeed().zero.GatheredParameters(
+            list(parameters)
+        )
+        return gathered
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Each process writes its part to ENGINE_FOLDER below `directory`.

@@ -7,6 +7,8 @@ engine.backward(loss); engine.step()                 # the fourth one updates
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +53,10 @@ class Engine(Protocol):
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
 
+    def whole(self, parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
+        """Those parameters as they are, on every process, for the time of the block: an engine may keep a
+        part of each here and the others elsewhere. All processes enter and leave it together."""
+
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write parameters, optimizer and `state` (tensors and plain values) below a directory."""
 
@@ -85,6 +91,9 @@ class TorchEngine:
 
     def sum(self, value: Tensor) -> Tensor:
         return value.detach().clone()
+
+    def whole(self, parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)

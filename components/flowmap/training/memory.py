@@ -43,6 +43,8 @@ def less_for_grpo(section: GrpoFinetuning, can_recompute: bool) -> str:
         return "set grpo_finetuning.gradient_checkpointing to true: activations are computed twice, not kept"
     if section.zero_stage < 2 and section.processes > 1:
         return "set grpo_finetuning.zero_stage to 2: processes share the optimiser's state and gradients"
+    if section.zero_stage < 3 and section.processes > 1 and section.lora is not None:
+        return "set grpo_finetuning.zero_stage to 3: processes share the weights, layer by layer"
     return "the weights alone are too large: train adapters (grpo_finetuning.lora), or take a larger device"
 
 
