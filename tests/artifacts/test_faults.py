@@ -8,7 +8,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +22,7 @@ from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import fetch, publish
 from flowmap.errors import ConfigError, IntegrityError, StoreError
 from tests.artifacts.faulty_proxy import Fault, Faults, faulty_proxy
+from tests.artifacts.token_service import token_service
 from tests.minio_server import CREDENTIALS, MinioServer
 
 DATA = random.Random(1).randbytes(3 << 20)
@@ -251,45 +251,18 @@ def test_a_proxy_is_asked_where_the_environment_names_one(monkeypatch: pytest.Mo
     server.shutdown()
 
 
-class Sts(BaseHTTPRequestHandler):
-    """Gives keys for an identity, as AWS's and MinIO's token services do."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_POST(self) -> None:
-        self.asked.append(self.path)
-        ends = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        told = (
-            '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-            "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>temporary</AccessKeyId>"
-            "<SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>"
-            f"<Expiration>{ends}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
-            "</AssumeRoleWithWebIdentityResponse>"
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(told)))
-        self.end_headers()
-        self.wfile.write(told)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_a_pod_with_an_identity_needs_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Sts)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in (*CREDENTIALS, "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     token = tmp_path / "token"
     token.write_text("a.signed.token")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    found = credentials(endpoint).retrieve()
+    with token_service(lambda: ("temporary", "secret", "token"), seconds=3600) as (endpoint, asked):
+        found = credentials(endpoint).retrieve()
     assert (found.access_key, found.session_token) == ("temporary", "token")
-    assert "Action=AssumeRoleWithWebIdentity" in Sts.asked[0]
-    assert "a.signed.token" in Sts.asked[0]
-    server.shutdown()
+    assert "Action=AssumeRoleWithWebIdentity" in asked[0]
+    assert "a.signed.token" in asked[0]
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
     monkeypatch.setattr(s3_access, "_IDENTITY_PATIENCE_S", 0.1)
     with pytest.raises(ConfigError, match="the identity of this pod gives no credentials"):

@@ -1,10 +1,6 @@
 """Credentials that end while a run is under way, in front of a real MinIO that then refuses them."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +9,7 @@ from minio.credentials.providers import StaticProvider
 
 from flowmap.artifacts.store import open_store
 from flowmap.errors import StoreError
+from tests.artifacts.token_service import token_service
 from tests.minio_server import CREDENTIALS, MinioServer
 
 SECRET = "a-secret-for-tests"
@@ -44,39 +41,6 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-@contextmanager
-def token_service(names: list[str], seconds: float) -> Iterator[tuple[str, list[str]]]:
-    """Gives the first user's keys, then the next one's, each for so many seconds; its URL, and who asked."""
-    asked: list[str] = []
-
-    class Sts(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append(self.path)
-            ends = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-            told = (
-                '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-                f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{names[0]}</AccessKeyId>"
-                f"<SecretAccessKey>{SECRET}</SecretAccessKey><SessionToken></SessionToken>"
-                f"<Expiration>{ends}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
-                "</AssumeRoleWithWebIdentityResponse>"
-            ).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(told)))
-            self.end_headers()
-            self.wfile.write(told)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Sts)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_those_of_a_pod_s_identity_are_asked_for_again_before_they_end(
     minio: MinioServer,
     user: Callable[[str], Callable[[], None]],
@@ -88,7 +52,7 @@ def test_those_of_a_pod_s_identity_are_asked_for_again_before_they_end(
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
     names = ["first-identity"]
     # those that end within ten seconds count as ended
-    with token_service(names, seconds=5) as (url, asked):
+    with token_service(lambda: (names[0], SECRET, ""), seconds=5) as (url, asked):
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
         store = open_store(f"s3://renewed/p?endpoint={minio.endpoint}", patience=1)
         store.put("one", b"1")
