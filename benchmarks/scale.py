@@ -147,11 +147,12 @@ def _largest(gpus: int, num: int, generator: np.random.Generator) -> np.ndarray[
 def training(model: Model, given: Given, pieces: Pieces) -> Iterator[str]:
     """Hours and money of base training and GRPO, a row for each number of GPUs."""
     yield (
-        "| GPUs | base training, h | of it stragglers | failures | GRPO, h | failures | pictures seen | "
+        "| GPUs | base training, h | over its bare work | failures | GRPO, h | failures | pictures seen | "
         "checkpoints, GiB | GPU hours | cost |"
     )
     yield "| ---: |" + " ---: |" * 9
-    state = 4 * 3 * model.adapters  # adapters and the optimiser's two moments
+    # the frozen model, and of the adapters the weights, their average and the optimiser's two moments
+    state = 2 * model.parameters + 4 * 4 * model.adapters
     checkpoint_s = state / pieces.upload
     fetched = 2 * model.parameters + 10e9  # the checkpoint with its encoders
     for gpus in _GPUS:

@@ -112,11 +112,10 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[st
     if section.lora is not None and isinstance(facts, TextToImageFacts):
         trained, reference = facts.adapters(section.lora.rank), 0  # the reference is the policy without them
     optimizer = 2 / (section.processes if section.zero_stage >= 1 else 1)
-    held = 1 / (section.processes if section.zero_stage >= 3 else 1)
     gradients = 1 / (section.processes if section.zero_stage >= 2 else 1)
     samples = section.groups * section.group_size // section.processes
     values = {
-        "policy and reference": size.parameters * held + reference,
+        "policy and reference": size.parameters + reference,
         "average": trained,
         "optimiser and gradients": trained * (optimizer + gradients),
         "activations": min(samples, section.micro_batch or samples) * _kept(section, facts),

@@ -80,8 +80,9 @@ def test_a_file_that_somebody_renews_is_read_again(
     write("second-file")
     end_first()
     assert store.get("one") == b"1"
-    (tmp_path / ".aws" / "credentials").write_text("")  # as while it is written
-    assert store.get("one") == b"1"
+    for half in ("", "[default]\naws_access", "[default]\naws_access_key_id = second-file\n"):
+        (tmp_path / ".aws" / "credentials").write_text(half)  # as while it is written
+        assert store.get("one") == b"1"
     end_second()
     with pytest.raises(StoreError, match="it does not know the access key"):
         store.get("one")

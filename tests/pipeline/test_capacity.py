@@ -64,8 +64,7 @@ def test_more_processes_and_zero_take_less_memory_each() -> None:
     one = grpo_bytes(config(groups=64), model_of(LARGE))
     two = grpo_bytes(config(groups=64, processes=2), model_of(LARGE))
     split = grpo_bytes(config(groups=64, processes=2, zero_stage=2), model_of(LARGE))
-    shared = grpo_bytes(config(groups=64, processes=2, zero_stage=3), model_of(LARGE))
-    assert one > two > split > shared
+    assert one > two > split
     assert grpo_bytes(config(groups=64, micro_batch=64), model_of(LARGE)) < one
 
 

@@ -5,6 +5,7 @@ They come from the environment, as they do for AWS's own tools.
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import os
 from collections.abc import Sequence
@@ -94,8 +95,10 @@ class _First(Provider):
 
     def retrieve(self) -> Credentials:
         if self._provider is not None:
-            with contextlib.suppress(ValueError):
-                self._last = self._provider.retrieve()
+            with contextlib.suppress(ValueError, OSError, configparser.Error):
+                found = self._provider.retrieve()
+                if found.session_token or not self._last.session_token:  # else cut off before it
+                    self._last = found
         return self._last
 
 

@@ -82,7 +82,8 @@ def _num_data(data: Path) -> int:
 
 def _check_health(context: Context[BaseTraining], section: BaseTraining) -> None:
     model = load_model(context.out, "map", device())
-    x, told = some_of(model, context.inputs["data"], _HEALTH_DATA)
+    most = _HEALTH_DATA if section.checkpoint is None else section.batch_size or 1  # as many as fit
+    x, told = some_of(model, context.inputs["data"], most)
     pairs = map_health(model.flow_map, x, told, generator_for(section.seed, "health"))
     (context.out / "health.json").write_text(json.dumps([pair.to_dict() for pair in pairs], indent=1))
     if bad := unhealthy(pairs, section.max_speed_ratio, section.max_gap):

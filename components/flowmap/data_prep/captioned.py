@@ -50,6 +50,7 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
     reader = ImageReader(folder, section.model_copy(update={"color": "rgb", "resize": None}))
     with ThreadPoolExecutor(_READERS) as pool:
         table = table_of(section, folder, reader, pool)
+        reader.check_readable()  # before hours are spent
         coding = importlib.import_module(_ENCODING).Encoder
         encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
         made, kept = [], []
@@ -57,7 +58,7 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
         num_batches = [-(-len(part) // captioned.batch) for part in parts]
         with Progress("data_prep: encoding", sum(num_batches)) as progress:
             for number, part in enumerate(parts):
-                rows = _made(context, number)
+                rows = _made(context, number, reader)
                 if rows is None:
                     rows = _encoded(context, number, part, sizes, encoder, reader, pool, progress)
                 else:
@@ -67,9 +68,9 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
                 kept.append(whole.assign(bucket=f"{size[0]}x{size[1]}"))
                 made.append(ShardFacts(size=size, num=len(rows)))
     reader.check()
-    everything = pd.concat(kept)
-    if everything.empty:
+    if not any(shard.num for shard in made):
         raise DataError(f"{folder}: no readable image")
+    everything = pd.concat(kept)
     everything.to_parquet(context.out / CAPTIONED, index=False)
     autoencoder, texts = encoder.digests
     facts = EncodedFacts(autoencoder=autoencoder, texts=texts, shards=tuple(made))
@@ -133,12 +134,16 @@ def _shards(table: pd.DataFrame, most: int) -> Iterator[pd.DataFrame]:
             yield part.iloc[first : first + most]
 
 
-def _made(context: Context[DataPrep], number: int) -> list[int] | None:
-    """The rows of a shard that an interrupted run has made, which then lies in the artifact; or None."""
+def _made(context: Context[DataPrep], number: int, reader: ImageReader) -> list[int] | None:
+    """The rows of a shard that an interrupted run has made, which then lies in the artifact; or None. The
+    reader gets to know what could not be read for it."""
     folder = context.scratch / "shard"
     if _checkpoint(context, number).restore(folder) is None:
         return None
-    rows: list[int] = json.loads((folder / _ROWS).read_text())
+    told = json.loads((folder / _ROWS).read_text())
+    rows: list[int] = told["rows"]
+    reader.unreadable += told["unreadable"]
+    reader.check_readable()
     _move(folder, context.out)
     return rows
 
@@ -157,6 +162,7 @@ def _encoded(
     folder = context.scratch / "shard"
     folder.mkdir(exist_ok=True)
     size, batch = sizes[part["bucket"].iloc[0]], encoder.batch
+    before = len(reader.unreadable)
 
     def pixels(name: str) -> Any:
         picture = reader.open(name)
@@ -171,9 +177,11 @@ def _encoded(
             rows += [row for row, _ in found]
             latents.append(encoder.latents(normalised([levels for _, levels in found], 3)))
         progress.update()
+    reader.check_readable()
     if rows:
         encoder.write_shard(folder, number, latents, [captions[row] for row in rows])
-    (folder / _ROWS).write_text(json.dumps(rows))
+    told = {"rows": rows, "unreadable": reader.unreadable[before:]}
+    (folder / _ROWS).write_text(json.dumps(told))
     _checkpoint(context, number).save(1, folder)
     _move(folder, context.out)
     return rows

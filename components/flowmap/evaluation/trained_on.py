@@ -22,6 +22,7 @@ from flowmap.data.encoded import encoded_facts
 from flowmap.evaluation.entrants import Entrant
 from flowmap.settings import BaseTraining, Evaluation, GrpoFinetuning
 from flowmap.steps.context import Context
+from flowmap.training.base_losses import is_exact
 from flowmap.training.work import Training
 
 NAME = "base trained on"
@@ -71,8 +72,10 @@ def num_updates(base: BaseTraining, grpo: GrpoFinetuning, rollouts: int) -> int:
     drawn = len(grpo.grid) - 1
     trained = grpo.updates_per_rollout * transitions * maps * (_PASS + 1)  # one for the reference
     of_grpo = rollouts * grpo.groups * grpo.group_size * (drawn + trained)
-    exact = base.flux is None and base.checkpoint is None
+    exact = is_exact(base)
     derivative = _DERIVATIVE if exact else 2 * (1 - base.equal_times)  # a central difference
+    if base.checkpoint is not None and base.checkpoint.guidance is not None:
+        derivative += 2  # the teacher, with the prompt and without
     return max(1, round(of_grpo / (base.batch_size * (_PASS + derivative))))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.maps.condition import rows
-from flowmap.models.adapting import lay_adapters
+from flowmap.models.adapting import lay_adapters, recompute_activations
 from flowmap.models.baseline import taught_guidance
 from flowmap.models.storing import AS_BASE, load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress
@@ -34,6 +34,8 @@ def train(work: Work) -> None:
     if section.lora is not None:
         torch.manual_seed(derived_seed(section.seed, work.name, "lora"))
         lay_adapters(model, section.lora.rank, section.lora.alpha, second_time=True)
+    if section.gradient_checkpointing:
+        recompute_activations(model)
     network, conditions = model.network.train(), model.condition(facts.prompts)
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = TorchEngine(device())

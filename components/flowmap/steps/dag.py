@@ -13,6 +13,7 @@ from pathlib import Path
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.data.encoded import SHARDS
 from flowmap.data.external import external_digests, file_digest
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
@@ -238,6 +239,7 @@ PIPELINE = (
         "reward_training",
         "reward",
         ("data_prep",),
+        without=(f"{SHARDS}/",),
         says="preference model",
         modules=_facets("corruption"),
         libraries=("torch",),
@@ -256,6 +258,7 @@ PIPELINE = (
         "evaluation",
         "evaluation",
         ("data_prep", "base_training", "reward_training", "grpo_finetuning"),
+        without=(f"{SHARDS}/",),
         says="judge, figures, report",
         extra_inputs=_judging,
         modules=_all_of(_facets("judging", "pictures"), _evaluated_rewards, _networks),

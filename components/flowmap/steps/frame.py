@@ -157,7 +157,9 @@ def _run(
         manifests = {name: each.manifest for name, each in inputs.items() if each.manifest is not None}
         copies = {name: scratch / "inputs" / name for name in manifests}
         for name, manifest in manifests.items():
-            fetch_either(store, manifest, copies[name], inputs[name].prefix, inputs[name].spare)
+            files = tuple(entry for entry in manifest.files if not entry.path.startswith(step.without))
+            needed = manifest.model_copy(update={"files": files})
+            fetch_either(store, needed, copies[name], inputs[name].prefix, inputs[name].spare)
         checkpoints = Checkpoints(store, f"checkpoints/{step.name}/{digest}")
         out = scratch / "out"
         out.mkdir()

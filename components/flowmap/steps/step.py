@@ -55,6 +55,7 @@ class Step:
         name: also its folder's, and its section's in the configuration.
         output: what others call its artifact.
         reads: the steps whose artifacts it gets, under the names that they give them.
+        without: how paths begin, in what it reads, of files that it needs none of and does not fetch.
         function: of its module.
         task: what Kubeflow calls it; its name unless it says otherwise.
         says: what it does, in a few words for pictures.
@@ -73,6 +74,7 @@ class Step:
     name: str
     output: str
     reads: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     function: str = "run"
     task: str = ""
     says: str = ""

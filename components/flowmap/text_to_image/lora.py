@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import Linear
@@ -39,6 +40,7 @@ class Lora:
         finally:
             self.network.transformer.enable_adapters()
 
+    @torch.no_grad()
     def merged(self, network: nn.Module) -> dict[str, Tensor]:
         """The weights of a network without adapters that does what this one does, or a copy of it."""
         weights = {name: value for name, value in network.state_dict().items() if ".lora_" not in name}
@@ -48,8 +50,8 @@ class Lora:
                 if (value := weights.pop(f"{name}.base_layer.{kind}", None)) is not None:
                     weights[f"{name}.{kind}"] = value
             plain = weights[f"{name}.weight"]
-            weights[f"{name}.weight"] = plain + module.get_delta_weight(_NAME)
-        dtype = dtype_in(network)
+            weights[f"{name}.weight"] = (plain + module.get_delta_weight(_NAME)).to(plain.dtype)
+        dtype = dtype_in(network)  # the embedding of t - r is trained in more bits
         return {name: value.to(dtype) for name, value in weights.items()}
 
 

@@ -45,9 +45,16 @@ def _slope(section: BaseTraining) -> Slope:
     Two passes a little apart are cheaper where attention is fused, but in bfloat16 there is too little
     between them: they are off by a sixth of it, and the product by a twenty-fifth.
     """
-    if section.checkpoint is not None and section.checkpoint.precision == "bfloat16":
-        return unfused_slope
-    return central_difference if section.flux or section.checkpoint else exact_slope
+    if not is_exact(section):
+        return central_difference
+    return exact_slope if section.checkpoint is None else unfused_slope
+
+
+def is_exact(section: BaseTraining) -> bool:
+    """Whether it is a product, not a difference."""
+    if section.checkpoint is not None:
+        return section.checkpoint.precision == "bfloat16"
+    return section.flux is None
 
 
 def velocity_loss(

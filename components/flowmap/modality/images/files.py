@@ -70,14 +70,18 @@ class ImageReader:
             self.unreadable.append(f"{name} ({first_line(error)})")
             return None
 
-    def check(self) -> None:
-        """Raise when more files were unreadable than allowed, or sizes differ; say what was done to some."""
+    def check_readable(self) -> None:
+        """Raise when more files were unreadable than allowed."""
         allowed = self.section.max_unreadable
         if len(self.unreadable) > allowed:
             raise DataError(
                 f"{self.folder}: {len(self.unreadable)} images can't be read (data_prep.max_unreadable "
                 f"allows {allowed}): {named(self.unreadable)}"
             )
+
+    def check(self) -> None:
+        """The same, or when sizes differ; say what was done to some."""
+        self.check_readable()
         if self.unreadable:
             say(f"data_prep: left out {len(self.unreadable)} unreadable images: {named(self.unreadable)}")
         if self.transparent:
