@@ -25,8 +25,6 @@ _ENCODED_AT_ONCE = 256
 class Batches(Protocol):
     """Data with what is told of each, given on the model's device."""
 
-    def __len__(self) -> int: ...
-
     def draw(self, num: int, generator: torch.Generator) -> tuple[Tensor, Condition]:
         """So many of them, with replacement."""
 
@@ -40,11 +38,8 @@ class InMemory:
         self.conditions = model.condition(read_facts(directory).prompts)
         self.states = encoded(model, split.data)
 
-    def __len__(self) -> int:
-        return len(self.prompts)
-
     def draw(self, num: int, generator: torch.Generator) -> tuple[Tensor, Condition]:
-        chosen = torch.randint(len(self), (num,), generator=generator)
+        chosen = torch.randint(len(self.prompts), (num,), generator=generator)
         x = self.states[chosen].to(self.device)
         return x, rows(self.conditions, self.prompts[chosen].to(self.device))
 
@@ -54,9 +49,6 @@ class Sharded:
 
     def __init__(self, model: Model, directory: Path) -> None:
         self.shards, self.device = Shards(directory), model.device
-
-    def __len__(self) -> int:
-        return len(self.shards)
 
     def draw(self, num: int, generator: torch.Generator) -> tuple[Tensor, Condition]:
         x, condition = self.shards.draw(num, generator)
