@@ -96,6 +96,10 @@ bench-store: setup  ## Seconds of artifacts to and from a MinIO, beside its own 
 bench-encoding: setup  ## Pictures a second into shards of latents, against the bare encoders; some minutes
 	@$(BIN)/python -m benchmarks.encoding
 
+.PHONY: bench-asking
+bench-asking: setup  ## What a reward service costs a rollout, asked while others are drawn and at the end
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.asking
+
 .PHONY: bench-gpu
 bench-gpu: setup  ## Memory of GRPO against its plan, and bare passes in an update, on the GPU that is here
 	@$(BIN)/python -m benchmarks.gpu

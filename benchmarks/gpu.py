@@ -106,7 +106,7 @@ def made(facts: FluxFacts, config: RunConfig, folder: Path) -> tuple[Model, Grpo
 def drawn_and_scored(grpo: Grpo, index: int) -> None:
     """What a rollout does before its updates."""
     groups = grpo.draw_prompts(index)
-    grpo.score(grpo.draw(index, grpo.members(groups)).x_0, groups)
+    grpo.draw(index, grpo.members(groups), groups)
 
 
 def bare(model: Model, grpo: Grpo) -> None:

@@ -60,8 +60,7 @@ def transition_signals(grpo: Grpo, num_rollouts: int) -> list[TransitionSignal]:
     for index in range(num_rollouts):
         groups = grpo.draw_prompts(index)
         members = grpo.members(groups)
-        drawn = grpo.draw(index, members)
-        scores = grpo.score(drawn.x_0, groups)
+        drawn, scores = grpo.draw(index, members, groups)
         weights = [each.weight for each in grpo.rewards]
         given = advantages(scores.values, weights, grpo.settings.advantage_std, grpo.engine.sum)
         for transition in drawn.transitions:

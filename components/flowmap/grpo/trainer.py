@@ -19,7 +19,8 @@ from torch import Tensor
 
 from flowmap.asfmc import Rollout, Transition, kernel_named, roll_out
 from flowmap.errors import ConfigError, InvariantError
-from flowmap.grpo.advantages import Advantages, advantages, check
+from flowmap.grpo.advantages import Advantages, advantages
+from flowmap.grpo.asking import Asking
 from flowmap.grpo.kl_controller import KlController
 from flowmap.grpo.micro_batches import over_parts, parts_of
 from flowmap.grpo.objective import transition_loss
@@ -105,8 +106,7 @@ class Grpo:
         """
         groups = self.draw_prompts(index)
         members = self.members(groups)
-        drawn = self.draw(index, members)
-        scores = self.score(drawn.x_0, groups)
+        drawn, scores = self.draw(index, members, groups)
         weights = [each.weight for each in self.rewards]
         found = advantages(scores.values, weights, self.settings.advantage_std, self.engine.sum)
         told = score_figures(index, scores, found, self.settings.max_unscored, self.engine)
@@ -145,15 +145,22 @@ class Grpo:
         """The condition of each member of groups with these prompts."""
         return repeat(self.model.condition([prompt.text for prompt in groups]), self.settings.group_size)
 
-    def draw(self, index: int, members: Condition) -> Rollout:
-        """Samples of this process's groups, with the transitions that led to them."""
+    def draw(self, index: int, members: Condition, groups: Sequence[Prompt]) -> tuple[Rollout, Scores]:
+        """Samples of this process's groups with the transitions that led to them, and what each reward says
+        of them."""
         noise = torch.cat([self._noise(index, group) for group in self.groups], 1).to(self.engine.device)
         flow_map, grid = self.model.flow_map, self.settings.grid
-        parts = [
-            roll_out(flow_map, self.kernel, rows(members, part), grid, noise[:, part], self.window)
-            for part in self._parts
-        ]
-        return parts[0] if len(parts) == 1 else Rollout.joined(parts)
+        parts = []
+        with Asking(self.rewards, groups, self.settings.group_size) as asking:
+            for part in self._parts:
+                drawn = roll_out(
+                    flow_map, self.kernel, rows(members, part), grid, noise[:, part], self.window
+                )
+                parts.append(drawn)
+                with torch.no_grad():
+                    asking.add(self.model.codec.decode(drawn.x_0))
+            scores = asking.scores()
+        return (parts[0] if len(parts) == 1 else Rollout.joined(parts)), scores
 
     def _noise(self, index: int, group: int) -> Tensor:
         """Noise of one group, shape (K + 1, members, *state): the start, and that of each transition.
@@ -167,21 +174,6 @@ class Grpo:
         start = torch.randn(1, num_starts, *state_shape, generator=generator)
         shape = (self.num_transitions, self.settings.group_size, *state_shape)
         return torch.cat([start.expand(1, *shape[1:]), torch.randn(shape, generator=generator)])
-
-    @torch.no_grad()
-    def score(self, x_0: Tensor, groups: Sequence[Prompt]) -> Scores:
-        """Every reward of states x_0 (groups x members, *state)."""
-        decoded = [self.model.codec.decode(x_0[part]) for part in self._parts]
-        data = (decoded[0] if len(decoded) == 1 else torch.cat(decoded)).unflatten(
-            0, (len(self.groups), self.settings.group_size)
-        )
-        samples = Samples(data, [prompt.text for prompt in groups], [prompt.facts for prompt in groups])
-        values = []
-        for each in self.rewards:
-            value = each.reward.score(samples)
-            check(value, f"reward {each.reward.name}")
-            values.append(value)
-        return Scores([each.reward.name for each in self.rewards], values)
 
     def _update(
         self, index: int, update: int, drawn: Rollout, members: Condition, found: Advantages, share: Tensor

@@ -26,7 +26,7 @@ from flowmap.settings import HttpSettings
 
 
 class HttpReward:
-    """Asks a service, and asks again with growing pauses while it is away.
+    """Asks a service, and asks again with growing pauses while it is away; others draw in the meantime.
 
     Args:
         url: where to POST.
@@ -34,6 +34,8 @@ class HttpReward:
         timeout_s: of one request; tries: of one request.
         first_pause_s: before the second try; each further pause is twice as long, up to half a minute.
     """
+
+    elsewhere = True
 
     def __init__(
         self,

@@ -35,6 +35,8 @@ class OcrReward:
     Source: the reward for text rendering of Flow-GRPO (arXiv 2505.05470).
     """
 
+    elsewhere = True
+
     def __init__(self, read: Read, name: str = "ocr") -> None:
         self.name, self.read = name, read
 

@@ -40,7 +40,11 @@ class Samples:
 
 
 class Reward(Protocol):
-    """Scores whole groups, so that a reward may compare the members of a group with each other."""
+    """Scores whole groups, so that a reward may compare the members of a group with each other.
+
+    One that does not compute on the device that draws may say so by an attribute `elsewhere = True`: it is
+    asked about groups as they come, in another thread, while others are drawn.
+    """
 
     @property
     def name(self) -> str:

@@ -51,6 +51,8 @@ class VlmReward:
         concurrency: requests at once.
     """
 
+    elsewhere = True
+
     def __init__(
         self, service: Service, model: str, question: str, concurrency: int = 8, name: str = "vlm"
     ) -> None:
