@@ -74,7 +74,7 @@ def whole(section: DataPrep, folder: Path) -> float:
     kept = Checkpoints(store, "checkpoints/data_prep/benchmark")
     began = time.perf_counter()
     captioned.encode(
-        Context(section, {}, {}, {}, out, kept, store, scratch, lambda trainings: None), section
+        Context(section, {}, {}, {}, "code", out, kept, store, scratch, lambda trainings: None), section
     )
     seconds = time.perf_counter() - began
     Shards(out).draw(8, torch.Generator())

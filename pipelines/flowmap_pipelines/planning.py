@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowmap.artifacts.manifest import Manifest
+from flowmap.artifacts.results import finished_result
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.record import StepRecord, last_done
 from flowmap.settings import RunConfig
 from flowmap.steps.dag import PIPELINE, sources_of
-from flowmap.steps.digests import decisions, digest_of, finished_result, installed, without_build
+from flowmap.steps.digests import decisions, digest_of, installed, without_build
 from flowmap.steps.step import Input, Step
 from flowmap_pipelines.profile import Profile
 from flowmap_pipelines.run_section import seconds_text

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.artifacts.transfer import publish
 from flowmap.data.encoded import CAPTIONED
 from flowmap.data.external import external_digests
 from flowmap.data.shards import Shards
@@ -58,14 +61,16 @@ def section(pictures: Path, stock: Path, **changes: Any) -> DataPrep:
     )
 
 
-def encode(given: DataPrep, folder: Path, store: LocalStore | None = None) -> Path:
+def encode(
+    given: DataPrep, folder: Path, store: LocalStore | None = None, step: str = "x", code: str = "code"
+) -> Path:
     """The artifact that becomes of it."""
     out, scratch = folder / "out", folder / "scratch"
     for each in (out, scratch):
         each.mkdir(parents=True)
     there = store or LocalStore(folder / "store")
-    kept = Checkpoints(there, "checkpoints/data_prep/x")
-    context = Context(given, {}, {}, {}, out, kept, there, scratch, lambda trainings: None)
+    kept = Checkpoints(there, f"checkpoints/data_prep/{step}")
+    context = Context(given, {}, {}, {}, code, out, kept, there, scratch, lambda trainings: None)
     captioned.encode(context, given)
     return out
 
@@ -119,15 +124,12 @@ def test_the_order_of_files_does_not_matter(stock: Path, tmp_path: Path) -> None
         assert path.read_bytes() == (made[1] / "shards" / path.name).read_bytes()
 
 
-def test_an_interrupted_run_encodes_none_twice(
-    stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_pictures(tmp_path / "pictures")
-    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Counts the pictures in each batch that is encoded from then on; one more than `most` batches dies."""
     plain = LatentCodec.encode
 
-    def counted(most: int | None = None) -> list[int]:
-        """Pictures in each batch that is encoded from now on, the last of which dies."""
+    def count(most: int | None = None) -> list[int]:
         found: list[int] = []
 
         def encode(codec: LatentCodec, data: torch.Tensor) -> torch.Tensor:
@@ -139,6 +141,28 @@ def test_an_interrupted_run_encodes_none_twice(
         monkeypatch.setattr(LatentCodec, "encode", encode)
         return found
 
+    return count
+
+
+def finish(out: Path, store: LocalStore, step: str = "x") -> str:
+    """What the frame does when a step's own work is done; returns the artifact's digest."""
+    made = build_manifest(out, step="data_prep", step_digest=step)
+    publish(store, out, made)
+    store.put(f"steps/{step}.json", made.to_bytes())
+    Checkpoints(store, f"checkpoints/data_prep/{step}").clear()
+    return made.digest
+
+
+def assert_same_shards(one: Path, other: Path) -> None:
+    for path in (one / "shards").iterdir():
+        assert path.read_bytes() == (other / "shards" / path.name).read_bytes()
+
+
+def test_an_interrupted_run_encodes_none_twice(
+    stock: Path, tmp_path: Path, counted: Callable[..., list[int]]
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
     first = counted(most=3)  # two of the first shard, of four pictures, and one of the second
     with pytest.raises(KeyboardInterrupt):
         encode(given, tmp_path / "first", store)
@@ -146,9 +170,77 @@ def test_an_interrupted_run_encodes_none_twice(
     second = counted()
     out = encode(given, tmp_path / "second", store)
     assert sum(second) == 21 - 4
-    whole = encode(given, tmp_path / "third")
-    for path in (whole / "shards").iterdir():
-        assert path.read_bytes() == (out / "shards" / path.name).read_bytes()
+    assert_same_shards(encode(given, tmp_path / "third"), out)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_step_with_other_prompts_encodes_none_of_the_same_pictures(
+    stock: Path, tmp_path: Path, counted: Callable[..., list[int]], *, finished: bool
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    (tmp_path / "pictures" / "003.png").write_bytes(b"no picture")
+    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
+    given = given.model_copy(update={"max_unreadable": 1})
+    out = encode(given, tmp_path / "first", store)
+    if finished:
+        finish(out, store)
+    other, again = given.model_copy(update={"prompts": "others.txt"}), counted()
+    assert_same_shards(encode(other, tmp_path / "second", store, "y"), out)
+    assert again == []
+    (tmp_path / "pictures" / "004.png").unlink()
+    lines = (tmp_path / "pictures" / "metadata.jsonl").read_text().splitlines()
+    (tmp_path / "pictures" / "metadata.jsonl").write_text(
+        "\n".join(line for line in lines if "004" not in line)
+    )
+    encode(other, tmp_path / "third", store, "z")
+    assert 0 < sum(again) < 7  # of the pictures of its size, from there on
+
+
+@pytest.mark.parametrize("change", ["code", "background", "batch", "precision", "caption"])
+def test_what_would_make_other_bytes_is_encoded_again(
+    stock: Path, tmp_path: Path, counted: Callable[..., list[int]], change: str
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
+    finish(encode(given, tmp_path / "first", store), store)
+    again = counted()
+    if change == "background":
+        given = given.model_copy(update={"background": (0, 0, 0)})
+    if change == "caption":
+        table = tmp_path / "pictures" / "metadata.jsonl"
+        table.write_text(table.read_text().replace("a cat", "a dog"))
+    changes = (
+        {"batch": 2} if change == "batch" else {"precision": "bfloat16"} if change == "precision" else {}
+    )
+    captioned = given.captioned.model_copy(update=changes) if given.captioned else None
+    given = given.model_copy(update={"captioned": captioned})
+    encode(given, tmp_path / "second", store, "y", code="other" if change == "code" else "code")
+    assert sum(again) == 21
+
+
+@pytest.mark.parametrize("damage", ["artifact", "gone", "checkpoint", "pointer"])
+def test_what_is_damaged_or_gone_is_encoded_again(
+    stock: Path, tmp_path: Path, counted: Callable[..., list[int]], damage: str
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
+    out = encode(given, tmp_path / "first", store)
+    digest = "" if damage == "checkpoint" else finish(out, store)
+    if damage == "gone":
+        for name in list(store.names(f"artifacts/{digest}")):
+            store.delete(name)
+    elif damage == "pointer":
+        for name in list(store.names("checkpoints/data_prep/encoded")):
+            store.put(name, b"{")
+    else:
+        names = store.names("checkpoints" if damage == "checkpoint" else "artifacts")
+        name = next(each for each in names if each.endswith("000001.safetensors"))
+        path = store.root / name
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    again = counted()
+    assert_same_shards(encode(given, tmp_path / "second", store, "y"), out)
+    assert sum(again) == (21 if damage in ("gone", "pointer") else 4)
 
 
 def test_what_can_not_be_read_is_left_out_where_that_is_allowed(stock: Path, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def push(store: LocalStore, made: dict[str, str], scratch: Path, work: Callable[
         inputs={name: scratch / name for name in digests},
         manifests=manifests,
         told={},
+        made_by="code",
         out=scratch / "out",
         checkpoints=Checkpoints(store, "checkpoints/registry_push/x"),
         store=store,

@@ -10,6 +10,11 @@ SHARDS, ENCODED, CAPTIONED = "shards", "encoded.json", "captioned.parquet"
 Size = tuple[int, int]
 
 
+def shard_name(number: int) -> str:
+    """The path of a shard in the artifact."""
+    return f"{SHARDS}/{number:06d}.safetensors"
+
+
 class ShardFacts(BaseModel):
     """One shard.
 

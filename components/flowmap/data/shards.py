@@ -20,13 +20,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from flowmap.data.encoded import SHARDS, encoded_facts
+from flowmap.data.encoded import encoded_facts, shard_name
 
 _LATENTS, _TEXT, _CONDITION = "latents", "text", "condition."
-
-
-def shard_name(number: int) -> str:
-    return f"{SHARDS}/{number:06d}.safetensors"
 
 
 def write_shard(

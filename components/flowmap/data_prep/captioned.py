@@ -2,13 +2,12 @@
 
 Exact duplicates under the same caption are dropped, pictures are sorted by content and fitted to the size of
 the nearest aspect ratio, so that the same pictures in another order are the same shards. Each shard is kept
-in the store as it is made: an interrupted run encodes none twice.
+in the store as it is made: an interrupted run encodes none twice, nor does one with other prompts.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -18,11 +17,11 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.digest import sha256_of_file
-from flowmap.data.encoded import CAPTIONED, ENCODED, EncodedFacts, ShardFacts
+from flowmap.data.encoded import CAPTIONED, ENCODED, EncodedFacts, ShardFacts, shard_name
 from flowmap.data.external import local_path
 from flowmap.data.naming import named
+from flowmap.data_prep.encoded_before import EncodedBefore, EncodedShard
 from flowmap.errors import DataError
 from flowmap.modality.images.files import BROKEN, ImageReader, normalised, upright_size
 from flowmap.modality.images.fitting import fitted, nearest
@@ -34,7 +33,6 @@ from flowmap.steps.context import Context
 _ENCODING = "flowmap.text_to_image.encoding"  # by name, as all of that room
 _WHERE = "data_prep.captioned"
 _READERS = 8  # threads that decode files
-_ROWS = "rows.json"
 
 
 def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
@@ -53,20 +51,31 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
         reader.check_readable()  # before hours are spent
         coding = importlib.import_module(_ENCODING).Encoder
         encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
+        deciding = {"encoder": encoder.digests, "batch": captioned.batch, "precision": captioned.precision}
+        before = EncodedBefore(context, {**deciding, "background": section.background})
         made, kept = [], []
         parts = list(_shards(table, captioned.shard))
         num_batches = [-(-len(part) // captioned.batch) for part in parts]
         with Progress("data_prep: encoding", sum(num_batches)) as progress:
             for number, part in enumerate(parts):
-                rows = _made(context, number, reader)
-                if rows is None:
-                    rows = _encoded(context, number, part, sizes, encoder, reader, pool, progress)
+                size = sizes[part["bucket"].iloc[0]]
+                key = before.key([size, part[["digest", "caption"]].to_numpy().tolist()])
+                folder = context.scratch / "shards" / str(number)
+                shard = before.find(key, folder)
+                if shard is None:
+                    shard = _encoded(
+                        before.step, number, part, size, folder, encoder, reader, pool, progress
+                    )
+                    before.keep(key, shard, folder)
                 else:
                     progress.skip(num_batches[number])
-                size = sizes[part["bucket"].iloc[0]]
-                whole = part.iloc[rows].assign(shard=number, row=range(len(rows)))
+                    reader.unreadable += shard.unreadable
+                    reader.check_readable()
+                if shard.rows:
+                    _move(folder / shard_name(shard.number), context.out / shard_name(number))
+                whole = part.iloc[shard.rows].assign(shard=number, row=range(len(shard.rows)))
                 kept.append(whole.assign(bucket=f"{size[0]}x{size[1]}"))
-                made.append(ShardFacts(size=size, num=len(rows)))
+                made.append(ShardFacts(size=size, num=len(shard.rows)))
     reader.check()
     if not any(shard.num for shard in made):
         raise DataError(f"{folder}: no readable image")
@@ -134,41 +143,25 @@ def _shards(table: pd.DataFrame, most: int) -> Iterator[pd.DataFrame]:
             yield part.iloc[first : first + most]
 
 
-def _made(context: Context[DataPrep], number: int, reader: ImageReader) -> list[int] | None:
-    """The rows of a shard that an interrupted run has made, which then lies in the artifact; or None. The
-    reader gets to know what could not be read for it."""
-    folder = context.scratch / "shard"
-    if _checkpoint(context, number).restore(folder) is None:
-        return None
-    told = json.loads((folder / _ROWS).read_text())
-    rows: list[int] = told["rows"]
-    reader.unreadable += told["unreadable"]
-    reader.check_readable()
-    _move(folder, context.out)
-    return rows
-
-
 def _encoded(
-    context: Context[DataPrep],
+    step: str,
     number: int,
     part: pd.DataFrame,
-    sizes: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    folder: Path,
     encoder: Any,
     reader: ImageReader,
     pool: ThreadPoolExecutor,
     progress: Progress,
-) -> list[int]:
-    """The rows of a part that could be read, once they are encoded and kept."""
-    folder = context.scratch / "shard"
-    folder.mkdir(exist_ok=True)
-    size, batch = sizes[part["bucket"].iloc[0]], encoder.batch
+) -> EncodedShard:
+    """The pictures of a part that can be read, as a shard in the folder."""
     before = len(reader.unreadable)
 
     def pixels(name: str) -> Any:
         picture = reader.open(name)
         return None if picture is None else fitted(picture, size)
 
-    captions = part["caption"].tolist()
+    captions, batch = part["caption"].tolist(), encoder.batch
     rows, latents = [], []
     read = _ahead(pool, pixels, part["id"], 2 * batch)
     for first in range(0, len(part), batch):
@@ -180,11 +173,7 @@ def _encoded(
     reader.check_readable()
     if rows:
         encoder.write_shard(folder, number, latents, [captions[row] for row in rows])
-    told = {"rows": rows, "unreadable": reader.unreadable[before:]}
-    (folder / _ROWS).write_text(json.dumps(told))
-    _checkpoint(context, number).save(1, folder)
-    _move(folder, context.out)
-    return rows
+    return EncodedShard(step=step, number=number, rows=rows, unreadable=reader.unreadable[before:])
 
 
 def _ahead(pool: ThreadPoolExecutor, compute: Any, items: Iterable[Any], num: int) -> Iterator[Any]:
@@ -198,16 +187,6 @@ def _ahead(pool: ThreadPoolExecutor, compute: Any, items: Iterable[Any], num: in
         yield done
 
 
-def _checkpoint(context: Context[DataPrep], number: int) -> Checkpoints:
-    kept = context.checkpoints
-    return Checkpoints(kept.store, f"{kept.prefix}/shards/{number:06d}")
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Shards of a folder into the artifact; the folder is empty then."""
-    for path in folder.rglob("*"):
-        if path.suffix == ".safetensors":
-            target = out / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-    (folder / _ROWS).unlink()
+def _move(made: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    made.replace(target)

@@ -25,6 +25,7 @@ class Context(Generic[S]):
         inputs: a verified local copy of each input artifact, by name.
         manifests: the manifest of each input.
         told: what else decides the result and is no artifact, by name: a digest, or a number.
+        made_by: a digest of the step's code and of the libraries that compute its result.
         out: an empty directory; what lies there at the end is the step's artifact.
         checkpoints: where an interrupted run of this very step left off.
         store: for steps whose work is in the store, such as the registry's.
@@ -36,6 +37,7 @@ class Context(Generic[S]):
     inputs: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
     told: Mapping[str, str]
+    made_by: str
     out: Path
     checkpoints: Checkpoints
     store: ObjectStore

@@ -10,9 +10,6 @@ from importlib import metadata
 from typing import Any
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
-from flowmap.artifacts.manifest import Manifest, parse_manifest
-from flowmap.artifacts.store import ObjectStore
-from flowmap.errors import IntegrityError
 from flowmap.settings import RunConfig
 from flowmap.steps.code_version import code_version
 from flowmap.steps.step import Inputs, Step
@@ -59,17 +56,3 @@ def decisions(
 def digest_of(decided: Mapping[str, Any]) -> str:
     """The step digest."""
     return sha256_of(canonical_json(decided))
-
-
-def finished_result(store: ObjectStore, digest: str) -> Manifest | None:
-    """What a step digest came to, as its record says; its bytes are not looked at. Raises IntegrityError."""
-    name = f"steps/{digest}.json"
-    try:
-        manifest = parse_manifest(store.get(name), where=name)
-    except KeyError:
-        return None
-    if manifest.step_digest != digest:
-        raise IntegrityError(
-            f"{name} describes another step, {manifest.step_digest}; delete it to run the step again"
-        )
-    return manifest

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
+from flowmap.artifacts.results import finished_result
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import artifact_prefix, faults, fetch_either, publish, set_aside
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_told
@@ -36,7 +37,7 @@ from flowmap.seeding import seed_everything
 from flowmap.settings import RunConfig, environment
 from flowmap.steps.context import Context
 from flowmap.steps.dag import step_of
-from flowmap.steps.digests import decisions, digest_of, finished_result
+from flowmap.steps.digests import decisions, digest_of
 from flowmap.steps.step import Input, Inputs, Step
 from flowmap.training.work import Training
 
@@ -95,7 +96,9 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     os.environ |= {environment.STEP: step.name, environment.STEP_DIGEST: digest}
     known = finished_result(store, digest) if step.reuse else None
     finished = known if known is not None and _is_whole(step, known, store) else None
-    manifest, work_s = (finished, 0.0) if finished else _run(step, digest, config, store, inputs, known)
+    manifest, work_s = finished, 0.0
+    if manifest is None:
+        manifest, work_s = _run(step, decided, config, store, inputs, known)
     step.check(config, store, manifest)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
@@ -137,7 +140,7 @@ def _inputs(step: Step, config: RunConfig, store: ObjectStore, carriers: Mapping
 
 def _run(
     step: Step,
-    digest: str,
+    decided: Mapping[str, Any],
     config: RunConfig,
     store: ObjectStore,
     inputs: Inputs,
@@ -151,7 +154,8 @@ def _run(
         IntegrityError: it comes to something else now.
     """
     say(f"{step.name}: starting")
-    section = step.section(config)
+    section, digest = step.section(config), digest_of(decided)
+    made_by = digest_of({name: decided.get(name) for name in ("code", "libraries")})
     with tempfile.TemporaryDirectory(prefix=f"flowmap-{step.name}-") as folder:
         scratch = Path(folder)
         manifests = {name: each.manifest for name, each in inputs.items() if each.manifest is not None}
@@ -170,7 +174,7 @@ def _run(
             launch([_job(each, copies, manifests, out, scratch, checkpoints) for each in trainings])
 
         told = {name: each.digest for name, each in inputs.items() if each.manifest is None}
-        context = Context(section, copies, manifests, told, out, checkpoints, store, scratch, train)
+        context = Context(section, copies, manifests, told, made_by, out, checkpoints, store, scratch, train)
         work = getattr(importlib.import_module(f"flowmap.{step.name}.step"), step.function)
         seed_everything(getattr(section, "seed", 0), with_torch="torch" in step.libraries)
         began_s = time.monotonic()
