@@ -21,15 +21,31 @@ if TYPE_CHECKING:
 @options.STORE
 @click.option("--alias", default="production", show_default=True, help="What is to point to it.")
 @click.option("--reason", required=True, help="Why, for those who ask later; no gate is asked.")
+@click.option(
+    "--expected",
+    type=int,
+    metavar="VERSION",
+    help="What it points to now; refused where it does not any more.",
+)
 @options.SIGNING_KEY
-def promote(model: str, root: Path, store: str | None, alias: str, reason: str, key: str | None) -> None:
+def promote(
+    model: str,
+    root: Path,
+    store: str | None,
+    alias: str,
+    reason: str,
+    expected: int | None,
+    key: str | None,
+) -> None:
     """Let an alias point to a version, such as the one before the one that turned out to be wrong.
 
     The move is kept with its reason, signed where there is a key. What was judged against the version
-    before is not promoted any more.
+    before is not promoted any more. Of two who move it at once, one is told so.
 
     \b
         flowmap models promote digits@3 --reason "4 draws no sevens"
+        flowmap models promote digits@3 --expected 4 --reason "4 draws no sevens"
+        flowmap models promote digits@3 --alias staging --reason "for the demo"
     """
     from flowmap.registry import Registry
     from flowmap_pipelines.local_run import store_of
@@ -40,7 +56,7 @@ def promote(model: str, root: Path, store: str | None, alias: str, reason: str, 
     there = store_of(root, store)
     version = find_version(there, model)
     check_usable(there, version, model)
-    _move(Registry(there, version.name), alias, version, reason, key)
+    _move(Registry(there, version.name), alias, version, reason, key, expected)
 
 
 @click.command()
@@ -69,7 +85,7 @@ def rollback(name: str, root: Path, store: str | None, alias: str, reason: str, 
         raise click.UsageError(f"{name}@{alias} has pointed to nothing before what it points to now")
     version = registry.resolve(str(last.before))
     check_usable(there, version)
-    _move(registry, alias, version, reason, key)
+    _move(registry, alias, version, reason, key, last.version)
 
 
 @click.command()
@@ -137,17 +153,23 @@ def _name_a_version(model: str) -> None:
         raise click.UsageError(f"{model}: say which version, such as {model}@1")
 
 
-def _move(registry: Registry, alias: str, version: Version, reason: str, key: str | None) -> None:
-    """Let an alias point to a version, and sign that where there is a key."""
+def _move(
+    registry: Registry,
+    alias: str,
+    version: Version,
+    reason: str,
+    key: str | None,
+    expected: int | None,
+) -> None:
+    """Let an alias point to a version, signed where there is a key."""
     from flowmap.attestation.keys import signer_of
-    from flowmap.attestation.signing import sign_move
+    from flowmap.attestation.signing import signing_moves
 
-    name = registry.name
-    signer = None if key is None else signer_of(key)  # by a key that can't be read nothing is moved
-    move = registry.move_alias(alias, version, reason)
-    signed = ""
-    if signer is not None:
-        sign_move(registry, alias, move, signer)
+    name, signed = registry.name, ""
+    if key is not None:
+        signer = signer_of(key)
+        registry = signing_moves(registry, signer)
         signed = f"; signed with key {signer.public_key.keyid[:12]}"
+    move = registry.move_alias(alias, version, reason, expected)
     before = "nothing" if move.before is None else f"{name}@{move.before}"
     click.echo(f"{name}@{alias} points to {name}@{move.version}, before to {before}{signed}")

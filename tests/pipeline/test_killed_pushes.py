@@ -1,6 +1,7 @@
 """A push, a rejection and an alias's move are killed at every one of their writes: what is there is the old
 state or the new one, whole, and the same again ends as if nothing had been."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,12 @@ from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import parse_manifest
 from flowmap.artifacts.transfer import artifact_prefix, fetch_artifact
-from flowmap.attestation.checking import check_statements
+from flowmap.attestation.checking import check_statements, refusal_of_alias
 from flowmap.attestation.envelopes import envelopes
-from flowmap.attestation.keys import new_key_pair
-from flowmap.attestation.signing import folder_of_run
+from flowmap.attestation.keys import new_key_pair, signer_of
+from flowmap.attestation.signing import folder_of_run, signing_moves
 from flowmap.attestation.trust import TrustedKeys, read_trusted
-from flowmap.audit.checking import Audit, check
+from flowmap.audit.checking import check
 from flowmap.audit.unneeded import unneeded
 from flowmap.lineage.edges import makers
 from flowmap.registry import Registry
@@ -105,14 +106,16 @@ def state(store: LocalStore) -> dict[str, Any]:
     }
 
 
-def check_whole(store: LocalStore, trusted: TrustedKeys, *, is_done: bool) -> None:
-    """All that an alias leads to is as it should be, every byte of it; at the end it is signed too."""
+def check_whole(store: LocalStore, trusted: TrustedKeys) -> None:
+    """All that an alias leads to is as it should be, every byte of it, and signed: whoever trusts the key
+    alone is never left without a model."""
     registry = Registry(store, "tiny")
-    for number in sorted(set(registry.aliases().values())):
+    for alias, number in registry.aliases().items():
         version = registry.resolve(str(number))
         audit = check(store, version)
-        check_statements(store, version, trusted if is_done else None, audit)
+        check_statements(store, version, trusted, audit)
         assert not audit.faults
+        assert refusal_of_alias(registry, alias, version, trusted) is None
 
 
 def names_of(store: LocalStore) -> set[str]:
@@ -133,7 +136,7 @@ def test_a_push_that_is_killed_at_any_write_leaves_the_old_or_the_new_and_is_men
     shutil.copytree(before, whole.root)
     push(whole, made, tmp_path / "scratch", work)
     expected, objects = state(whole), names_of(whole)
-    check_whole(whole, trusted, is_done=True)
+    check_whole(whole, trusted)
     num = 0
     for at in range(MOST_WRITES):
         store = DyingStore(tmp_path / "store")
@@ -153,7 +156,7 @@ def test_a_push_that_is_killed_at_any_write_leaves_the_old_or_the_new_and_is_men
         assert [each["candidate"] for each in seen["versions"]] == [
             each["candidate"] for each in expected["versions"]
         ][: len(seen["versions"])]
-        check_whole(found, trusted, is_done=False)
+        check_whole(found, trusted)
         left = names_of(found) - objects
         garbage = {
             name for group in unneeded(found, timedelta(days=2), _in_a_week()) for name in group.names
@@ -161,7 +164,7 @@ def test_a_push_that_is_killed_at_any_write_leaves_the_old_or_the_new_and_is_men
         assert left <= garbage, "what a killed push leaves over is found"
         push(found, made, tmp_path / "scratch", work)
         assert state(found) == expected, at
-        check_whole(found, trusted, is_done=True)
+        check_whole(found, trusted)
     else:
         pytest.fail("it never came to an end")
     assert num > 10
@@ -179,22 +182,24 @@ def test_what_led_to_a_rejection_is_signed_too(
             assert signed.key_ids == tuple(each.key.keyid for each in trusted.keys)
 
 
-def test_a_move_of_an_alias_that_is_killed_is_made_or_not(
-    root: Path, first: Finished, tmp_path: Path
+@pytest.mark.parametrize("done_first", [False, True], ids=["before it", "after it"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_signed_move_of_an_alias_that_is_killed_is_made_and_signed_or_not(
+    before: Path, first: Finished, trusted: TrustedKeys, tmp_path: Path, at: int, done_first: bool
 ) -> None:
-    for done_first in (False, True):
-        shutil.copytree(root / "store", tmp_path / str(done_first))
-        store = DyingStore(tmp_path / str(done_first))
-        registry = Registry(store, "tiny")
-        store.left, store.done_first = 0, done_first
-        base = registry.resolve("1")
-        with pytest.raises(Killed):
-            registry.move_alias("production", base, "for the test")
-        found = Registry(LocalStore(store.root), "tiny")
-        assert found.aliases()["production"] == (1 if done_first else 2)
-        assert len(found.moves("production")) == (2 if done_first else 1)
-        audit: Audit = check(found.store, found.resolve("2"))
-        assert not audit.faults
+    """Two writes: the move with its signature in it, and the copy of that beside it."""
+    push(LocalStore(before), first.digests(), tmp_path / "scratch", step.promote)
+    store = DyingStore(before)
+    signer = signer_of(os.environ[environment.SIGNING_KEY])
+    registry = signing_moves(Registry(store, "tiny"), signer)
+    store.left, store.done_first = at, done_first
+    with pytest.raises(Killed):
+        registry.move_alias("production", registry.resolve("1"), "for the test")
+    found = Registry(LocalStore(before), "tiny")
+    is_made = at > 0 or done_first
+    assert found.aliases()["production"] == (1 if is_made else 2)
+    assert len(found.moves("production")) == (2 if is_made else 1)
+    check_whole(LocalStore(before), trusted)
 
 
 def _in_a_week() -> datetime:

@@ -26,7 +26,10 @@ def registry(tmp_path: Path) -> Registry:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "map.safetensors").write_text("x")
     made = build_manifest(tmp_path / "base", step="base_training", step_digest="s")
-    publish_anchor(found, tmp_path / "base", made, ("map.safetensors",), judged(made.digest), (1.0, 0.0))
+    files, times = ("map.safetensors",), (1.0, 0.0)
+    publish_anchor(
+        found, tmp_path / "base", made, files, judged(made.digest), times, made=lambda version: None
+    )
     return found
 
 

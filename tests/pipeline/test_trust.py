@@ -14,7 +14,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.checking import check_statements, refusal_of, refusal_of_alias
 from flowmap.attestation.envelopes import envelopes, seal
 from flowmap.attestation.keys import new_key_pair, signer_of
-from flowmap.attestation.signing import attest, folder_of, folder_of_move, folder_of_run
+from flowmap.attestation.signing import attest, folder_of, folder_of_run
 from flowmap.attestation.statement import statement_of
 from flowmap.attestation.trust import read_trusted
 from flowmap.audit.checking import Audit
@@ -88,7 +88,7 @@ def test_one_signature_each_for_the_version_every_run_beneath_and_the_moves_to_i
     assert {"name": "base", "digest": {"sha256": made["base_training"]}} in beneath
     assert stated["base_training"]["internalParameters"]["instructionSet"]
     registry = Registry(store, "tiny")
-    (move,) = envelopes(store, folder_of_move(registry, "production", 1))
+    (move,) = envelopes(store, registry.moved.folder("production", 1))
     told = json.loads(move.payload)
     assert told["predicateType"] == "urn:flowmap:move:v1"
     assert told["predicate"]["alias"] == "production"
@@ -146,7 +146,7 @@ def test_keys_follow_each_other(store: LocalStore, keys: Path) -> None:
 def _payloads(store: LocalStore, version: Version) -> Iterator[str]:
     graph = trace(store, version)
     yield folder_of(version)
-    yield folder_of_move(Registry(store, "tiny"), "production", 1)
+    yield Registry(store, "tiny").moved.folder("production", 1)
     yield from (folder_of_run(digest) for node in graph.nodes.values() for digest in node.records)
 
 

@@ -47,7 +47,12 @@ def publish(registry: Registry, tmp_path: Path, weights: str, run: str = "") -> 
     for name in FILES:
         (folder / name).write_text(weights)
     made = build_manifest(folder, step="base_training", step_digest=weights)
-    return made.digest, publish_anchor(registry, folder, made, FILES, judged(made.digest), (1.0, 0.5, 0.0))
+
+    def not_yet(version: Version) -> None:
+        assert version.version not in registry.aliases().values()
+
+    times = (1.0, 0.5, 0.0)
+    return made.digest, publish_anchor(registry, folder, made, FILES, judged(made.digest), times, not_yet)
 
 
 def test_the_first_base_stays_the_anchor(registry: Registry, tmp_path: Path) -> None:

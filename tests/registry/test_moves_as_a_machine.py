@@ -4,6 +4,7 @@ nothing."""
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,21 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import FileEntry, Manifest, artifact_digest
 from flowmap.errors import ConfigError
-from flowmap.registry import Judged, Registry, StaleVerdictError, Version
+from flowmap.registry import Judged, MovedError, Registry, StaleVerdictError, Version
 from flowmap.registry.retiring import RetiredError, retire, retirement_of
 
 ALIASES = ("production", "staging", "anchor")
+
+
+class _Late(Registry):
+    """Somebody who is overtaken after they have looked."""
+
+    first: Callable[[], Any]
+
+    def aliases(self) -> dict[str, int]:
+        found = super().aliases()
+        self.first()
+        return found
 
 
 class Moves(RuleBasedStateMachine):
@@ -100,7 +112,29 @@ class Moves(RuleBasedStateMachine):
         number = len(self.expected.get(alias, []))
         if version.version in self.retired or number == 0:
             return
-        assert not self.registry._write_move(alias, number, version, None, None, "late")
+        assert not self.registry.moved.make(alias, number, version, None, reason="late")
+
+    @rule(one=versions, other=versions, alias=some.sampled_from(ALIASES))
+    def of_two_people_one_wins(self, one: Version, other: Version, alias: str) -> None:
+        """Both have looked at the same moment."""
+        if {one.version, other.version} & self.retired:
+            return
+        late = _Late(self.registry.store, "digits")
+        late.first = lambda: self.registry.move_alias(alias, one, "first")
+        with pytest.raises(MovedError, match=f"moved to digits@{one.version} in the same moment"):
+            late.move_alias(alias, other, "late")
+        self.expected.setdefault(alias, []).append(one.version)
+
+    @rule(version=versions, alias=some.sampled_from(ALIASES), believed=some.integers(1, 3))
+    def a_person_says_what_they_expect(self, version: Version, alias: str, believed: int) -> None:
+        if version.version in self.retired:
+            return
+        if believed != self.points_to(alias):
+            with pytest.raises(MovedError, match=f"and not to digits@{believed}"):
+                self.registry.move_alias(alias, version, "because", believed)
+            return
+        self.registry.move_alias(alias, version, "because", believed)
+        self.expected.setdefault(alias, []).append(version.version)
 
     @rule(version=versions, alias=some.sampled_from(ALIASES))
     def it_is_started_once(self, version: Version, alias: str) -> None:

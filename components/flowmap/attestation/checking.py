@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -12,10 +12,10 @@ from flowmap.attestation.envelopes import Signed, envelopes
 from flowmap.attestation.formats import differences
 from flowmap.attestation.signing import (
     folder_of,
-    folder_of_move,
     folder_of_run,
     moves_are_signed,
     moves_to,
+    signatures_of_move,
 )
 from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
 from flowmap.attestation.trust import TrustedKeys
@@ -40,24 +40,13 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
         audit.add(folder_of(version), str(error).splitlines()[0])
         return 0
     registry = Registry(store, version.name)
-    last = {alias: len(registry.moves(alias)) for alias in registry.aliases()}
-    has_begun = moves_are_signed(registry)
     check = _Check(store, keys, audit, datetime.now(UTC).date())
     check.look(folder_of(version), lambda: statement_of(graph, version), is_asked=True)
-    for alias, number in moves_to(registry, version):
-        folder = folder_of_move(registry, alias, number)
-        check.look(
-            folder,
-            partial(statement_of_move, registry, alias, number),
-            is_asked=has_begun and number == last[alias],
-        )
-    if keys is not None and not has_begun and any(last.values()):
-        audit.notes.append(
-            f"no move of an alias of {version.name} is signed, as an older flowmap left them: "
-            "`flowmap lineage attest` signs those to a version"
-        )
-    for digest, told in _of_runs(graph).items():
-        check.look(folder_of_run(digest), told, is_asked=False)
+    try:
+        _look_at_moves(check, registry, version)
+    except IntegrityError as error:
+        audit.add(f"models/{version.name}/moves", str(error))
+    _look_at_runs(check, graph)
     if keys is None and check.num:
         audit.notes.append(
             f"{check.num} statements are signed, by whom was not checked: --key names a public key, "
@@ -66,13 +55,43 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
     return check.num
 
 
+def _look_at_moves(check: _Check, registry: Registry, version: Version) -> None:
+    last = {alias: registry.moved.num(alias) for alias in registry.aliases()}
+    has_begun = moves_are_signed(registry)
+    for alias, number, move in moves_to(registry, version):
+        check.look(
+            registry.moved.folder(alias, number),
+            partial(statement_of_move, registry, alias, number, move),
+            partial(signatures_of_move, registry, alias, number, move),
+            is_asked=has_begun and number == last[alias],
+        )
+    if check.keys is not None and not has_begun and any(last.values()):
+        check.audit.notes.append(
+            f"no move of an alias of {version.name} is signed, as an older flowmap left them: "
+            "`flowmap lineage attest` signs those to a version"
+        )
+
+
+def _look_at_runs(check: _Check, graph: Graph) -> None:
+    """What each step's run stated of itself. Who signs a version signs what the runs beneath it did: where
+    there is such a statement, there is one of each run that made something."""
+    made = {digest for node in graph.nodes.values() for digest in list(node.records)[:1]}
+    has_begun = any(True for digest in made for _ in check.store.names(folder_of_run(digest)))
+    for digest, told in _of_runs(graph).items():
+        check.look(folder_of_run(digest), told, is_asked=has_begun and digest in made)
+
+
 def refusal_of(store: ObjectStore, version: Version, keys: TrustedKeys) -> str | None:
     """Why a version may not be used by those who trust these keys alone; None where it may.
 
     Its statement is made anew from the store, and one of the keys has to have signed just that. What lies
     beneath is not read: `flowmap lineage verify` does that.
     """
-    return _refusal(store, folder_of(version), lambda: statement_of(trace(store, version), version), keys)
+    return _refusal(
+        partial(envelopes, store, folder_of(version)),
+        lambda: statement_of(trace(store, version), version),
+        keys,
+    )
 
 
 def refusal_of_alias(registry: Registry, alias: str, version: Version, keys: TrustedKeys) -> str | None:
@@ -88,17 +107,16 @@ def refusal_of_alias(registry: Registry, alias: str, version: Version, keys: Tru
         return "an older flowmap set it, and no move of it is on record"
     if moves[-1].version != version.version:
         return f"by now it leads to version {moves[-1].version}"
-    number = len(moves)
-    told = partial(statement_of_move, registry, alias, number)
-    return _refusal(registry.store, folder_of_move(registry, alias, number), told, keys)
+    at = (registry, alias, len(moves), moves[-1])
+    return _refusal(partial(signatures_of_move, *at), partial(statement_of_move, *at), keys)
 
 
 def _refusal(
-    store: ObjectStore, folder: str, statement: Callable[[], bytes], keys: TrustedKeys
+    signatures: Callable[[], Iterable[Signed]], statement: Callable[[], bytes], keys: TrustedKeys
 ) -> str | None:
     try:
         expected = statement()
-        signed = [each for each in envelopes(store, folder) if each.payload == expected]
+        signed = [each for each in signatures() if each.payload == expected]
     except (FlowmapError, ValueError) as error:
         return str(error).splitlines()[0]
     return keys.refusal(signed, datetime.now(UTC).date())
@@ -114,14 +132,23 @@ class _Check:
     today: date
     num: int = 0
 
-    def look(self, folder: str, statement: Callable[[], bytes], *, is_asked: bool) -> None:
-        """At all envelopes in a folder.
+    def look(
+        self,
+        folder: str,
+        statement: Callable[[], bytes],
+        signatures: Callable[[], Iterable[Signed]] | None = None,
+        *,
+        is_asked: bool,
+    ) -> None:
+        """At all envelopes of a statement.
 
         Args:
+            folder: where they lie.
+            signatures: reads them; those of the folder unless told.
             is_asked: whether one that is trusted has to be among them, where there are keys.
         """
         try:
-            found = list(envelopes(self.store, folder))
+            found = list(envelopes(self.store, folder) if signatures is None else signatures())
             expected = statement() if found else b"{}"
         except (FlowmapError, ValueError) as error:
             self.audit.add(folder, str(error).splitlines()[0])

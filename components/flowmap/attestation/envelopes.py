@@ -42,23 +42,38 @@ class Signed:
     envelope: Any
 
 
+def sealed(payload: bytes, signer: Signer) -> dict[str, Any]:
+    """A statement, signed, as an envelope is written."""
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    told: dict[str, Any] = envelope.to_dict()
+    return told
+
+
 def seal(store: ObjectStore, folder: str, payload: bytes, signer: Signer) -> str:
     """Sign a statement and keep it, once for each key; returns the object's name."""
-    envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    signature = envelope.sign(signer)
-    name = f"{folder}/{signature.keyid}.json"
-    store.create(name, canonical_json(envelope.to_dict()))
+    name = f"{folder}/{signer.public_key.keyid}.json"
+    store.create(name, canonical_json(sealed(payload, signer)))
     return name
+
+
+def opened(name: str, told: Any) -> Signed:
+    """An envelope as it was written. Raises IntegrityError where it is none."""
+    try:
+        envelope = Envelope.from_dict(told)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{name} is no envelope: {error}") from None
+    return Signed(name, envelope.payload, tuple(envelope.signatures), envelope)
 
 
 def envelopes(store: ObjectStore, folder: str) -> Iterator[Signed]:
     """Every signed statement there. Raises IntegrityError where one can't be read."""
     for name in store.names(folder):
         try:
-            envelope = Envelope.from_dict(read_json(store.get(name)))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            told = read_json(store.get(name))
+        except (KeyError, ValueError) as error:
             raise IntegrityError(f"{name} is no envelope: {error}") from None
-        yield Signed(name, envelope.payload, tuple(envelope.signatures), envelope)
+        yield opened(name, told)
 
 
 def is_signed_by(signed: Signed, key: SSlibKey) -> bool:

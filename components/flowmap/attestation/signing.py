@@ -6,17 +6,20 @@ it.
 
 They lie beside what they are of, written once, each key's for itself:
 `models/<name>/<version>/statements/`, `lineage/statements/<record>/` and `models/<name>/moves/<alias>/<n>/`.
+A move that is made with a key at hand is signed before, and its envelope is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from securesystemslib.signer import Signer
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.attestation.envelopes import seal
+from flowmap.attestation.envelopes import Signed, envelopes, opened, seal, sealed
 from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
 from flowmap.audit.graph import Node, reached, trace
 from flowmap.lineage.record import RECORDS
@@ -28,9 +31,9 @@ def attest(store: ObjectStore, version: Version, signer: Signer) -> list[str]:
     """Sign what has no signature of this key yet; returns the names of what was written."""
     graph, registry = trace(store, version), Registry(store, version.name)
     written = _sign_runs(store, graph.nodes.values(), signer)
-    for alias, number in moves_to(registry, version):
-        folder = folder_of_move(registry, alias, number)
-        written += _sign(store, folder, partial(statement_of_move, registry, alias, number), signer)
+    for alias, number, move in moves_to(registry, version):
+        told = partial(statement_of_move, registry, alias, number, move)
+        written += _sign(store, registry.moved.folder(alias, number), told, signer)
     return written + _sign(store, folder_of(version), partial(statement_of, graph, version), signer)
 
 
@@ -56,28 +59,36 @@ def _sign(store: ObjectStore, folder: str, statement: Callable[[], bytes], signe
     return [seal(store, folder, statement(), signer)]
 
 
-def sign_move(registry: Registry, alias: str, move: Move, signer: Signer) -> str:
-    """Sign one move that was made; returns the object's name."""
-    numbered = dict(enumerate(registry.moves(alias), 1))
-    number = max(number for number, each in numbered.items() if each == move)
-    folder = folder_of_move(registry, alias, number)
-    return seal(registry.store, folder, statement_of_move(registry, alias, number), signer)
+def signing_moves(registry: Registry, signer: Signer) -> Registry:
+    """The same registry; whatever moves an alias in it is signed first."""
+
+    def seal_move(alias: str, number: int, move: Move) -> dict[str, Any]:
+        return sealed(statement_of_move(registry, alias, number, move), signer)
+
+    return replace(registry, seal=seal_move)
 
 
-def moves_to(registry: Registry, version: Version) -> Iterator[tuple[str, int]]:
-    """Every move of an alias that leads to a version: the alias, and the move's number."""
+def moves_to(registry: Registry, version: Version) -> Iterator[tuple[str, int, Move]]:
+    """Every move of an alias that leads to a version: the alias, the move's number and the move."""
     for alias in registry.aliases():
         for number, move in enumerate(registry.moves(alias), 1):
             if move.version == version.version:
-                yield alias, number
+                yield alias, number, move
+
+
+def signatures_of_move(registry: Registry, alias: str, number: int, move: Move) -> list[Signed]:
+    """All envelopes of a move: the one in it, and those beside it. Raises IntegrityError."""
+    inside = [] if move.envelope is None else [opened(registry.moved.name(alias, number), move.envelope)]
+    return inside + list(envelopes(registry.store, registry.moved.folder(alias, number)))
 
 
 def moves_are_signed(registry: Registry) -> bool:
     """Whether anybody ever signed a move of an alias of that name: an older flowmap did not."""
-    parts = len(folder_of_move(registry, "alias", 1).split("/"))
+    moved = registry.moved
+    beside = len(moved.folder("alias", 1).split("/"))
     return any(
-        len(name.split("/")) > parts for name in registry.store.names(f"models/{registry.name}/moves")
-    )
+        len(name.split("/")) > beside for name in registry.store.names(f"models/{registry.name}/moves")
+    ) or any(move.envelope for move in moved.last().values())
 
 
 def folder_of(version: Version) -> str:
@@ -88,8 +99,3 @@ def folder_of(version: Version) -> str:
 def folder_of_run(record: str) -> str:
     """Where those of a step's run lie, by its record's digest."""
     return f"{RECORDS}/statements/{record}"
-
-
-def folder_of_move(registry: Registry, alias: str, number: int) -> str:
-    """Where those of a move lie."""
-    return f"models/{registry.name}/moves/{alias}/{number}"

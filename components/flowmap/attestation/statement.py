@@ -2,7 +2,7 @@
 
     statement_of(trace(store, version), version)        # how a version was made: SLSA provenance
     statement_of_run(digest, record)                    # what one step of one run did: SLSA provenance too
-    statement_of_move(registry, "production", 3)        # who let an alias point where, and why
+    statement_of_move(registry, "production", 3, move)  # who let an alias point where, and why
 
 Everything in them is in the store's records already; a statement holds it together in a form that tools of
 others read, so that one signature is over all of it.
@@ -18,7 +18,7 @@ from flowmap.attestation.formats import PROVENANCE, resource, statement
 from flowmap.audit.graph import Graph, Node
 from flowmap.errors import IntegrityError
 from flowmap.lineage.record import StepRecord
-from flowmap.registry import Registry, Version
+from flowmap.registry import Move, Registry, Version
 
 MOVE = "urn:flowmap:move:v1"
 _PIPELINE, _STEP = "urn:flowmap:pipeline:v1", "urn:flowmap:step:v1"
@@ -95,14 +95,14 @@ def statement_of_run(digest: str, record: StepRecord) -> bytes:
     return statement([resource(record.step, record.output)], PROVENANCE, predicate)
 
 
-def statement_of_move(registry: Registry, alias: str, number: int) -> bytes:
+def statement_of_move(registry: Registry, alias: str, number: int, move: Move) -> bytes:
     """Who let an alias point to a version, when and why; its subject is that version.
 
     Raises UnknownModelError where it leads to a version that there is none of.
     """
-    move = registry.moves(alias)[number - 1]
     version = registry.resolve(str(move.version))
-    told = {"model": registry.name, "alias": alias, "number": number, **move.model_dump(mode="json")}
+    moved = move.model_dump(mode="json", exclude={"envelope"})
+    told = {"model": registry.name, "alias": alias, "number": number, **moved}
     subject = resource(f"{registry.name}@{move.version}", version.manifest.digest)
     return statement([subject], MOVE, told)
 

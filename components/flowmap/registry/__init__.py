@@ -3,11 +3,18 @@ it."""
 
 from flowmap.registry.anchor import anchor_of, check_anchor, claim_trial, publish_anchor, terms_of, trial_of
 from flowmap.registry.records import Judged, Move, Rejection, Version
-from flowmap.registry.versions import Registry, StaleVerdictError, UnknownModelError, model_names
+from flowmap.registry.versions import (
+    MovedError,
+    Registry,
+    StaleVerdictError,
+    UnknownModelError,
+    model_names,
+)
 
 __all__ = [
     "Judged",
     "Move",
+    "MovedError",
     "Registry",
     "Rejection",
     "StaleVerdictError",

@@ -8,7 +8,7 @@ it would add up. So it is counted from the anchor, until a person moves that: `f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
@@ -89,6 +89,7 @@ def publish_anchor(
     paths: Iterable[str],
     judged: Judged,
     grid: tuple[float, ...],
+    made: Callable[[Version], None],
 ) -> Version | None:
     """Publish a base as the version that `anchor` points to, unless there is one; None where there is.
 
@@ -97,10 +98,12 @@ def publish_anchor(
         source: its manifest; paths: the files to publish.
         judged: its figures, and the evaluation they come from.
         grid: the times that those figures were taken at.
+        made: is called with the version before the alias leads to it.
     """
     if ANCHOR in registry.aliases():
         return None
     if (older := _oldest(registry)) is not None:  # of a flowmap from before there were anchors
+        made(older)
         registry.start_alias(ANCHOR, older)
         return None
     known = registry.version_of(source.digest)  # of a run that was killed before the alias moved
@@ -108,6 +111,7 @@ def publish_anchor(
     if version is None:
         files = registry.upload(directory, paths, source)
         version = registry.write_version(files, judged, role="base", grid=grid)
+    made(version)
     if registry.start_alias(ANCHOR, version):
         return version
     if known is None and registry.aliases()[ANCHOR] != version.version:

@@ -71,6 +71,7 @@ class Move(BaseModel):
         evaluation: digest of the evaluation that the move rests on; None for a person's decision.
         reason: what a person gave as such.
         who: moved it, in words; None in those of older versions.
+        envelope: its statement, signed before the move was made; None where there was no key.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,12 +82,15 @@ class Move(BaseModel):
     reason: str | None = None
     who: str | None = None
     moved_at: datetime
+    envelope: dict[str, Any] | None = None
 
 
 def read_kept(store: ObjectStore, name: str, kind: type[Kept]) -> Kept:
-    """One of them by its name in the store. Raises IntegrityError where it is none any more."""
+    """One of them by its name in the store. Raises IntegrityError where it is gone, or is none any more."""
     try:
         return kind.model_validate_json(store.get(name))
+    except KeyError:
+        raise IntegrityError(f"{name} is missing in {store.url}") from None
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise IntegrityError(

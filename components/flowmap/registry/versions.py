@@ -28,13 +28,11 @@ from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, v
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.json_text import read_json
 from flowmap.registry import files
+from flowmap.registry.moves import Moves, Seal
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
-from flowmap.registry.retiring import check_in_use
-from flowmap.registry.who import who
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
 _WITHDRAWN_FILE = re.compile(r"/([1-9]\d*)/withdrawn\.json$")
-_MOVE_FILE = re.compile(r"/moves/([^/]+)/([1-9]\d*)\.json$")
 
 
 class UnknownModelError(ConfigError):
@@ -45,12 +43,26 @@ class StaleVerdictError(FlowmapError):
     """The gate judged a candidate against a version that the alias no longer points to."""
 
 
+class MovedError(FlowmapError):
+    """An alias has moved since whoever moves it looked."""
+
+
 @dataclass(frozen=True)
 class Registry:
-    """The versions of one model."""
+    """The versions of one model.
+
+    Attributes:
+        seal: signs what moves an alias, before it does; None where there is no key.
+    """
 
     store: ObjectStore
     name: str
+    seal: Seal | None = None
+
+    @property
+    def moved(self) -> Moves:
+        """Where the aliases went."""
+        return Moves(self.store, self.name, self.seal)
 
     def versions(self) -> list[Version]:
         """Every version that was not withdrawn, oldest first."""
@@ -61,18 +73,14 @@ class Registry:
         return sorted(versions, key=lambda version: version.version)
 
     def aliases(self) -> dict[str, int]:
-        """Which version each alias points to."""
+        """Which version each alias points to. Raises IntegrityError where that can't be told any more."""
         older = self.store.names(f"{self._folder}/aliases")
         found = {name.rsplit("/", 1)[-1]: int(self.store.get(name)) for name in older}
-        last: dict[str, int] = {}
-        for name in self.store.names(f"{self._folder}/moves"):
-            if move := _MOVE_FILE.search(name):
-                last[move[1]] = max(last.get(move[1], 0), int(move[2]))
-        return found | {alias: self._move(alias, number).version for alias, number in last.items()}
+        return found | {alias: move.version for alias, move in self.moved.last().items()}
 
     def moves(self, alias: str) -> list[Move]:
         """Every move of an alias, oldest first."""
-        return [self._move(alias, number) for number in range(1, self._num_moves(alias) + 1)]
+        return self.moved.of(alias)
 
     def rejections(self) -> list[Rejection]:
         names = self.store.names(f"{self._folder}/rejections")
@@ -198,23 +206,37 @@ class Registry:
             StaleVerdictError: the alias has moved on since `judged` was.
         """
         while True:
-            number, before = self._num_moves(alias), self.aliases().get(alias)
+            number, before = self.moved.num(alias), self.aliases().get(alias)
             self.check_judged(alias, judged)
             if before == version.version:
                 return
-            if self._write_move(alias, number + 1, version, before, judged.evaluation, None):
+            if self.moved.make(alias, number + 1, version, before, evaluation=judged.evaluation):
                 return
 
     def start_alias(self, alias: str, version: Version) -> bool:
         """Let an alias that has never pointed to anything point to a version; False where it has by now."""
-        return self._write_move(alias, 1, version, None, version.evaluation, None)
+        return self.moved.make(alias, 1, version, None, evaluation=version.evaluation)
 
-    def move_alias(self, alias: str, version: Version, reason: str) -> Move:
-        """Let an alias point to a version because a person says so."""
-        while True:
-            number, before = self._num_moves(alias), self.aliases().get(alias)
-            if self._write_move(alias, number + 1, version, before, None, reason):
-                return self._move(alias, number + 1)
+    def move_alias(self, alias: str, version: Version, reason: str, expected: int | None = None) -> Move:
+        """Let an alias point to a version because a person says so.
+
+        Args: expected: the version that it points to, as they believe; None where they do not say.
+
+        Raises:
+            MovedError: it points elsewhere, or somebody moves it in the same moment: of two, one wins.
+        """
+        number, before = self.moved.num(alias), self.aliases().get(alias)
+        if expected not in (None, before):
+            there = "nothing yet" if before is None else f"{self.name}@{before}"
+            raise MovedError(f"{self.name}@{alias} points to {there}, and not to {self.name}@{expected}")
+        if not self.moved.make(alias, number + 1, version, before, reason=reason):
+            other = self.moved.read(alias, number + 1)
+            raise MovedError(
+                f"{self.name}@{alias} was moved to {self.name}@{other.version} in the same moment, by "
+                f"{other.who or 'nobody on record'}: see `flowmap models history {self.name}`, and move it "
+                "again if that is still right"
+            )
+        return self.moved.read(alias, number + 1)
 
     def attempts(self) -> dict[int, tuple[str, str]]:
         """Who took which attempt at the gate: the candidate, and the terms it was judged on."""
@@ -258,35 +280,6 @@ class Registry:
         """Every number that a version has or had."""
         names = self.store.names(self._folder)
         return [found[1] for name in names if (found := _VERSION_FILE.search(name))]
-
-    def _num_moves(self, alias: str) -> int:
-        names = self.store.names(f"{self._folder}/moves/{alias}")
-        return max((int(found[2]) for name in names if (found := _MOVE_FILE.search(name))), default=0)
-
-    def _move(self, alias: str, number: int) -> Move:
-        return read_kept(self.store, f"{self._folder}/moves/{alias}/{number}.json", Move)
-
-    def _write_move(
-        self,
-        alias: str,
-        number: int,
-        version: Version,
-        before: int | None,
-        evaluation: str | None,
-        reason: str | None,
-    ) -> bool:
-        """Make a move of that number; False when somebody else has made one. Raises RetiredError."""
-        check_in_use(self.store, version)
-        move = Move(
-            version=version.version,
-            before=before,
-            evaluation=evaluation,
-            reason=reason,
-            who=who(),
-            moved_at=datetime.now(UTC).replace(microsecond=0),
-        )
-        data = move.model_dump_json(indent=1).encode()
-        return self.store.create(f"{self._folder}/moves/{alias}/{number}.json", data)
 
     @property
     def _folder(self) -> str:

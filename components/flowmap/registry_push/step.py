@@ -57,7 +57,6 @@ def promote(context: Context[Publication]) -> None:
         return
     _publish_base(context, evaluated)
     version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
-    _sign(context, version, told=False)  # now the alias's move too
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
     _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": section.alias})
@@ -74,6 +73,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
     known = registry.version_of(judged.candidate)
     if known is not None and (known.evaluation == judged.evaluation or registry.was_promoted(known)):
         _mend(registry, known, context.inputs["tuned"])
+        _sign(context, known)
         registry.promote(alias, known, judged)
         return known, False
     manifest = registry.upload(context.inputs["tuned"], _files(candidate, _TUNED_FILES), candidate)
@@ -119,14 +119,19 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
     known = registry.version_of(base.digest)
     if known is not None and known.role == "base":
         _mend(registry, known, context.inputs["base"])
-    version = publish_anchor(registry, context.inputs["base"], base, _files(base, _BASE_FILES), judged, grid)
+    files = _files(base, _BASE_FILES)
+
+    def sign(version: Version) -> None:
+        _sign(context, version)
+
+    version = publish_anchor(registry, context.inputs["base"], base, files, judged, grid, sign)
     if version is not None:
         say(
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
             "are held against it"
         )
-    if (published := version or known) is not None:
-        _sign(context, published)
+    elif known is not None:
+        _sign(context, known)
 
 
 def _files(made: Manifest, files: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,28 +146,38 @@ def _mend(registry: Registry, version: Version, directory: Path) -> None:
         say(f"registry_push: {name} was damaged or missing, and is written again from what it was made of")
 
 
-def _sign(context: Context[Publication], version: Version, *, told: bool = True) -> None:
-    """State what it was made of, in an envelope, where there is a key."""
-    if key := os.environ.get(environment.SIGNING_KEY):
-        # By name: a step that publishes stands below the audit, and without a key it loads nothing of it.
-        keys = importlib.import_module("flowmap.attestation.keys")
-        signing = importlib.import_module("flowmap.attestation.signing")
-        signer = keys.signer_of(key)
-        if signing.attest(context.store, version, signer) and told:
-            called = f"{version.name}@{version.version}"
-            say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
+def _sign(context: Context[Publication], version: Version) -> None:
+    """State what it was made of, in an envelope, where there is a key; and the moves to it that an older
+    flowmap left without."""
+    if (signer := _signer()) is not None and _signing().attest(context.store, version, signer):
+        called = f"{version.name}@{version.version}"
+        say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
 
 
 def _sign_runs(context: Context[Publication], artifact: str) -> None:
     """State what the steps beneath an artifact did, where there is a key."""
-    if key := os.environ.get(environment.SIGNING_KEY):
-        keys = importlib.import_module("flowmap.attestation.keys")
-        signing = importlib.import_module("flowmap.attestation.signing")
-        signing.attest_runs(context.store, artifact, keys.signer_of(key))
+    if (signer := _signer()) is not None:
+        _signing().attest_runs(context.store, artifact, signer)
 
 
 def _registry(context: Context[Publication]) -> Registry:
-    return Registry(context.store, context.section.name)
+    """In which moves are signed, where there is a key."""
+    registry, signer = Registry(context.store, context.section.name), _signer()
+    if signer is None:
+        return registry
+    signing: Registry = _signing().signing_moves(registry, signer)
+    return signing
+
+
+def _signer() -> Any:
+    """What signs; None without a key."""
+    key = os.environ.get(environment.SIGNING_KEY)
+    return importlib.import_module("flowmap.attestation.keys").signer_of(key) if key else None
+
+
+def _signing() -> Any:
+    """By name: a step that publishes stands below the audit, and without a key it loads nothing of it."""
+    return importlib.import_module("flowmap.attestation.signing")
 
 
 def _claim(context: Context[Publication], evaluated: Evaluated) -> None:
