@@ -139,6 +139,7 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
         )
         kubernetes.use_field_path_as_env(task, environment.POD, "metadata.name")
     task.set_env_variable(environment.GPUS, str(_gpus(step)))
+    task.set_env_variable(environment.IMAGE, images.of(step.image))
     kubernetes.use_field_path_as_env(task, environment.RUN_ID, "metadata.labels['pipeline/runid']")
     # The exit handler starts without them too, to tell what the other steps then failed of.
     optional = section == RUN_END

@@ -207,6 +207,10 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
     """Run what made a version again, from its record, and compare the digest of every step: status 1 where
     one is not the same.
 
+    On another kind of machine, with other instructions or another GPU, no run comes to the same bytes: that
+    is said, and figures are compared instead. Accuracy and recall may differ by .05, the spread by a tenth,
+    the Frechet distance by a quarter.
+
     With the code that ran then, which the store has kept, and the libraries that are installed here; what
     was not the same then is said. `flowmap lineage sources` writes that code, and the list of libraries that
     were installed beside it. Data from outside are read where they were.
@@ -222,13 +226,20 @@ def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> i
     version = find_version(models_in, model)
     with tempfile.TemporaryDirectory(prefix="flowmap-reproduce-") as folder:
         found = run_again(models_in, trace(models_in, version), version, into or Path(folder))
-    for each in found:
+    for each in found.steps:
         digest = "not run" if each.now is None else each.now.output[:12]
         same = "the same" if each.is_same else f"not the same, {digest}"
         click.echo(f"{each.step} {each.before.output[:12]}: {same}")
         for why in () if each.is_same else each.why():
             click.echo(f"  {why}")
-    return 0 if all(each.is_same for each in found) else 1
+    if found.is_same:
+        return 0
+    for figure in found.figures:
+        near = "within" if figure.is_close else "not within"
+        click.echo(
+            f"{figure.name} {figure.before:.4g} then, {figure.now:.4g} now: {near} {figure.allowed:.2g}"
+        )
+    return 0 if found.is_close else 1
 
 
 @lineage.command()

@@ -131,6 +131,8 @@ def _decisive(record: StepRecord) -> Mapping[str, str]:
         "sources": record.sources,
         "environment": record.environment,
         "instruction set": record.instruction_set,
+        "GPU": record.gpu,
+        "image": record.image,
         "step digest": record.step_digest,
     }
     return {name: value for name, value in told.items() if value is not None}

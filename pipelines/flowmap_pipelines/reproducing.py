@@ -1,4 +1,5 @@
-"""A version made again from what is on record of it, in an empty store, and held against what it was."""
+"""A version made again from what is on record of it, in an empty store, and held against what it was: its
+bytes on the same kind of machine, its figures on another."""
 
 from __future__ import annotations
 
@@ -19,10 +20,19 @@ from flowmap.lineage.record import StepRecord, run_records
 from flowmap.lineage.sources import read_environment, sources_here, unpack_sources
 from flowmap.progress import say
 from flowmap.registry import Version
+from flowmap.registry.evaluation_result import read_evaluated
 from flowmap.settings import RunConfig
 from flowmap_pipelines.local_run import StepError, run_locally, store_of
 
 _ENDED = (0, 3)  # promoted, and rejected
+# How far figures may be apart on another kind of machine, where the last digits of every sum are others and
+# training goes its own way; and whether that is a share.
+_TOLERANCES = {
+    "judge_accuracy": (0.05, False),
+    "recall": (0.05, False),
+    "fd_judge": (0.25, True),
+    "diversity": (0.1, True),
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,65 @@ class Reproduced:
         changed = sorted(name for name in a.inputs if a.inputs[name] != b.inputs.get(name))
         if changed:
             yield f"other inputs: {', '.join(changed)}"
-        if (a.instruction_set, a.threads) != (b.instruction_set, b.threads):
-            yield (
-                f"another machine, {a.instruction_set} with {a.threads} threads then and "
-                f"{b.instruction_set} with {b.threads} now"
-            )
+        if _machine(a) != _machine(b):
+            yield f"another kind of machine, {_machine(a)} then and {_machine(b)} now"
+
+    @property
+    def may_differ(self) -> bool:
+        """Whether all that decides it is the same but the kind of machine, and what that made before."""
+        if self.now is None:
+            return False
+        a, b = self.before, self.now
+        return (a.code_version, a.decisive_libraries, a.section) == (
+            b.code_version,
+            b.decisive_libraries,
+            b.section,
+        ) and _machine(a) != _machine(b)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of a version's figures, as it was and as it has come out now, and how far apart they may be."""
+
+    name: str
+    before: float
+    now: float
+
+    @property
+    def allowed(self) -> float:
+        """By which they may differ: a share of what it was for distances and spreads, for the others a
+        number."""
+        tolerance, is_share = _TOLERANCES[self.name]
+        return tolerance * abs(self.before) if is_share else tolerance
+
+    @property
+    def is_close(self) -> bool:
+        return abs(self.now - self.before) <= self.allowed
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A version made again: every step of its weights' history, and the figures of its evaluation."""
+
+    steps: list[Reproduced]
+    figures: list[Figure]
+
+    @property
+    def is_same(self) -> bool:
+        """Every digest."""
+        return all(each.is_same for each in self.steps)
+
+    @property
+    def is_close(self) -> bool:
+        """Where bytes differ nothing but the kind of machine is another, and figures are near enough."""
+        return all(each.is_same or each.may_differ for each in self.steps) and all(
+            each.is_close for each in self.figures
+        )
+
+
+def _machine(record: StepRecord) -> str:
+    gpu = "" if record.gpu is None else f" and {record.gpu} (driver {record.driver or 'unknown'})"
+    return f"{record.instruction_set or 'no torch'} with {record.threads or 0} threads{gpu}"
 
 
 def config_of(graph: Graph) -> RunConfig:
@@ -69,16 +133,17 @@ def config_of(graph: Graph) -> RunConfig:
     return RunConfig.model_validate(made.config)
 
 
-def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) -> list[Reproduced]:
+def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) -> Reproduction:
     """Run what made a version again below an empty root, and compare every step of its weights' history.
 
     The code is that which ran then, where the store has kept it, and this one otherwise.
 
     Raises:
         ConfigError: the root is not empty, or the configuration is not on record.
-        IntegrityError: the code that was kept is not what it was.
+        IntegrityError: the code that was kept is not what it was, or what is on record has no order.
         StepError: a step failed.
     """
+    graph.check_ordered()
     config = config_of(graph)
     if (root / "store").exists():
         raise ConfigError(
@@ -94,10 +159,19 @@ def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) ->
         records = run_locally(config, root, store_of(root)).records
     else:
         records = _run_with(store, made.sources, config, root)
-    return [
+    steps = [
         Reproduced(record.step, record, records.get(record.step))
         for record in _history(graph, _weights(graph).digest)
     ]
+    return Reproduction(steps, _figures(version, store_of(root), records))
+
+
+def _figures(version: Version, made: ObjectStore, records: dict[str, StepRecord]) -> list[Figure]:
+    if "evaluation" not in records:
+        return []
+    evaluated = read_evaluated(made, records["evaluation"].output)
+    now = evaluated.figures("base" if version.role == "base" else "tuned")
+    return [Figure(name, version.figures[name], now[name]) for name in _TOLERANCES if name in now]
 
 
 def write_sources(store: ObjectStore, graph: Graph, folder: Path) -> list[str]:

@@ -168,5 +168,6 @@ def ended_markdown(name: str, store: ObjectStore, run_id: str) -> str:
 def _read(name: str, run: LocalRun, report: Path) -> Summary:
     evaluated = read_evaluated(run.store, run.records["evaluation"].output)
     pushed = artifact_prefix(run.records["registry_push"].output)
-    outcome = json.loads(run.store.get(f"{pushed}/outcome.json"))
+    told = json.loads(run.store.get(f"{pushed}/outcome.json"))
+    outcome = {each: told[each] for each in ("outcome", "version", "alias")}
     return Summary(name=name, run=run, evaluated=evaluated, report=report, **outcome)

@@ -36,7 +36,7 @@ def test_there_is_one() -> None:
 def test_all_of_it_is_whole_and_signed(root: Path) -> None:
     told = flowmap("lineage", "verify", "--root", str(root), "--key", str(root / "store.pub"))
     assert told.returncode == 0, told.stdout
-    assert "old@1: 5 artifacts" in told.stdout
+    assert "old@1: 6 artifacts" in told.stdout
     assert "2 moves, 1 statements: all whole" in told.stdout
 
 

@@ -1,7 +1,8 @@
 """Whole runs through the command line, as small as they can be."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,21 @@ def run(root: Path, *overrides: str, environment: Mapping[str, str] | None = Non
     done = flowmap(*arguments(root, *overrides), environment=environment)
     outcome = json.loads(done.stdout) if done.stdout else {}
     return Finished(done.returncode, outcome, done.stderr)
+
+
+@contextmanager
+def damaged(file: Path, how: str) -> Iterator[None]:
+    """For a while a file is `gone`, or has one bit of its middle `flipped`."""
+    whole = file.read_bytes()
+    try:
+        if how == "gone":
+            file.unlink()
+        else:
+            middle = len(whole) // 2
+            file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        yield
+    finally:
+        file.write_bytes(whole)
 
 
 def write_shapes(folder: Path, num: int) -> None:

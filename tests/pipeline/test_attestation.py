@@ -25,7 +25,7 @@ from flowmap.attestation.keys import read_public_key, signer_of
 from flowmap.attestation.signing import attest, folder_of
 from flowmap.attestation.statement import statement_of
 from flowmap.attestation.trust import read_trusted
-from flowmap.audit.checking import Audit
+from flowmap.audit.faults import Audit
 from flowmap.audit.graph import trace
 from flowmap.errors import ConfigError
 from flowmap.registry import Registry, Version

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,24 +9,24 @@ from typing import Literal
 
 import pandas as pd
 import pytest
+import torch
 from playwright.sync_api import Page
 
 import flowmap
 import flowmap_pipelines
 from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.audit.checking import Audit, check
+from flowmap.audit.checking import check
 from flowmap.audit.difference import differences
+from flowmap.audit.faults import Audit
 from flowmap.audit.graph import Graph, trace
 from flowmap.audit.impact import impact
-from flowmap.errors import FlowmapError
-from flowmap.lineage.edges import add_missing_edges
-from flowmap.lineage.log import LOG
+from flowmap.lineage.edges import add_missing_edges, makers
 from flowmap.lineage.record import RECORDS, write_edges
 from flowmap_pipelines.lineage_page import write_lineage_page
 from tests.browser import stands_alone_and_fits
 from tests.cli import flowmap as cli
-from tests.pipeline.runs import Finished, registry
+from tests.pipeline.runs import Finished, damaged, registry, run
 
 # What a run does without, or checks itself each time: no part of what a version rests on.
 ASIDE = ("checkpoints/", "tensorboard/", "runs/", "steps/")
@@ -44,48 +42,10 @@ def lineage(root: Path) -> Graph:
     return trace(versions.store, versions.resolve("2"))
 
 
-@contextmanager
-def damaged(file: Path, how: str) -> Iterator[None]:
-    whole = file.read_bytes()
-    try:
-        if how == "gone":
-            file.unlink()
-        else:
-            middle = len(whole) // 2
-            file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-        yield
-    finally:
-        file.write_bytes(whole)
-
-
-def resting_on(root: Path, first: Finished) -> list[str]:
-    """Names of all objects that version 2 rests on."""
-    store = LocalStore(root / "store")
-    after = {first.digests()["registry_push"]}  # made of the version, not the version of it
-    names = [
-        name
-        for folder in ("artifacts", RECORDS, "models/tiny/2", "models/tiny/files")
-        for name in store.names(folder)
-        if not any(digest in name for digest in after)
-    ]
-    records = {name for name in names if name.endswith(".json") and name.count("/") == 1}
-    mine = {digest for node in lineage(root).nodes.values() for digest in node.records}
-    others = {Path(name).stem for name in records} - mine
-    base = registry(root).resolve("1").manifest.digest
-    return [
-        name
-        for name in names
-        if not any(digest in name for digest in others)
-        and base not in name
-        and name != f"{RECORDS}/indexed"
-        and not name.startswith(f"{LOG}/")  # for who keeps an index, which nothing that verifies reads
-    ]
-
-
 def test_a_run_is_whole_and_all_of_it_is_looked_at(root: Path, first: Finished) -> None:
     found = audit(root)
     assert not found.faults
-    assert (found.num_artifacts, found.num_records, found.num_versions) == (5, 5, 1)
+    assert (found.num_artifacts, found.num_records, found.num_versions) == (6, 6, 1)
     graph = lineage(root)
     kinds = {node.kind: node for node in graph.nodes.values()}
     made = first.digests()
@@ -97,27 +57,6 @@ def test_a_run_is_whole_and_all_of_it_is_looked_at(root: Path, first: Finished) 
     assert record is not None
     assert record.config is not None
     assert record.config["evaluation"]["resamples"] == 50
-
-
-def test_whatever_is_damaged_is_found_and_named(root: Path, first: Finished) -> None:
-    names = resting_on(root, first)
-    assert len(names) > 40
-    missed = []
-    for name in names:
-        for how in ("gone", "flipped"):
-            file = root / "store" / name
-            if how == "flipped" and not file.stat().st_size:
-                continue  # an edge is empty
-            with damaged(file, how):
-                try:
-                    told = [f"{fault.name} {fault.told}" for fault in audit(root).faults]
-                except FlowmapError as error:  # a version that can't be read can't be asked for
-                    told = [str(error)]
-            named = name if not name.startswith(f"{RECORDS}/made/") else "no record says"
-            if not any(named in each for each in told):
-                missed.append((name, how, told))
-    assert not missed
-    assert not audit(root).faults
 
 
 def test_a_file_too_many_is_found(root: Path, first: Finished) -> None:
@@ -317,6 +256,71 @@ def test_the_code_that_made_a_version_can_be_had(root: Path, first: Finished, tm
     again = cli("lineage", "sources", "tiny@2", str(tmp_path / "then"), "--root", str(root))
     assert again.returncode == 2
     assert "is not empty" in again.stderr
+
+
+def test_artifacts_that_are_made_of_each_other_are_found_by_whoever_asks(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "store", tmp_path / "root" / "store")
+    store, made = LocalStore(tmp_path / "root" / "store"), first.digests()
+    (record,) = makers(store, made["data_prep"]).values()
+    forged = record.model_copy(
+        update={"inputs": {"later": made["grpo_finetuning"]}, "finished_at": "2000-01-01T00:00:00.000+00:00"}
+    )
+    data = forged.model_dump_json(indent=1).encode()
+    store.create(f"{RECORDS}/{sha256_of(data)}.json", data)
+    write_edges(store, sha256_of(data), forged)
+    where = ("--root", str(tmp_path / "root"))
+    verified = cli("lineage", "verify", "tiny@2", *where)
+    assert verified.returncode == 1
+    assert "artifacts are made of each other" in verified.stdout
+    assert cli("lineage", "show", "tiny@2", *where, "--html", str(tmp_path / "page.html")).returncode == 0
+    for command in (("diff", "tiny@2", "tiny@1"), ("reproduce", "tiny@2")):
+        refused = cli("lineage", *command, *where)
+        assert refused.returncode == 1
+        assert "artifacts are made of each other" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+needs_avx512 = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="there are no instructions to leave out here"
+)
+
+
+@needs_avx512
+def test_two_honest_results_of_one_step_are_both_kept_and_both_whole(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
+    """The same evaluation with other instructions of the processor comes to other bytes."""
+    shutil.copytree(root / "store", tmp_path / "root" / "store")
+    store, made = LocalStore(tmp_path / "root" / "store"), first.digests()
+    (record,) = makers(store, made["evaluation"]).values()
+    store.delete(f"steps/{record.step_digest}.json")
+    other = run(tmp_path / "root", environment={"ATEN_CPU_CAPABILITY": "avx2"})
+    assert (other.status, other.outcome["outcome"]) == (0, "already promoted")
+    assert other.digests()["evaluation"] != made["evaluation"]
+    (again,) = makers(store, other.digests()["evaluation"]).values()
+    assert (again.step_digest, again.instruction_set) == (record.step_digest, "AVX2")
+    assert record.instruction_set == "AVX512"
+    verified = cli("lineage", "verify", "tiny", "--root", str(tmp_path / "root"))
+    assert verified.returncode == 0, verified.stdout
+
+
+@needs_avx512
+@pytest.mark.slow
+def test_on_another_kind_of_machine_figures_are_compared(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
+    arguments = ("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))
+    again = cli(*arguments, environment={"ATEN_CPU_CAPABILITY": "default"})
+    told = again.stdout.splitlines()
+    assert f"data_prep {first.digests()['data_prep'][:12]}: the same" in told
+    (trained,) = (line for line in told if line.startswith("base_training"))
+    assert "not the same" in trained
+    assert any("another kind of machine, AVX512 with" in line and "DEFAULT with" in line for line in told)
+    figures = {line.split()[0]: line for line in told if " then, " in line and " now: " in line}
+    assert set(figures) == {"judge_accuracy", "recall", "fd_judge", "diversity"}
+    assert again.returncode == int(any("not within" in line for line in figures.values())), again.stdout
 
 
 @pytest.mark.slow

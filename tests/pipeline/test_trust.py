@@ -17,7 +17,7 @@ from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest, folder_of, folder_of_run
 from flowmap.attestation.statement import statement_of
 from flowmap.attestation.trust import read_trusted
-from flowmap.audit.checking import Audit
+from flowmap.audit.faults import Audit
 from flowmap.audit.graph import trace
 from flowmap.errors import ConfigError
 from flowmap.registry import Judged, Registry, Version

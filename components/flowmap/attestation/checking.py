@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.attestation.envelopes import Signed, envelopes
+from flowmap.attestation.envelopes import Signed, envelopes, opened
 from flowmap.attestation.formats import differences
 from flowmap.attestation.signing import (
     folder_of,
@@ -19,10 +19,10 @@ from flowmap.attestation.signing import (
 )
 from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
 from flowmap.attestation.trust import TrustedKeys
-from flowmap.audit.checking import Audit
+from flowmap.audit.faults import Audit
 from flowmap.audit.graph import Graph, trace
 from flowmap.errors import FlowmapError, IntegrityError
-from flowmap.registry import Registry, Version
+from flowmap.registry import Move, Registry, Version
 
 
 def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | None, audit: Audit) -> int:
@@ -65,11 +65,24 @@ def _look_at_moves(check: _Check, registry: Registry, version: Version) -> None:
             partial(signatures_of_move, registry, alias, number, move),
             is_asked=has_begun and number == last[alias],
         )
+        if move.envelope is not None:
+            _look_for_copies(check, registry.moved.folder(alias, number), move)
     if check.keys is not None and not has_begun and any(last.values()):
         check.audit.notes.append(
             f"no move of an alias of {version.name} is signed, as an older flowmap left them: "
             "`flowmap lineage attest` signs those to a version"
         )
+
+
+def _look_for_copies(check: _Check, folder: str, move: Move) -> None:
+    """Of the signature that is in a move: without one a move that is gone would leave no trace."""
+    for key_id in opened(f"{folder}.json", move.envelope).key_ids:
+        name = f"{folder}/{key_id}.json"
+        if not check.store.exists(name):
+            check.audit.notes.append(
+                f"{name}, the copy of a signature, is gone: a run that was killed leaves that, and "
+                "`flowmap lineage attest` writes it again"
+            )
 
 
 def _look_at_runs(check: _Check, graph: Graph) -> None:

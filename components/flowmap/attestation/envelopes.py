@@ -10,6 +10,7 @@ Source: DSSE (github.com/secure-systems-lab/dsse).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ def seal(store: ObjectStore, folder: str, payload: bytes, signer: Signer) -> str
 def opened(name: str, told: Any) -> Signed:
     """An envelope as it was written. Raises IntegrityError where it is none."""
     try:
-        envelope = Envelope.from_dict(told)
+        envelope = Envelope.from_dict(deepcopy(told))  # it takes apart what it is given
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{name} is no envelope: {error}") from None
     return Signed(name, envelope.payload, tuple(envelope.signatures), envelope)

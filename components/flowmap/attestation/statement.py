@@ -86,6 +86,7 @@ def statement_of_run(digest: str, record: StepRecord) -> bytes:
                 "libraries": record.decisive_libraries or {},
                 "instructionSet": record.instruction_set,
                 "threads": record.threads,
+                **_gpu(record),
                 "reused": record.reused,
             },
             "resolvedDependencies": [*(resource(*each) for each in used), *_code([record])],
@@ -129,8 +130,20 @@ def _beneath(graph: Graph, version: Version) -> list[Node]:
 
 
 def _code(records: Sequence[StepRecord]) -> list[dict[str, Any]]:
-    """The code that ran, and the list of what was installed beside it, where they were kept."""
+    """The code that ran, the list of what was installed beside it, and the images that both were in, as far
+    as they are on record."""
     kept = {("code", each.sources) for each in records} | {
         ("environment", each.environment) for each in records
     }
-    return [resource(name, digest) for name, digest in sorted((n, d) for n, d in kept if d is not None)]
+    found = [resource(name, digest) for name, digest in sorted((n, d) for n, d in kept if d is not None)]
+    return found + [_image(name) for name in sorted({each.image for each in records if each.image})]
+
+
+def _image(reference: str) -> dict[str, Any]:
+    name, _, digest = reference.partition("@sha256:")
+    return {**resource("image", digest), "uri": name} if digest else {"name": "image", "uri": name}
+
+
+def _gpu(record: StepRecord) -> dict[str, Any]:
+    """Nothing where there was none: what was stated before this was kept stays the same bytes."""
+    return {} if record.gpu is None else {"gpu": record.gpu, "driver": record.driver}

@@ -10,14 +10,15 @@ computed anew from what its record says decided it, and a version's figures are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.manifest import MANIFEST_NAME, Manifest, artifact_digest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix, faults
-from flowmap.audit.graph import Graph, Node, trace
+from flowmap.audit.faults import Audit
+from flowmap.audit.graph import Graph, Node, made_node, trace
+from flowmap.audit.registry_checks import check_pushed, check_registry, pushes
 from flowmap.errors import IntegrityError
 from flowmap.json_text import read_json
 from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
@@ -25,35 +26,6 @@ from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
 from flowmap.registry.evaluation_result import read_evaluated
 from flowmap.registry.retiring import retirement_of
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that is not as it should be: the object's name in the store, and what is wrong with it."""
-
-    name: str
-    told: str
-
-
-@dataclass
-class Audit:
-    """What was looked at, and what was wrong.
-
-    Attributes:
-        notes: what is unusual and no fault.
-    """
-
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    num_artifacts: int = 0
-    num_files: int = 0
-    num_bytes: int = 0
-    num_records: int = 0
-    num_versions: int = 0
-    num_moves: int = 0
-
-    def add(self, name: str, told: str) -> None:
-        self.faults.append(Fault(name, told))
 
 
 def check(store: ObjectStore, version: Version) -> Audit:
@@ -76,8 +48,28 @@ def check(store: ObjectStore, version: Version) -> Audit:
     _check_sources(store, graph, audit)
     for digest in (node.digest for node in graph.nodes.values() if node.kind == "version"):
         _check_version(registry, versions[digest], manifests, audit)
-    _check_moves(registry, audit)
+    pushed = [version for version in versions.values() if version.manifest.digest in graph.nodes]
+    for version in pushed:
+        _check_pushes(registry, graph, version, manifests, audit)
+    check_registry(registry, audit)
     return audit
+
+
+def _check_pushes(
+    registry: Registry, graph: Graph, version: Version, manifests: dict[str, Manifest], audit: Audit
+) -> None:
+    """The runs that published a version did what they say."""
+    store = registry.store
+    try:
+        records = pushes(store, version)
+        made = [made_node(store, digest) for digest in sorted({each.output for each in records})]
+    except (IntegrityError, ValueError) as error:
+        audit.add(f"{RECORDS}/", str(error).splitlines()[0])
+        return
+    for node in made:
+        _check_node(store, graph, node, manifests, audit)
+    for record in records:
+        check_pushed(registry, version, record, audit)
 
 
 def _check_sources(store: ObjectStore, graph: Graph, audit: Audit) -> None:
@@ -89,26 +81,6 @@ def _check_sources(store: ObjectStore, graph: Graph, audit: Audit) -> None:
     for digest, kind in sorted((digest, kind) for digest, kind in kept if digest is not None):
         if fault := fault_of(store, digest, kind):
             audit.add(f"{SOURCES}/{digest}.{kind}", fault)
-
-
-def _check_moves(registry: Registry, audit: Audit) -> None:
-    """Each move of an alias begins where the one before it ended, and leads to a version that there is."""
-    known = {version.version: version for version in registry.versions()}
-    for alias in registry.aliases():
-        points_to = None
-        for number, move in enumerate(registry.moves(alias), 1):
-            name = f"models/{registry.name}/moves/{alias}/{number}.json"
-            if number > 1 and move.before != points_to:
-                audit.add(name, f"moves {alias} from version {move.before}, and it pointed to {points_to}")
-            version = known.get(move.version)
-            if version is None:
-                audit.add(name, f"moves {alias} to version {move.version}, which there is none of")
-            elif move.evaluation not in (None, version.evaluation):
-                audit.add(
-                    name, f"rests on evaluation {move.evaluation}, and version {move.version} on another"
-                )
-            points_to = move.version
-            audit.num_moves += 1
 
 
 def _check_node(
@@ -129,8 +101,10 @@ def _check_node(
         audit.add(name, f"describes artifact {manifest.digest}")
         return
     manifests[node.digest] = manifest
-    if not node.records:
+    if node.made_by is None:
         audit.add(name, "no record says which run made this artifact")
+    elif node.made_by.reused:
+        audit.add(f"{RECORDS}/made/{node.digest}/", "no record says which run made it, only who reused it")
     _check_files(store, manifest, prefix, audit)
     audit.num_artifacts += 1
     known = {record.step_digest for record in node.records.values()}

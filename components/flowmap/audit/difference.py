@@ -29,7 +29,12 @@ class Difference:
 
 
 def differences(left: Graph, right: Graph) -> Iterator[Difference]:
-    """What differs between what decided two versions, in the order of their steps."""
+    """What differs between what decided two versions, in the order of their steps.
+
+    Raises IntegrityError where there is no such order.
+    """
+    for graph in (left, right):
+        graph.check_ordered()
     makers = [graph.nodes[graph.nodes[graph.root].inputs["model"]].kind for graph in (left, right)]
     if makers[0] != makers[1]:
         yield Difference("version", "weights of", *makers)
@@ -87,6 +92,7 @@ def _outside(node: Node, record: StepRecord, graph: Graph) -> dict[str, str]:
 
 def _machine(record: StepRecord) -> dict[str, Any]:
     told = {"instruction set": record.instruction_set, "threads": record.threads, "Python": record.python}
+    told |= {"GPU": record.gpu, "driver": record.driver, "image": record.image}
     return {**told, **{f"library {name}": version for name, version in record.libraries.items()}}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
 from flowmap.lineage.edges import makers
 from flowmap.lineage.record import StepRecord
 from flowmap.registry import Registry, Version
@@ -46,6 +47,14 @@ class Graph:
 
     root: str
     nodes: Mapping[str, Node]
+
+    def check_ordered(self) -> None:
+        """Raise IntegrityError where artifacts are made of each other, for whoever goes step by step."""
+        if cycle := self.cycle():
+            told = " of ".join(each[:12] for each in cycle)
+            raise IntegrityError(
+                f"artifacts are made of each other: {told}; `flowmap lineage verify` names all that is wrong"
+            )
 
     def cycle(self) -> tuple[str, ...]:
         """Digests that are made of each other, in turn; nothing where all is well."""
@@ -98,7 +107,7 @@ def reached(store: ObjectStore, digests: Iterable[str], published: Mapping[str, 
         digest = waiting.pop(0)
         if digest in nodes:
             continue
-        nodes[digest] = _version(published[digest]) if digest in published else _made(store, digest)
+        nodes[digest] = _version(published[digest]) if digest in published else made_node(store, digest)
         waiting += nodes[digest].inputs.values()
     return nodes
 
@@ -108,7 +117,8 @@ def _version(version: Version) -> Node:
     return Node(version.manifest.digest, "version", inputs, label=f"{version.name}@{version.version}")
 
 
-def _made(store: ObjectStore, digest: str) -> Node:
+def made_node(store: ObjectStore, digest: str) -> Node:
+    """An artifact with the records of the steps that made or reused it. Raises IntegrityError."""
     records = makers(store, digest)
     if not records:
         return Node(digest, "outside")

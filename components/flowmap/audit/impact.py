@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
+from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.edges import read_records, user_digests
 from flowmap.lineage.index import RecordIndex, path_of
@@ -77,9 +79,15 @@ def _of_weights(made: Mapping[str, str], digest: str) -> set[str]:
 
 
 def digests_of(store: ObjectStore, start: str) -> Iterator[str]:
-    """The digests of artifacts and of data that begin with a few letters of one."""
+    """The digests of artifacts and of data that begin with a few letters of one. For a whole one none but it
+    is looked at."""
+    folders = ("lineage/made", "lineage/used")
+    if is_digest(start):
+        if any(True for folder in folders for _ in islice(store.names(f"{folder}/{start}"), 1)):
+            yield start
+        return
     found = set()
-    for folder in ("lineage/made", "lineage/used"):
+    for folder in folders:
         for name in store.names(folder):
             digest = name.split("/")[2]
             if digest.startswith(start) and digest not in found:

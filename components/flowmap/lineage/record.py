@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import subprocess
 import sys
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,8 @@ class StepRecord(BaseModel):
             nothing was computed with torch in the step's own process, and in records from before this was
             kept.
         threads: how many torch computed with there.
+        gpu, driver: that torch saw there, and its driver's version; None without one.
+        image: that the step ran in, as its pod names it; None where it was no pod.
         sources, environment: digests of the code that ran and of what was installed beside it, both kept in
             the store; None in records from before they were.
     """
@@ -81,6 +84,9 @@ class StepRecord(BaseModel):
     gpus: int = 0
     instruction_set: str | None = None
     threads: int | None = None
+    gpu: str | None = None
+    driver: str | None = None
+    image: str | None = None
     sources: str | None = None
     environment: str | None = None
     finished_at: str
@@ -122,6 +128,7 @@ def record_step(
         work_s=round(work_s, 2),
         gpus=int(os.environ.get(environment.GPUS, "0")),
         **_computed_with(),
+        image=os.environ.get(environment.IMAGE),
         sources=keep_sources(store),
         environment=keep_environment(store),
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -230,7 +237,20 @@ def _computed_with() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    return {"instruction_set": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    told = {"instruction_set": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    if not torch.cuda.is_available():
+        return told
+    return {**told, "gpu": torch.cuda.get_device_name(), "driver": _driver()}
+
+
+def _driver() -> str | None:
+    """The version of the GPU's driver; None where its own tool does not tell."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(done.stdout.split()), None)
 
 
 def _library_versions() -> Iterator[tuple[str, str]]:

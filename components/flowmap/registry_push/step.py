@@ -53,13 +53,13 @@ def promote(context: Context[Publication]) -> None:
             f"registry_push: {section.name} passed the gate; not published, for registry_push.publish is "
             "false"
         )
-        _finish(context, {"outcome": "passed", "version": None, "alias": None})
+        _finish(context, "passed")
         return
     _publish_base(context, evaluated)
     version, is_new = _promoted(context, candidate, Judged(**_facts(context, evaluated)))
     said = "published as" if is_new else "already promoted as"
     say(f"registry_push: {said} {section.name}@{version.version}; {section.alias} points to it")
-    _finish(context, {"outcome": said.split(" as")[0], "version": version.version, "alias": section.alias})
+    _finish(context, said.removesuffix(" as"), version, section.alias)
 
 
 def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged) -> tuple[Version, bool]:
@@ -99,7 +99,7 @@ def reject(context: Context[Publication]) -> None:
     _sign_runs(context, context.manifests["evaluation"].digest)
     if context.section.publish:
         _publish_base(context, evaluated)
-    _finish(context, {"outcome": "rejected", "version": None, "alias": None})
+    _finish(context, "rejected")
 
 
 def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
@@ -197,5 +197,17 @@ def _facts(context: Context[Publication], evaluated: Evaluated) -> dict[str, Any
     }
 
 
-def _finish(context: Context[Publication], outcome: dict[str, Any]) -> None:
-    (context.out / OUTCOME).write_text(json.dumps(outcome, sort_keys=True))
+def _finish(
+    context: Context[Publication], outcome: str, version: Version | None = None, alias: str | None = None
+) -> None:
+    """Say what came of it, and of what."""
+    told = {
+        "outcome": outcome,
+        "name": context.section.name,
+        "candidate": context.manifests["tuned"].digest,
+        "evaluation": context.manifests["evaluation"].digest,
+        "version": None if version is None else version.version,
+        "model": None if version is None else version.manifest.digest,
+        "alias": alias,
+    }
+    (context.out / OUTCOME).write_text(json.dumps(told, sort_keys=True))

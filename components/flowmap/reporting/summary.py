@@ -90,4 +90,4 @@ def _outcome(store: ObjectStore, records: dict[str, StepRecord]) -> dict[str, An
     if pushed is None:
         return {"outcome": "ended without a verdict"}
     found: dict[str, Any] = json.loads(store.get(f"{artifact_prefix(pushed.output)}/outcome.json"))
-    return found
+    return {name: found[name] for name in ("outcome", "version", "alias")}

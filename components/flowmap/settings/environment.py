@@ -11,6 +11,7 @@ RUN_ID = "FLOWMAP_RUN_ID"
 STEP = "FLOWMAP_STEP"
 STEP_DIGEST = "FLOWMAP_STEP_DIGEST"
 PATIENCE = "FLOWMAP_PATIENCE_S"  # how long servers that are away are waited for
+IMAGE = "FLOWMAP_IMAGE"  # that a step's pod runs
 GPUS = "FLOWMAP_GPUS"  # how many a step holds, as its profile says
 
 # Where people and programs watch.

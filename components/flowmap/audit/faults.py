@@ -1,0 +1,34 @@
+"""What an audit finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it should be: the object's name in the store, and what is wrong with it."""
+
+    name: str
+    told: str
+
+
+@dataclass
+class Audit:
+    """What was looked at, and what was wrong.
+
+    Attributes:
+        notes: what is unusual and no fault.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    num_artifacts: int = 0
+    num_files: int = 0
+    num_bytes: int = 0
+    num_records: int = 0
+    num_versions: int = 0
+    num_moves: int = 0
+
+    def add(self, name: str, told: str) -> None:
+        self.faults.append(Fault(name, told))
