@@ -1,0 +1,69 @@
+"""Moves of aliases that are signed before they are made, and what is left of one that is gone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.manifest import FileEntry, Manifest, artifact_digest
+from flowmap.errors import IntegrityError
+from flowmap.registry import Judged, Move, Registry
+
+
+def sealed(alias: str, number: int, move: Move) -> dict[str, Any]:
+    """An envelope as far as the registry looks at one."""
+    return {"payload": f"{alias} {number} {move.version}", "signatures": [{"keyid": "ours", "sig": "..."}]}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """With two versions, and an alias that has moved to each."""
+    found = Registry(LocalStore(tmp_path), "digits", sealed)
+    for number in (1, 2):
+        files = (FileEntry(path="model.json", size=number, sha256=f"{number:064x}"),)
+        manifest = Manifest(digest=artifact_digest(files), step="s", step_digest="d", files=files)
+        judged = Judged(
+            name="digits", candidate=f"{number}", evaluation="e", incumbent=None, verdict={}, figures={}
+        )
+        version = found.write_version(manifest, judged)
+        found.move_alias("production", version, "for the test")
+    return found
+
+
+def test_the_signature_is_in_the_move_and_beside_it(registry: Registry) -> None:
+    (_, last) = registry.moves("production")
+    assert last.envelope == sealed("production", 2, last)
+    assert list(registry.store.names("models/digits/moves/production/2")) == [
+        "models/digits/moves/production/2/ours.json"
+    ]
+
+
+def test_a_move_that_is_gone_leads_nobody_to_an_older_version(registry: Registry) -> None:
+    registry.store.delete("models/digits/moves/production/2.json")
+    told = (
+        "moves/production/2.json is missing in .*, and it was the last move of digits@production: restore it"
+    )
+    for ask in (registry.aliases, lambda: registry.resolve("production")):
+        with pytest.raises(IntegrityError, match=told):
+            ask()
+    assert registry.moved.lost() == ["models/digits/moves/production/2.json"]
+
+
+def test_an_older_move_that_is_gone_is_named_and_hides_nothing(registry: Registry) -> None:
+    registry.store.delete("models/digits/moves/production/1.json")
+    assert registry.resolve("production").version == 2
+    assert registry.moved.lost() == ["models/digits/moves/production/1.json"]
+    with pytest.raises(IntegrityError, match=r"moves/production/1.json is missing in "):
+        registry.moves("production")
+
+
+def test_who_can_not_sign_moves_nothing(registry: Registry) -> None:
+    def refuses(alias: str, number: int, move: Move) -> dict[str, Any]:
+        raise IntegrityError("no key")
+
+    unsigned = Registry(registry.store, "digits", refuses)
+    with pytest.raises(IntegrityError, match="no key"):
+        unsigned.move_alias("production", unsigned.resolve("1"), "for the test")
+    assert registry.aliases() == {"production": 2}
+    assert len(registry.moves("production")) == 2
