@@ -115,6 +115,56 @@ def retire(model: str, root: Path, store: str | None, reason: str) -> None:
     )
 
 
+@click.command("alias")
+@click.argument("model", metavar="NAME[@VERSION]")
+@click.argument("alias", required=False)
+@options.ROOT
+@options.STORE
+@click.option("--reason", help="Why it is to point there, for those who ask later.")
+@click.option(
+    "--expected",
+    type=int,
+    metavar="VERSION",
+    help="What it points to now; refused where it does not any more.",
+)
+@options.SIGNING_KEY
+@options.JSON
+def alias_(
+    model: str,
+    alias: str | None,
+    root: Path,
+    store: str | None,
+    reason: str | None,
+    expected: int | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """List where the aliases of a model point, or let one point to a version.
+
+    Any word is an alias, such as `staging`; the first move makes it.
+
+    \b
+        flowmap models alias digits
+        flowmap models alias digits@3 staging --reason "for the demo"
+    """
+    from flowmap.registry import Registry
+    from flowmap_pipelines.local_run import store_of
+    from flowmap_pipelines.model_list import find_version, list_models
+    from flowmap_pipelines.trusting import check_usable
+
+    there = store_of(root, store)
+    if alias is None:
+        list_models(there, model)  # whoever names no model is told what there is
+        _list_aliases(Registry(there, model), as_json=as_json)
+        return
+    if reason is None:
+        raise click.UsageError("--reason says why, for those who ask later")
+    _name_a_version(model)
+    version = find_version(there, model)
+    check_usable(there, version, model)
+    _move(Registry(there, version.name), alias, version, reason, key, expected)
+
+
 @click.command()
 @click.argument("name")
 @options.ROOT
@@ -136,7 +186,9 @@ def history(name: str, root: Path, store: str | None, as_json: bool) -> None:
     moves = [(alias, move) for alias in registry.aliases() for move in registry.moves(alias)]
     moves.sort(key=lambda pair: pair[1].moved_at)
     if as_json:
-        told = [{"alias": alias, **move.model_dump(mode="json")} for alias, move in moves]
+        told = [
+            {"alias": alias, **move.model_dump(mode="json", exclude={"envelope"})} for alias, move in moves
+        ]
         click.echo(json.dumps(told, indent=1, sort_keys=True))
         return
     for alias, move in moves:
@@ -146,6 +198,32 @@ def history(name: str, root: Path, store: str | None, as_json: bool) -> None:
             f"{move.moved_at:%Y-%m-%d %H:%M}  {alias}: {before} -> {name}@{move.version}, by "
             f"{move.who or 'nobody on record'}: {why}"
         )
+
+
+def _list_aliases(registry: Registry, *, as_json: bool) -> None:
+    last = registry.moved.last()
+    if as_json:
+        told = {name: move.model_dump(mode="json", exclude={"envelope"}) for name, move in last.items()}
+        click.echo(json.dumps(told, indent=1, sort_keys=True))
+        return
+    for name, move in sorted(last.items()):
+        click.echo(
+            f"{name}: {registry.name}@{move.version}, since {move.moved_at:%Y-%m-%d %H:%M}, by "
+            f"{move.who or 'nobody on record'}"
+        )
+
+
+def _check_alias(alias: str) -> None:
+    """What a run's `registry_push.alias` may be called."""
+    from pydantic import ValidationError
+
+    from flowmap.settings.messages import explain
+    from flowmap.settings.sections import RegistryPush
+
+    try:
+        RegistryPush(alias=alias)
+    except ValidationError as error:
+        raise click.UsageError(explain(error, RegistryPush, "an alias")) from None
 
 
 def _name_a_version(model: str) -> None:
@@ -165,6 +243,7 @@ def _move(
     from flowmap.attestation.keys import signer_of
     from flowmap.attestation.signing import signing_moves
 
+    _check_alias(alias)
     name, signed = registry.name, ""
     if key is not None:
         signer = signer_of(key)

@@ -290,5 +290,6 @@ for command in (
     alias_commands.rollback,
     alias_commands.retire,
     alias_commands.history,
+    alias_commands.alias_,
 ):
     models.add_command(command)

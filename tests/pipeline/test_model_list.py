@@ -106,10 +106,53 @@ def test_an_alias_goes_back_and_its_history_says_who_and_why(
     assert "'other': no such model" in unknown.stderr
 
 
-def test_who_it_is_is_the_run_before_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alias_of_ones_own_is_made_listed_and_moved_by_one_of_two(
+    registry: Registry, tmp_path: Path
+) -> None:
+    common = ["--root", str(tmp_path)]
+    second = registry.write_version(registry.versions()[0].manifest, judged("second"))
+    for mistyped, says in (
+        ("2", "alias '2' would be taken for version 2"),
+        ("a/b", "use small letters"),
+        ("rejected", "is how people ask for what was rejected"),
+    ):
+        for command in (("alias", "digits@1", mistyped), ("promote", "digits@1", "--alias", mistyped)):
+            refused = cli("models", *command, "--reason", "x", *common)
+            assert refused.returncode == 2
+            assert says in refused.stderr
+    assert "--reason says why" in cli("models", "alias", "digits@1", "staging", *common).stderr
+    assert (
+        "say which version" in cli("models", "alias", "digits", "staging", "--reason", "x", *common).stderr
+    )
+    made = cli("models", "alias", "digits@2", "staging", "--reason", "for the demo", *common)
+    assert made.stdout == "digits@staging points to digits@2, before to nothing\n"
+    listed = cli("models", "alias", "digits", *common).stdout.splitlines()
+    assert [line.split(", since")[0] for line in listed] == ["anchor: digits@1", "staging: digits@2"]
+    told = json.loads(cli("models", "alias", "digits", "--json", *common).stdout)
+    assert told["staging"]["reason"] == "for the demo"
+    moved = ("models", "alias", "digits@1", "staging", "--reason", "x", "--expected")
+    late = cli(*moved, "1", *common)
+    assert (late.returncode, "digits@staging points to digits@2, and not to digits@1" in late.stderr) == (
+        1,
+        True,
+    )
+    assert cli(*moved, str(second.version), *common).returncode == 0
+    assert registry.resolve("staging").version == 1
+
+
+def test_who_it_is_is_the_run_before_anybody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("FLOWMAP_RUN_ID", "GITHUB_ACTOR", "GITLAB_USER_LOGIN"):
         monkeypatch.delenv(variable, raising=False)
-    assert who() == f"{getpass.getuser()}@{socket.gethostname()}"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    here = f"{getpass.getuser()}@{socket.gethostname()}"
+    assert who() == here
+    (tmp_path / ".gitconfig").write_text("[user]\nname = Ada L\nemail = ada@example.com\n")
+    assert who() == f"Ada L <ada@example.com> ({here})"
     monkeypatch.setenv("GITLAB_USER_LOGIN", "ada")
     assert who() == "ada by CI"
     monkeypatch.setenv("FLOWMAP_RUN_ID", "r1")
