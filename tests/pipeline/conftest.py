@@ -1,9 +1,13 @@
 """One whole run that every test of the pipeline starts from, made once for all processes of the session."""
 
+import http.server
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +58,26 @@ def root(first_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlruns(first_run: Path) -> dict[str, str]:
     """The environment of whoever looks at what MLflow was told."""
     return {"MLFLOW_TRACKING_URI": (first_run / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+
+
+@pytest.fixture
+def catalogue() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Its address, and what it was sent; it takes everything but what is posted below /full."""
+    taken: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            is_full = self.path.startswith("/full")
+            if not is_full:
+                taken.append(json.loads(body))
+            self.send_response(422 if is_full else 201)
+            self.end_headers()
+
+        def log_message(self, *told: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", taken
+        server.shutdown()

@@ -1,40 +1,12 @@
 """A real run's version as OpenLineage events: what the format asks for, and a catalogue that takes them."""
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from flowmap.lineage.record import run_records
 from tests.cli import flowmap as cli
 from tests.pipeline.runs import Finished, registry
-
-
-@pytest.fixture
-def catalogue() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Its address, and what it was sent; it takes everything but what is posted below /full."""
-    taken: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            is_full = self.path.startswith("/full")
-            if not is_full:
-                taken.append(json.loads(body))
-            self.send_response(422 if is_full else 201)
-            self.end_headers()
-
-        def log_message(self, *told: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", taken
-        server.shutdown()
 
 
 def exported(root: Path) -> list[dict[str, Any]]:
