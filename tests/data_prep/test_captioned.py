@@ -17,7 +17,7 @@ from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.transfer import publish
-from flowmap.data.encoded import CAPTIONED
+from flowmap.data.encoded import CAPTIONED, encoded_facts
 from flowmap.data.external import external_digests
 from flowmap.data.shards import Shards
 from flowmap.data_prep import captioned
@@ -315,3 +315,34 @@ def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, Any],
         given[name] |= values
     with pytest.raises(ValidationError, match=told):
         RunConfig.model_validate(given)
+
+
+def test_the_table_is_checked_before_anything_is_encoded(
+    stock: Path, tmp_path: Path, counted: Callable[..., list[int]]
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    wide = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "columns", "min_value": 22}}
+    encoded = counted()
+    given = section(tmp_path / "pictures", stock, expectations=[wide])
+    told = r"_captioned.json and data_prep.captioned.expectations:\n  .*between\(columns\) failed for "
+    with pytest.raises(DataError, match=told + r"\d+ of 21 images: \d{3}\.png"):
+        encode(given, tmp_path / "run")
+    assert encoded == []
+    unknown = section(tmp_path / "pictures", stock, expectations=[{"type": "expect_no_such_thing"}])
+    with pytest.raises(ConfigError, match=r"data_prep\.captioned\.expectations: expect_no_such_thing: "):
+        encode(unknown, tmp_path / "other")
+    out = encode(section(tmp_path / "pictures", stock), tmp_path / "right")
+    facts = encoded_facts(out)
+    assert facts is not None
+    assert {row["num_rows"] for row in facts.expectations} == {21}
+
+
+def test_captions_that_are_cut_are_counted(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    table = tmp_path / "pictures" / "metadata.jsonl"
+    table.write_text(table.read_text().replace("the same, told otherwise", "the same, told at length " * 9))
+    encode(section(tmp_path / "pictures", stock), tmp_path / "run")
+    told = capsys.readouterr().err
+    assert "data_prep: 1 of 11 captions are longer than the encoder takes, and are cut: 'the same" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,12 +35,14 @@ class EncodedFacts(BaseModel):
     Attributes:
         autoencoder, texts: digests of what encoded them: latents of another are noise to a model.
         shards: in the order of their numbers.
+        expectations: what was checked of all, as rows of name, column and how many were looked at.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     autoencoder: str
     texts: str
     shards: tuple[ShardFacts, ...]
+    expectations: tuple[dict[str, Any], ...] = ()
 
     @property
     def sizes(self) -> tuple[Size, ...]:

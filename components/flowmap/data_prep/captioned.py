@@ -22,6 +22,7 @@ from flowmap.data.encoded import CAPTIONED, ENCODED, EncodedFacts, ShardFacts, s
 from flowmap.data.external import local_path
 from flowmap.data.naming import named
 from flowmap.data_prep.encoded_before import EncodedBefore, EncodedShard
+from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
 from flowmap.modality.images.files import BROKEN, ImageReader, normalised, upright_size
 from flowmap.modality.images.fitting import fitted, nearest
@@ -49,8 +50,10 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
     with ThreadPoolExecutor(_READERS) as pool:
         table = table_of(section, folder, reader, pool)
         reader.check_readable()  # before hours are spent
+        expectations = validate(table, "captioned", captioned.expectations)
         coding = importlib.import_module(_ENCODING).Encoder
         encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
+        encoder.tell_cut(sorted(set(table["caption"])))
         deciding = {"encoder": encoder.digests, "batch": captioned.batch, "precision": captioned.precision}
         before = EncodedBefore(context, {**deciding, "background": section.background})
         made, kept = [], []
@@ -82,7 +85,7 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
     everything = pd.concat(kept)
     everything.to_parquet(context.out / CAPTIONED, index=False)
     autoencoder, texts = encoder.digests
-    facts = EncodedFacts(autoencoder=autoencoder, texts=texts, shards=tuple(made))
+    facts = EncodedFacts(autoencoder=autoencoder, texts=texts, shards=tuple(made), expectations=expectations)
     (context.out / ENCODED).write_text(facts.model_dump_json(indent=1))
     counts = ", ".join(f"{name} {num}" for name, num in everything["bucket"].value_counts().items())
     say(f"data_prep: {facts.num} pictures with captions in {len(made)} shards; {counts}")
@@ -97,7 +100,8 @@ def sizes_of(section: DataPrep) -> Sequence[tuple[int, int]]:
 
 
 def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadPoolExecutor) -> pd.DataFrame:
-    """One row a picture: `id`, `caption`, `digest` and `bucket`, sorted by bucket and content.
+    """One row a picture: `id`, `caption`, `digest`, its size as `rows` and `columns`, and `bucket`; in order
+    of bucket and content.
 
     Args: folder: with the pictures; pool: of threads that look at them.
 
@@ -133,7 +137,9 @@ def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadP
     say(f"data_prep: {num_read} pictures with captions, {num_read - len(table)} duplicates")
     if small:
         say(f"data_prep: {small} of them are smaller than what they are fitted to, and enlarged")
-    return table.assign(bucket=buckets).drop(columns="size").sort_values(["bucket", "digest", "caption"])
+    rows, columns = ([size[side] for size in table["size"]] for side in (0, 1))
+    told = table.assign(bucket=buckets, rows=rows, columns=columns).drop(columns="size")
+    return told.sort_values(["bucket", "digest", "caption"])
 
 
 def _shards(table: pd.DataFrame, most: int) -> Iterator[pd.DataFrame]:

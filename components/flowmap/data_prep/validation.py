@@ -1,5 +1,6 @@
 """Great Expectations on the table of data; the suite is `expectations.json` beside this file, for series
-`expectations_series.json`, for prompts without data `expectations_prompts.json`.
+`expectations_series.json`, for prompts without data `expectations_prompts.json`, for pictures with captions
+of their own `expectations_captioned.json`.
 
 Pixels are no table, so what is checked is one row an image: id, digest, shape, label, prompt, min, max,
 mean, split.
@@ -21,8 +22,9 @@ from flowmap.settings.data import Expectation
 
 SUITE = Path(__file__).with_name("expectations.json")
 _SUITES = {
-    kind: SUITE.with_name(f"expectations_{kind}.json") for kind in ("series", "prompts")
+    kind: SUITE.with_name(f"expectations_{kind}.json") for kind in ("series", "prompts", "captioned")
 }  # of other tables
+_OURS = {"captioned": "data_prep.captioned.expectations"}  # where users write theirs
 _NUM_IDS = 10
 
 
@@ -41,12 +43,13 @@ def validate(
         DataError: naming each failed expectation, how many rows fail it, and the ids of the first ten.
     """
     rows, failures = [], []
-    suite = _SUITES.get(kind, SUITE)
+    suite, setting = _SUITES.get(kind, SUITE), _OURS.get(kind, "data_prep.expectations")
     expected = [*json.loads(suite.read_text()), *(each.model_dump() for each in more or ())]
-    for outcome in _run_suite(table, expected)["results"]:
+    for outcome in _run_suite(table, expected, setting)["results"]:
         configuration = outcome["expectation_config"]
         kwargs = configuration["kwargs"]
-        what = f"{configuration['type']}({kwargs.get('column', 'table')})"
+        column = kwargs.get("column") or ", ".join(kwargs.get("column_list", ())) or "table"
+        what = f"{configuration['type']}({column})"
         if raised := _exception(outcome["exception_info"]):
             failures.append(f"{what} could not be checked: {raised}")
         elif not outcome["success"]:
@@ -56,7 +59,7 @@ def validate(
         )
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
-        whose = f"{suite.name} and data_prep.expectations" if more else suite.name
+        whose = f"{suite.name} and {setting}" if more else suite.name
         raise DataError(f"the data fail {len(failures)} of {len(rows)} expectations of {whose}:{lines}")
     return tuple(rows)
 
@@ -69,7 +72,7 @@ def _failure(figures: dict[str, Any], num_rows: int) -> str:
     return f"failed for {len(ids)} of {num_rows} images: {', '.join(map(str, ids[:_NUM_IDS]))}{more}"
 
 
-def _run_suite(table: pd.DataFrame, expected: list[dict[str, Any]]) -> dict[str, Any]:
+def _run_suite(table: pd.DataFrame, expected: list[dict[str, Any]], setting: str) -> dict[str, Any]:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -79,7 +82,7 @@ def _run_suite(table: pd.DataFrame, expected: list[dict[str, Any]]) -> dict[str,
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("images").add_dataframe_asset("table")
-        suite = context.suites.add(_suite(expected))
+        suite = context.suites.add(_suite(expected, setting))
         definition = gx.ValidationDefinition(
             name="images", data=asset.add_batch_definition_whole_dataframe("all"), suite=suite
         )
@@ -91,7 +94,7 @@ def _run_suite(table: pd.DataFrame, expected: list[dict[str, Any]]) -> dict[str,
     return found
 
 
-def _suite(expected: list[dict[str, Any]]) -> Any:
+def _suite(expected: list[dict[str, Any]], setting: str) -> Any:
     """Raises ConfigError where one of them is none of Great Expectations', or lacks an argument."""
     import great_expectations as gx
 
@@ -101,7 +104,7 @@ def _suite(expected: list[dict[str, Any]]) -> Any:
             suite.add_expectation(gx.ExpectationSuite(name="one", expectations=[each]).expectations[0])
         except Exception as error:  # of whatever kind its many parts raise
             told = " ".join(str(error).split())[:300]
-            raise ConfigError(f"data_prep.expectations: {each['type']}: {told}") from None
+            raise ConfigError(f"{setting}: {each['type']}: {told}") from None
     return suite
 
 

@@ -71,31 +71,6 @@ class SeriesSettings(Section):
     future: Annotated[int, Field(ge=2)] = 13
 
 
-class Captioned(Section):
-    """Pictures with captions of any length, from which a checkpoint is converted: data_prep encodes them
-    once, and training reads latents and embeddings of texts in shards.
-
-    Attributes:
-        source: a folder of images with `metadata.csv`, `.jsonl` or `.parquet`, or such an object. Many may
-            share a caption, and most will not.
-        caption_column: of that table, beside `file_name`.
-        encoder: the model whose autoencoder and text encoders are taken: the checkpoint that is converted.
-        buckets: [height, width] of the sizes that pictures are fitted to, each to the one of the nearest
-            aspect ratio; left open it is data_prep.resize alone.
-        shard: pictures in one file; an interrupted run goes on behind the last whole one.
-        batch: pictures encoded at once.
-        precision: what latents and texts are kept in.
-    """
-
-    source: Annotated[str, Field(min_length=1)]
-    caption_column: Annotated[str, Field(min_length=1)] = "text"
-    encoder: Pretrained
-    buckets: Annotated[tuple[Size, ...], Field(strict=False, min_length=1)] | None = None
-    shard: Annotated[int, Field(ge=1)] = 512
-    batch: Annotated[int, Field(ge=1)] = 16
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-
 class Expectation(Section):
     """Something that data are checked for, as Great Expectations names it, beside what always is.
 
@@ -112,6 +87,34 @@ class Expectation(Section):
         ),
     ]
     kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+class Captioned(Section):
+    """Pictures with captions of any length, from which a checkpoint is converted: data_prep encodes them
+    once, and training reads latents and embeddings of texts in shards.
+
+    Attributes:
+        source: a folder of images with `metadata.csv`, `.jsonl` or `.parquet`, or such an object. Many may
+            share a caption, and most will not.
+        caption_column: of that table, beside `file_name`.
+        encoder: the model whose autoencoder and text encoders are taken: the checkpoint that is converted.
+        buckets: [height, width] of the sizes that pictures are fitted to, each to the one of the nearest
+            aspect ratio; left open it is data_prep.resize alone.
+        shard: pictures in one file; an interrupted run goes on behind the last whole one.
+        batch: pictures encoded at once.
+        precision: what latents and texts are kept in.
+        expectations: what the table of them is checked for beside what always is, before anything is
+            encoded: its columns are id, caption, digest, rows and columns.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    caption_column: Annotated[str, Field(min_length=1)] = "text"
+    encoder: Pretrained
+    buckets: Annotated[tuple[Size, ...], Field(strict=False, min_length=1)] | None = None
+    shard: Annotated[int, Field(ge=1)] = 512
+    batch: Annotated[int, Field(ge=1)] = 16
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    expectations: Annotated[tuple[Expectation, ...] | None, Field(strict=False)] = None
 
 
 class DataPrep(Section):

@@ -5,6 +5,7 @@ facts = take_over(section.checkpoint, data_facts, scratch, out)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,15 +225,20 @@ def num_tokens_of(family: Family, folder: Path) -> int:
     return min(_MOST_TOKENS, int(_t5_tokenizer(family, folder).model_max_length))
 
 
+def cut_texts(family: Family, folder: Path, num_tokens: int, texts: Sequence[str]) -> list[str]:
+    """Those that T5's tokenizer makes more tokens of than that."""
+    tokenizer = _t5_tokenizer(family, folder)
+    tokens = tokenizer(list(texts)).input_ids
+    return [text for text, each in zip(texts, tokens, strict=True) if len(each) > num_tokens]
+
+
 def _t5_tokenizer(family: Family, folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
 
 
 def _count_tokens(folder: Path, facts: TextToImageFacts) -> None:
     """Say which prompts are cut."""
-    tokenizer = _t5_tokenizer(family_of(facts), folder)
-    long = [each for each in facts.prompts if len(tokenizer(each).input_ids) > facts.num_tokens]
-    if long:
+    if long := cut_texts(family_of(facts), folder, facts.num_tokens, facts.prompts):
         say(
             f"base_training: {len(long)} of {len(facts.prompts)} prompts are longer than the "
             f"{facts.num_tokens} tokens that the encoder takes, and are cut: {named(map(repr, long))}"

@@ -8,7 +8,8 @@ encoded once and trained on often.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +22,9 @@ from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.data.shards import write_shard
 from flowmap.errors import ConfigError
+from flowmap.progress import say
 from flowmap.settings.data import Captioned
-from flowmap.text_to_image.checkpoints import digests_of, family_at, num_tokens_of
+from flowmap.text_to_image.checkpoints import cut_texts, digests_of, family_at, num_tokens_of
 from flowmap.text_to_image.families import FAMILIES
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import POOLED, TOKENS
@@ -37,6 +39,7 @@ class Encoder:
         digests: of the autoencoder and of the text encoders.
         dtype: what the text encoders are computed in, and everything is kept in.
         batch: pictures, or captions, at once.
+        cut: which texts are longer than the encoders take.
     """
 
     def __init__(
@@ -46,8 +49,9 @@ class Encoder:
         digests: tuple[str, str],
         dtype: torch.dtype,
         batch: int,
+        cut: Callable[[Sequence[str]], list[str]],
     ) -> None:
-        self.device, self.dtype, self.batch = device(), dtype, batch
+        self.device, self.dtype, self.batch, self._cut = device(), dtype, batch, cut
         self.codec, self.texts = codec, texts.eval().requires_grad_(False)
         codec.vae.to(self.device), texts.to(self.device, dtype)
         self.digests = digests
@@ -72,8 +76,18 @@ class Encoder:
                 f"out even: the sides of resize and captioned.buckets are to be multiples of {multiple}"
             )
         dtype = torch.bfloat16 if captioned.precision == "bfloat16" else torch.float32
-        texts = family.text.load(folder, num_tokens_of(family, folder))
-        return cls(codec, texts, digests_of(folder, family), dtype, captioned.batch)
+        num_tokens = num_tokens_of(family, folder)
+        texts = family.text.load(folder, num_tokens)
+        cut = partial(cut_texts, family, folder, num_tokens)
+        return cls(codec, texts, digests_of(folder, family), dtype, captioned.batch, cut)
+
+    def tell_cut(self, captions: Sequence[str]) -> None:
+        """Say which captions are longer than the encoders take."""
+        if long := self._cut(captions):
+            say(
+                f"data_prep: {len(long)} of {len(captions)} captions are longer than the encoder takes, and "
+                f"are cut: {named(map(repr, long))}"
+            )
 
     def latents(self, pictures: NDArray[np.float32]) -> Tensor:
         """Of pictures (N, colours, rows, columns) in [-1, 1], on the processor."""
