@@ -151,8 +151,8 @@ def training(model: Model, given: Given, pieces: Pieces) -> Iterator[str]:
         "checkpoints, GiB | GPU hours | cost |"
     )
     yield "| ---: |" + " ---: |" * 9
-    # the frozen model, and of the adapters the weights, their average and the optimiser's two moments
-    state = 2 * model.parameters + 4 * 4 * model.adapters
+    # of the adapters the weights, their average and the optimiser's two moments; nothing that is frozen
+    state = 4 * 4 * model.adapters
     checkpoint_s = state / pieces.upload
     fetched = 2 * model.parameters + 10e9  # the checkpoint with its encoders
     for gpus in _GPUS:

@@ -78,11 +78,18 @@ class DeepSpeedEngine:
         return gathered
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
-        """Each process writes its part to ENGINE_FOLDER below `directory`.
+        """Each process writes its part to ENGINE_FOLDER below `directory`, without parameters that are not
+        trained: whoever goes on has loaded those.
 
         When it returns, the parts of all processes are there: DeepSpeed itself does not wait for them.
         """
-        self.module.save_checkpoint(str(directory), tag=ENGINE_FOLDER, client_state=state, save_latest=False)
+        self.module.save_checkpoint(
+            str(directory),
+            tag=ENGINE_FOLDER,
+            client_state=state,
+            save_latest=False,
+            exclude_frozen_parameters=True,
+        )
         dist.barrier()
 
     def load(self, directory: Path) -> dict[str, Any]:
@@ -95,7 +102,9 @@ class DeepSpeedEngine:
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # DeepSpeed asks for weights_only=False
         try:
             with torch.serialization.safe_globals([ZeroStageEnum, LossScaler, fragment_address]):
-                _, state = self.module.load_checkpoint(str(directory), tag=ENGINE_FOLDER)
+                _, state = self.module.load_checkpoint(
+                    str(directory), tag=ENGINE_FOLDER, load_module_strict=not self._has_frozen()
+                )
         finally:
             if before is None:
                 del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
@@ -103,6 +112,9 @@ class DeepSpeedEngine:
                 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
         restored: dict[str, Any] = state
         return restored
+
+    def _has_frozen(self) -> bool:
+        return not all(parameter.requires_grad for parameter in self.module.module.parameters())
 
 
 def init_distributed() -> None:
