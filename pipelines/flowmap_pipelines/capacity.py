@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.base_training import sizes
 from flowmap.data.facts import FACTS, DataFacts
@@ -80,7 +80,7 @@ def data_facts(store: ObjectStore, data: str | None) -> DataFacts | None:
     """What the artifact of data_prep says; None as long as there is none."""
     if data is None:
         return None
-    return DataFacts.model_validate_json(store.get(f"{artifact_prefix(data)}/{FACTS}"))
+    return DataFacts.model_validate_json(read_there(store, f"{artifact_prefix(data)}/{FACTS}"))
 
 
 def model_facts(config: RunConfig, data: DataFacts) -> ModelFacts | None:
@@ -96,9 +96,9 @@ def _made(store: ObjectStore, base: str) -> tuple[ModelFacts, int]:
     machine's own memory."""
     prefix = artifact_prefix(base)
     facts: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)
-    manifest = parse_manifest(store.get(f"{prefix}/{MANIFEST_NAME}"), where=prefix)
+    manifest = parse_manifest(read_there(store, f"{prefix}/{MANIFEST_NAME}"), where=prefix)
     size = sum(entry.size for entry in manifest.files if entry.path.partition("/")[0] == AUTOENCODER)
-    return facts.validate_json(store.get(f"{prefix}/model.json")), size
+    return facts.validate_json(read_there(store, f"{prefix}/model.json")), size
 
 
 def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[str, int]:

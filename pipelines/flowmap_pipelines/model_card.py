@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flowmap
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.audit.graph import Graph, Node, trace
 from flowmap.data.facts import FACTS, DataFacts
@@ -56,7 +56,7 @@ def model_card(store: ObjectStore, version: Version) -> str:
     """Markdown. Raises IntegrityError where what it is made from is not in the store."""
     graph = trace(store, version)
     data = next(node for node in graph.nodes.values() if node.kind == "data_prep")
-    facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(data.digest)}/{FACTS}"))
+    facts = DataFacts.model_validate_json(read_there(store, f"{artifact_prefix(data.digest)}/{FACTS}"))
     known = _Known(store, version, graph, read_evaluated(store, version.evaluation), facts)
     sections = (_head, _use, _figures, _training, _data, _limits, _evidence)
     parts = ["\n".join(section(known)) for section in sections]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.lineage.record import StepRecord
 from flowmap.page import render
 from flowmap_pipelines.model_list import FIGURES
@@ -94,7 +94,7 @@ def _evaluation_times(store: ObjectStore) -> dict[str, str]:
     times: dict[str, str] = {}
     for name in store.names("runs"):
         if name.endswith("/evaluation.json"):
-            record = StepRecord.model_validate_json(store.get(name))
+            record = StepRecord.model_validate_json(read_there(store, name))
             ended = record.finished_at[:19].replace("T", " ")
             times[record.output] = min(ended, times.get(record.output, ended))
     return times

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.lineage.record import run_records
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
@@ -168,6 +168,6 @@ def ended_markdown(name: str, store: ObjectStore, run_id: str) -> str:
 def _read(name: str, run: LocalRun, report: Path) -> Summary:
     evaluated = read_evaluated(run.store, run.records["evaluation"].output)
     pushed = artifact_prefix(run.records["registry_push"].output)
-    told = json.loads(run.store.get(f"{pushed}/outcome.json"))
+    told = json.loads(read_there(run.store, f"{pushed}/outcome.json"))
     outcome = {each: told[each] for each in ("outcome", "version", "alias")}
     return Summary(name=name, run=run, evaluated=evaluated, report=report, **outcome)

@@ -220,10 +220,14 @@ def test_a_run_whose_records_can_not_be_read_is_told_too(
 ) -> None:
     """A defect is no reason for silence; it shows its traceback after that."""
     monkeypatch.setenv(environment.WEBHOOK, webhook.url)
-    store.delete(f"{artifact_prefix('registry_push-made')}/outcome.json")
-    with pytest.raises(KeyError):
+    outcome = f"{artifact_prefix('registry_push-made')}/outcome.json"
+    store.put(outcome, b"[]")
+    with pytest.raises(TypeError):
         end_run(SETTINGS, "COMPLETE")
-    (text,) = (json.loads(told)["text"] for told in webhook.told)
-    assert text.startswith(
-        "flowmap: digits done; run run-7; no step ended; its summary was not written: Key"
-    )
+    store.delete(outcome)
+    with pytest.raises(SystemExit):  # what is no defect is told in a sentence alone
+        end_run(SETTINGS, "COMPLETE")
+    texts = [json.loads(told)["text"] for told in webhook.told]
+    before = "flowmap: digits done; run run-7; no step ended; its summary was not written: "
+    assert texts[0].startswith(f"{before}TypeError")
+    assert texts[1].startswith(f"{before}{outcome} is missing in ")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowmap.artifacts.manifest import MANIFEST_NAME, build_manifest, parse_manifest
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import fetch, publish
 
 _KEPT = 2
@@ -58,7 +58,7 @@ class Checkpoints:
         for name in list(self.store.names(self._folder(done))):
             part, _, file = name.rpartition("/")
             if file == MANIFEST_NAME:
-                fetch(self.store, parse_manifest(self.store.get(name), where=name), directory, part)
+                fetch(self.store, parse_manifest(read_there(self.store, name), where=name), directory, part)
         return done
 
     def clear(self) -> None:

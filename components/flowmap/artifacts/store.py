@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
-from flowmap.errors import ConfigError
+from flowmap.errors import ConfigError, IntegrityError
 from flowmap.retrying import patience_s
 
 
@@ -80,6 +80,15 @@ class ObjectStore(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove the object; nothing happens when there is none."""
+
+
+def read_there(store: ObjectStore, name: str) -> bytes:
+    """An object that has to be there. Raises IntegrityError where it is gone, as may be what was listed a
+    moment ago."""
+    try:
+        return store.get(name)
+    except KeyError:
+        raise IntegrityError(f"{name} is missing in {store.url}") from None
 
 
 def open_store(url: str, *, patience: float | None = None) -> ObjectStore:

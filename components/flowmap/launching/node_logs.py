@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.errors import FlowmapError
 from flowmap.progress import LINE_FIELDS, say
 
@@ -56,7 +56,7 @@ def kept_log(store: ObjectStore, run_id: str, step: str, node: int) -> str:
     kept."""
     prefix = _prefix(run_id, step)
     names = [name for name in store.names(prefix) if name.startswith(f"{prefix}/{node}-")]
-    return "".join(store.get(name).decode(errors="replace") for name in names)
+    return "".join(read_there(store, name).decode(errors="replace") for name in names)
 
 
 def _prefix(run_id: str, step: str) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from flowmap.artifacts.digest import sha256_of
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.errors import IntegrityError
 
 
 def read_kept_bytes(store: ObjectStore, name: str, digest: str) -> bytes:
     """Of one. Raises IntegrityError where it is gone or is not what it was."""
-    try:
-        data = store.get(name)
-    except KeyError:
-        raise IntegrityError(f"{name} is missing in {store.url}") from None
+    data = read_there(store, name)
     if sha256_of(data) != digest:
         raise IntegrityError(f"{name} was changed after it was written (sha256 differs)")
     return data

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.digest import is_digest, sha256_of
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.json_text import read_json
 from flowmap.lineage.log import log_record
 from flowmap.lineage.sources import keep_environment, keep_sources
@@ -185,7 +185,7 @@ def run_records(store: ObjectStore, run_id: str) -> dict[str, StepRecord]:
     """What each step of a run did, by the step's name, in the order they finished."""
     files = ((name, name.split("/")[2:]) for name in store.names(f"runs/{run_id}"))
     names = [name for name, (file, *below) in files if not below and file != _SUMMARY]
-    records = [StepRecord.model_validate_json(store.get(name)) for name in names]
+    records = [StepRecord.model_validate_json(read_there(store, name)) for name in names]
     return {record.step: record for record in sorted(records, key=lambda record: record.finished_at)}
 
 
@@ -194,7 +194,7 @@ def run_summaries(store: ObjectStore, known: Container[str] = ()) -> Iterator[tu
     for name in store.names("runs"):
         _, run_id, *file = name.split("/")
         if file == [_SUMMARY] and run_id not in known:
-            yield run_id, read_json(store.get(name))
+            yield run_id, read_json(read_there(store, name))
 
 
 def original_of(store: ObjectStore, record: StepRecord) -> StepRecord:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.manifest import Manifest
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.errors import IntegrityError
 
 Role = Literal["base", "tuned"]
@@ -88,9 +88,7 @@ class Move(BaseModel):
 def read_kept(store: ObjectStore, name: str, kind: type[Kept]) -> Kept:
     """One of them by its name in the store. Raises IntegrityError where it is gone, or is none any more."""
     try:
-        return kind.model_validate_json(store.get(name))
-    except KeyError:
-        raise IntegrityError(f"{name} is missing in {store.url}") from None
+        return kind.model_validate_json(read_there(store, name))
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise IntegrityError(

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest, artifact_digest
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, verify
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.json_text import read_json
@@ -75,7 +75,7 @@ class Registry:
     def aliases(self) -> dict[str, int]:
         """Which version each alias points to. Raises IntegrityError where that can't be told any more."""
         older = self.store.names(f"{self._folder}/aliases")
-        found = {name.rsplit("/", 1)[-1]: int(self.store.get(name)) for name in older}
+        found = {name.rsplit("/", 1)[-1]: int(read_there(self.store, name)) for name in older}
         return found | {alias: move.version for alias, move in self.moved.last().items()}
 
     def moves(self, alias: str) -> list[Move]:
@@ -172,7 +172,7 @@ class Registry:
     def was_promoted(self, version: Version) -> bool:
         """Whether an alias has ever pointed to it, as far as is on record."""
         numbers = {move.version for alias in self.aliases() for move in self.moves(alias)}
-        older = [int(self.store.get(name)) for name in self.store.names(f"{self._folder}/aliases")]
+        older = [int(read_there(self.store, name)) for name in self.store.names(f"{self._folder}/aliases")]
         return version.version in numbers or version.version <= max(older, default=0)
 
     def write_version(
@@ -241,7 +241,10 @@ class Registry:
     def attempts(self) -> dict[int, tuple[str, str]]:
         """Who took which attempt at the gate: the candidate, and the terms it was judged on."""
         names = self.store.names(f"{self._folder}/attempts")
-        found = {int(name.rsplit("/", 1)[-1].removesuffix(".json")): self.store.get(name) for name in names}
+        found = {
+            int(name.rsplit("/", 1)[-1].removesuffix(".json")): read_there(self.store, name)
+            for name in names
+        }
         return {number: tuple(read_json(data)) for number, data in sorted(found.items())}
 
     def claim_attempt(self, number: int, candidate: str, terms: str) -> bool:

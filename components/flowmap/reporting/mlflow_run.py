@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.lineage.record import StepRecord, run_records
 from flowmap.progress import say
@@ -85,7 +85,7 @@ def _tags(records: Mapping[str, StepRecord]) -> Iterator[tuple[str, str]]:
 def _metrics(store: ObjectStore, records: Mapping[str, StepRecord]) -> Iterator[tuple[str, float, int]]:
     """Name, value and step of each point."""
     if tuned := records.get("grpo_finetuning"):
-        for row in json.loads(store.get(f"{artifact_prefix(tuned.output)}/curve.json")):
+        for row in json.loads(read_there(store, f"{artifact_prefix(tuned.output)}/curve.json")):
             for name, value in row.items():
                 if name != "rollout":
                     yield f"grpo.{name}", value, int(row["rollout"])

@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from flowmap.artifacts.store import ObjectStore, open_store
+from flowmap.artifacts.store import ObjectStore, open_store, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.lineage.record import StepRecord, run_records, summary_name
 from flowmap.progress import say
@@ -89,5 +89,5 @@ def _outcome(store: ObjectStore, records: dict[str, StepRecord]) -> dict[str, An
     pushed = records.get("registry_push")
     if pushed is None:
         return {"outcome": "ended without a verdict"}
-    found: dict[str, Any] = json.loads(store.get(f"{artifact_prefix(pushed.output)}/outcome.json"))
+    found: dict[str, Any] = json.loads(read_there(store, f"{artifact_prefix(pushed.output)}/outcome.json"))
     return {name: found[name] for name in ("outcome", "version", "alias")}
