@@ -35,8 +35,8 @@ def is_as_asked(samples: Samples) -> torch.Tensor:
 
 @cache
 def reader(half: int, width: int) -> MLPClassifier:
-    """Of strokes, (64,) from 0 to 1; learnt from every second handwriting of scikit-learn's digits, with noise
-    of several strengths."""
+    """Of strokes, (64,) from 0 to 1; learnt from every second one of scikit-learn's digits, with noise of
+    several strengths."""
     source, random = load_digits(), np.random.default_rng(half)
     strokes, digits = source.images[half::2].reshape(-1, 64) / 16, source.target[half::2]
     strengths = (0.0, 0.05, 0.1, 0.15)

@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["500", "503", "reset", "cut", "garble", "lost answer"]
+Fault = Literal["500", "503", "reset", "cut", "garble", "lost answer", "hang", "slow"]
+HANG_S, SLOW_S, SLOW_PARTS = 3.0, 0.25, 12
 
 
 @dataclass
@@ -48,6 +50,10 @@ def faulty_proxy(endpoint: str) -> Iterator[tuple[str, Faults]]:
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = faults.next(self.command, self.path)
+            if fault == "hang":  # it is there, and says nothing
+                time.sleep(HANG_S)
+                self.close_connection = True
+                return
             if fault == "reset":
                 self.close_connection = True
                 return
@@ -79,6 +85,12 @@ def faulty_proxy(endpoint: str) -> Iterator[tuple[str, Faults]]:
             length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
             self.send_header("Content-Length", length or "0")
             self.end_headers()
+            if fault == "slow":
+                step = max(1, len(data) // SLOW_PARTS)
+                for first in range(0, len(data), step):
+                    time.sleep(SLOW_S)
+                    self.wfile.write(data[first : first + step])
+                return
             self.wfile.write(data[: len(data) // 2] if fault == "cut" else data)
             if fault == "cut":
                 self.close_connection = True

@@ -1,6 +1,7 @@
 """What stores and networks do to a run: repeated where it may pass, told clearly where it may not, never
 half-done."""
 
+import itertools
 import random
 import ssl
 import subprocess
@@ -8,11 +9,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import urllib3
 
 from flowmap.artifacts import s3_access
 from flowmap.artifacts.manifest import build_manifest
@@ -276,3 +279,53 @@ def test_the_region_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch, 
     assert region() == "us-east-1"
     monkeypatch.setenv(name, "eu-central-1")
     assert region() == "eu-central-1"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, minio: MinioServer) -> Iterator[tuple[ObjectStore, Faults]]:
+    """A store that waits a second for each answer, where it would wait a minute."""
+    monkeypatch.setattr(s3_access, "_TIMEOUT", urllib3.Timeout(connect=1, read=1))
+    with faulty_proxy(minio.endpoint) as (endpoint, faults):
+        yield S3Store(endpoint, "flowmap", uuid.uuid4().hex), faults
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_server_that_hangs_is_asked_again(impatient: tuple[ObjectStore, Faults], method: str) -> None:
+    store, faults = impatient
+    faults.choose = first_times("hang", 2, method)
+    store.put("x", DATA)
+    assert store.get("x") == DATA
+    assert max(faults.seen.values()) >= 3
+
+
+def test_a_server_that_is_slow_is_waited_for_while_it_comes_further(
+    impatient: tuple[ObjectStore, Faults],
+) -> None:
+    """The whole takes longer than any one wait may."""
+    store, faults = impatient
+    store.put("x", DATA)
+    faults.choose = lambda method, path, earlier: "slow" if method == "GET" else None
+    began = time.monotonic()
+    assert store.get("x") == DATA
+    assert time.monotonic() - began > 2
+    assert sum(num for (method, path), num in faults.seen.items() if method == "GET" and "/x" in path) == 1
+
+
+def test_a_clock_that_is_off_is_named(minio: MinioServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(f"s3://flowmap/clock?endpoint={minio.endpoint}")
+    monkeypatch.setattr("minio.time.utcnow", lambda: datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(StoreError, match="this machine's clock is off the store's by more than a quarter"):
+        store.put("x", b"x")
+    monkeypatch.undo()
+
+
+def test_a_clock_that_jumps_shortens_and_lengthens_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a server is waited for is counted by a clock that nobody sets."""
+    jumps = itertools.cycle((0.0, 1e6, -1e6))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    store = open_store("s3://flowmap/x?endpoint=http://127.0.0.1:9", patience=3)
+    began = time.monotonic()
+    with pytest.raises(StoreError):
+        store.get("x")
+    assert 2 < time.monotonic() - began < 30
