@@ -1,11 +1,13 @@
 """Stores that older versions left: all of it is read, verified and drawn from, for ever.
 
-`corpus/VERSION.tar.xz` is a store with a base, a rejected candidate, a move of an alias and a signed
-statement, and the key's public half. One is added with each version; none is ever changed.
+`corpus/VERSION.tar.xz` is a store with a version, a rejected candidate and a move of an alias; from 0.3.0 on
+with a signed statement, and the key's public half. One is added with each version; none is ever changed.
 """
 
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,32 +20,74 @@ from flowmap.lineage.sources import unpack_sources
 from flowmap.registry import Registry
 from tests.cli import flowmap
 
+
+@dataclass(frozen=True)
+class Old:
+    """What is known of one.
+
+    Attributes:
+        alias: by which a move leads to version 1; made_by: the step that made that.
+        num_artifacts, verified: what `verify` says of it.
+        prompt, shape: what five samples of it are asked for, and have.
+    """
+
+    root: Path
+    alias: str
+    made_by: str
+    num_artifacts: int
+    verified: str
+    prompt: str
+    shape: tuple[int, ...]
+    key: str | None = None
+
+
+KNOWN: dict[str, dict[str, Any]] = {
+    "0.2.0": {
+        "alias": "production",
+        "made_by": "grpo_finetuning",
+        "num_artifacts": 5,
+        "verified": "1 moves, 0 statements: all whole",
+        "prompt": "3",
+        "shape": (5, 1, 8, 8),
+    },
+    "0.3.0": {
+        "alias": "staging",
+        "made_by": "base_training",
+        "num_artifacts": 6,
+        "verified": "2 moves, 1 statements: all whole",
+        "prompt": "east",
+        "shape": (5, 2),
+        "key": "store.pub",
+    },
+}
 CORPUS = sorted((Path(__file__).parents[1] / "corpus").glob("*.tar.xz"))
 
 
 @pytest.fixture(scope="module", params=CORPUS, ids=lambda path: path.name.removesuffix(".tar.xz"))
-def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Old:
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(request.param) as archive:
         archive.extractall(folder, filter="data")
-    return folder
+    return Old(root=folder, **KNOWN[request.param.name.removesuffix(".tar.xz")])
 
 
-def test_there_is_one() -> None:
-    assert CORPUS
+def test_there_is_one_of_each() -> None:
+    assert {path.name.removesuffix(".tar.xz") for path in CORPUS} == set(KNOWN)
 
 
-def test_all_of_it_is_whole_and_signed(root: Path) -> None:
-    told = flowmap("lineage", "verify", "--root", str(root), "--key", str(root / "store.pub"))
+def test_all_of_it_is_whole_and_signed(old: Old) -> None:
+    key = () if old.key is None else ("--key", str(old.root / old.key))
+    told = flowmap("lineage", "verify", "--root", str(old.root), *key)
     assert told.returncode == 0, told.stdout
-    assert "old@1: 6 artifacts" in told.stdout
-    assert "2 moves, 1 statements: all whole" in told.stdout
+    assert f"old@1: {old.num_artifacts} artifacts" in told.stdout
+    assert old.verified in told.stdout
 
 
-def test_what_is_changed_is_still_found(root: Path) -> None:
-    store = LocalStore(root / "store")
+def test_what_is_changed_is_still_found(old: Old) -> None:
+    store = LocalStore(old.root / "store")
     (version,) = Registry(store, "old").versions()
-    name = f"artifacts/{version.candidate}/map.safetensors"
+    weights = {"base_training": "map", "grpo_finetuning": "ema"}[old.made_by]
+    name = f"artifacts/{version.candidate}/{weights}.safetensors"
     whole = store.get(name)
     try:
         store.put(name, whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -52,8 +96,8 @@ def test_what_is_changed_is_still_found(root: Path) -> None:
         store.put(name, whole)
 
 
-def test_what_is_asked_is_answered(root: Path, tmp_path: Path) -> None:
-    store = LocalStore(root / "store")
+def test_what_is_asked_is_answered(old: Old, tmp_path: Path) -> None:
+    store = LocalStore(old.root / "store")
     registry = Registry(store, "old")
     (version,), (rejection,) = registry.versions(), registry.rejections()
     graph = trace(store, version)
@@ -67,7 +111,7 @@ def test_what_is_asked_is_answered(root: Path, tmp_path: Path) -> None:
     reached = impact(store, data)
     assert [each.version for each in reached.trained] == [1]
     assert [each.candidate for each in reached.rejected] == [rejection.candidate]
-    assert [move.version for move in registry.moves("staging")] == [1]
+    assert [move.version for move in registry.moves(old.alias)] == [1]
     made = graph.nodes[version.candidate].made_by
     assert made is not None
     if made.sources is not None:
@@ -75,11 +119,10 @@ def test_what_is_asked_is_answered(root: Path, tmp_path: Path) -> None:
         assert (tmp_path / "flowmap" / "__init__.py").is_file()
 
 
-def test_it_draws(root: Path, tmp_path: Path) -> None:
-    drawn = flowmap(
-        "sample", "old@1", "-p", "east", "-n", "5", "-o", str(tmp_path / "x.npz"), "--root", str(root)
-    )
+def test_it_draws(old: Old, tmp_path: Path) -> None:
+    where = ("--root", str(old.root))
+    drawn = flowmap("sample", "old@1", "-p", old.prompt, "-n", "5", "-o", str(tmp_path / "x.npz"), *where)
     assert drawn.returncode == 0, drawn.stderr
-    assert np.load(tmp_path / "x.npz")["samples"].shape == (5, 2)
-    listed = flowmap("models", "--root", str(root))
+    assert np.load(tmp_path / "x.npz")["samples"].shape == old.shape
+    listed = flowmap("models", *where)
     assert "old rejected" in listed.stdout

@@ -18,7 +18,13 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix, faults
 from flowmap.audit.faults import Audit
 from flowmap.audit.graph import Graph, Node, made_node, trace
-from flowmap.audit.registry_checks import check_pushed, check_registry, pushes
+from flowmap.audit.registry_checks import (
+    check_pushed,
+    check_registry,
+    pushes,
+    trial_told,
+    verdict_told,
+)
 from flowmap.errors import IntegrityError
 from flowmap.json_text import read_json
 from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
@@ -189,14 +195,16 @@ def _compare_with_evaluation(store: ObjectStore, version: Version, name: str, au
     expected: dict[str, Any] = {
         "role": "base" if version.manifest.step == "base_training" else "tuned",
         "figures": evaluated.figures("base" if is_base else "tuned"),
-        "verdict": {} if is_base else evaluated.verdict.model_dump(mode="json"),
+        "verdict": {} if is_base else verdict_told(evaluated.verdict),
         "incumbent": None if is_base else evaluated.metrics["incumbent"],
-        "trial": None if is_base else evaluated.verdict.trial,
+        "trial": None if is_base else trial_told(evaluated.verdict),
         "grid": tuple(evaluated.metrics["trained_grid"]) if is_base else None,
         "schema_version": 1,
     }
+    told = {each: getattr(version, each) for each in expected}
+    told["verdict"] = told["verdict"] and verdict_told(told["verdict"])
     for each, value in expected.items():
-        if getattr(version, each) != value:
+        if told[each] != value:
             audit.add(name, f"has another {each} than its evaluation, {version.evaluation}, says")
 
 

@@ -144,18 +144,27 @@ def differing(store: ObjectStore, judged: Judged) -> list[str]:
         evaluated = read_evaluated(store, judged.evaluation)
     except (KeyError, IntegrityError, ValueError):
         return []
-    try:
-        verdict = Verdict.model_validate(judged.verdict).model_dump(mode="json")  # also of an older flowmap
-    except ValueError:
-        return ["verdict"]
-    told = {**judged.model_dump(), "verdict": verdict}
     expected = {
         "figures": evaluated.figures(),
-        "verdict": evaluated.verdict.model_dump(mode="json"),
+        "verdict": verdict_told(evaluated.verdict),
         "incumbent": evaluated.metrics["incumbent"],
-        "trial": evaluated.verdict.trial,
+        "trial": trial_told(evaluated.verdict),
     }
+    told = {**judged.model_dump(), "verdict": verdict_told(judged.verdict)}
     return [name for name, value in expected.items() if json.dumps(told[name]) != json.dumps(value)]
+
+
+def verdict_told(verdict: Verdict | dict[str, Any]) -> dict[str, Any] | None:
+    """All that a verdict says, with what an older flowmap left open; None for none."""
+    try:
+        return Verdict.model_validate(verdict).model_dump(mode="json")
+    except ValueError:
+        return None
+
+
+def trial_told(verdict: Verdict) -> int | None:
+    """The number of the attempt, where the verdict says it: older ones do not."""
+    return verdict.trial if "trial" in verdict.model_fields_set else None
 
 
 def _check_attempt(
