@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,10 +22,12 @@ from flowmap.errors import ConfigError, RewardError
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.breakdown import Read, by_attribute
 from flowmap.evaluation.controls import NoiseCurve, chooser
+from flowmap.evaluation.distances import cmmd
 from flowmap.evaluation.features import features_of, small_pictures
 from flowmap.evaluation.gate import Contest, compare, decide
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
+from flowmap.evaluation.wording import columns_of
 from flowmap.prompts.facts import PromptFacts
 from flowmap.registry.evaluation_result import Verdict
 from flowmap.rewards.protocol import FunctionReward, Samples, Weighted
@@ -174,9 +177,11 @@ def dino(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("make", "width"), [(clip, 12), (dino, 16)])
+@pytest.mark.parametrize(
+    ("make", "width", "named"), [(clip, 12, ("CLIP-FID", True)), (dino, 16, ("FD-DINOv2", False))]
+)
 def test_distances_are_measured_in_a_model_s_features(
-    tmp_path: Path, make: Callable[[Path], Path], width: int
+    tmp_path: Path, make: Callable[[Path], Path], width: int, named: tuple[str, bool]
 ) -> None:
     folder = make(tmp_path / "model")
     features = features_of(Pretrained(source=str(folder)), CPU)
@@ -184,6 +189,32 @@ def test_distances_are_measured_in_a_model_s_features(
     assert found.shape == (5, width)
     assert found.std(0).min() > 0
     torch.testing.assert_close(found[:2], features(pictures(0.3)[:2]))
+    assert (features.frechet, features.are_clip) == named
+
+
+def test_in_a_clip_model_s_features_there_is_cmmd_too(tmp_path: Path) -> None:
+    features = features_of(Pretrained(source=str(clip(tmp_path / "model"))), CPU)
+    paid = PaidRewards([Weighted(reward(), 2.0)], FACTS)
+    held_out = Split(pictures(0.3, seed=9), PROMPT)
+    measurer = Measurer.of(RewardJudge(reward(), FACTS, features, 0.2), paid, None, held_out, 80, 2, CPU)
+    near, far = (measurer.measure([(pictures(lift), PROMPT)]).figures["cmmd"] for lift in (0.3, 0.9))
+    assert 0 < near < far
+    broken = pictures(0.3)
+    broken[0] = math.nan
+    assert math.isnan(measurer.measure([(broken, PROMPT)]).figures["cmmd"])
+    assert "cmmd" not in measured(0.3).figures
+    assert columns_of(FACTS, "CLIP-FID") | {"fd_judge": "CLIP-FID", "cmmd": "CMMD"} == columns_of(
+        FACTS, "CLIP-FID"
+    )
+    assert columns_of(FACTS)["fd_judge"] == "fd"
+
+
+def test_cmmd_is_its_formula() -> None:
+    """Of two points at right angles, wherever they lie on their rays; and of a set with itself."""
+    x, y = np.array([[3.0, 0.0]] * 2), np.array([[0.0, 0.5]] * 3)
+    assert cmmd(x, y) == pytest.approx(1000 * 2 * (1 - math.exp(-2 / 200)))
+    cloud = np.random.default_rng(0).standard_normal((50, 4))
+    assert cmmd(cloud, cloud) == pytest.approx(0, abs=1e-9)
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:

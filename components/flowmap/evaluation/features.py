@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,14 +16,32 @@ from flowmap.errors import ConfigError
 from flowmap.rewards.fitting import fitted
 from flowmap.settings import Pretrained
 
-Features = Callable[[Tensor], Tensor]
 _SIDE = 8
 _WHERE = "evaluation.features"
 
 
-def small_pictures(x: Tensor) -> Tensor:
-    """Pictures (batch, colours, rows, columns) averaged to 8 x 8, as vectors."""
+@dataclass(frozen=True)
+class Features:
+    """What pictures (batch, colours, rows, columns) are to a model, (batch, dims).
+
+    Attributes:
+        frechet: what the Frechet distance in them is called in the field; None where it has no name.
+        are_clip: whether they are a CLIP model's embeddings of pictures, in which there is CMMD too.
+    """
+
+    compute: Callable[[Tensor], Tensor]
+    frechet: str | None = None
+    are_clip: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.compute(x)
+
+
+def _averaged(x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(x.clamp(-1, 1), _SIDE).flatten(1)
+
+
+small_pictures = Features(_averaged)  # to 8 x 8
 
 
 def features_of(settings: Pretrained | None, device: torch.device) -> Features:
@@ -60,4 +79,4 @@ def features_of(settings: Pretrained | None, device: torch.device) -> Features:
             found = network.visual_projection(network.vision_model(fitted(x, side, mean, std)).pooler_output)
         return found.float()
 
-    return features
+    return Features(features, "CLIP-FID" if kind == "clip" else "FD-DINOv2", kind == "clip")

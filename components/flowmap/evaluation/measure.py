@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from flowmap.data.dataset import Split
-from flowmap.evaluation.distances import Reach, frechet_distance, kernel_distance
+from flowmap.evaluation.distances import Reach, cmmd, frechet_distance, kernel_distance
 from flowmap.evaluation.drawing import in_parts
+from flowmap.evaluation.features import Features
 from flowmap.evaluation.intervals import Moments
 from flowmap.evaluation.judge import Judge
 
@@ -46,8 +47,9 @@ class Measured:
     """What is known of a set of N samples.
 
     Attributes:
-        figures: every one of FIGURES; all NaN when a sample is not finite. NaN passes no criterion of
-            the gate, so a model that has diverged is rejected and not a crash.
+        figures: every one of FIGURES, and `cmmd` where features are CLIP's; all NaN when a sample is not
+            finite. NaN passes no criterion of the gate, so a model that has diverged is rejected and not a
+            crash.
         features: the judge's, (N, features).
         right: whether the judge recognises each one's prompt, (N,).
         told: the prompt that the judge takes each for, (N,).
@@ -106,6 +108,16 @@ class Measurer:
     num_compared: int
     num_prompts: int
     device: torch.device
+
+    @property
+    def with_cmmd(self) -> bool:
+        """Whether distances are measured in a CLIP model's features."""
+        return isinstance(self.judge.features, Features) and self.judge.features.are_clip
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of those that are measured."""
+        return (*FIGURES, "cmmd") if self.with_cmmd else FIGURES
 
     @classmethod
     @torch.no_grad()
@@ -254,7 +266,7 @@ class _Seen:
     def measured(self, measurer: Measurer) -> Measured:
         assert self.worst is not None
         look, moments = _Look.joined(self.looks), self._moments()
-        figures, reach = dict.fromkeys(FIGURES, math.nan), None
+        figures, reach = dict.fromkeys(measurer.figures, math.nan), None
         if self.is_finite:
             compared = np.linspace(0, self.num - 1, min(measurer.num_compared, self.num)).astype(int)
             fake, real = look.features.double().numpy()[compared], measurer.held_out.double().numpy()
@@ -269,6 +281,7 @@ class _Seen:
                 **reach.figures(),
                 "diversity": moments.spread(),
                 "copies": float(look.copied.float().mean()),
+                **({"cmmd": cmmd(fake, real)} if measurer.with_cmmd else {}),
             }
         return Measured(
             figures=figures,

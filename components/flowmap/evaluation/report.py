@@ -99,7 +99,7 @@ def write_report(directory: Path, report: Report) -> None:
         controls=_control_chart(report),
         trained_on=report.metrics["models"].get(TRAINED_ON),
         relative=_differences(report),
-        columns=columns_of(report.facts),
+        columns=columns_of(report.facts, report.metrics.get("frechet")),
         reference=report.reference,
         trained_on_rewards=_names_of(report.grpo["rewards"]),
         top_of_report=TOP_OF_REPORT,

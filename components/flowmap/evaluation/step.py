@@ -99,6 +99,11 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
         "controls": _controls(entered, measurer, drawing, models, inputs["reward"]),
         "curve": _judge_curve(inputs["tuned"], measurer, drawing, entered["tuned"]),
         **({} if (scale := guidance_of(inputs["base"])) is None else {"guidance": scale}),
+        **(
+            {}
+            if (frechet := getattr(measurer.judge.features, "frechet", None)) is None
+            else {"frechet": frechet}
+        ),
     }
     (context.out / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True))
     (context.out / VERDICT).write_text(verdict.model_dump_json(indent=1))

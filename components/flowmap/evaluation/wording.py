@@ -43,13 +43,20 @@ _WORDS_OF_PROMPTS = {
 }
 
 
-def columns_of(facts: DataFacts) -> dict[str, str]:
-    """What the table of figures shows, by the figure's name."""
+def columns_of(facts: DataFacts, frechet: str | None = None) -> dict[str, str]:
+    """What the table of figures shows, by the figure's name.
+
+    Args: frechet: what the Frechet distance is called, where its features have a name.
+    """
     words: dict[str, str | None] = dict(_COLUMNS)
     if facts.context is not None:
         words |= _WORDS_OF_FORECASTS
     if facts.prompts_alone:
         words |= _WORDS_OF_PROMPTS
+    if frechet is not None:
+        words["fd_judge"] = frechet
+    if frechet == "CLIP-FID":
+        words["cmmd"] = "CMMD"
     return {name: word for name, word in words.items() if word is not None}
 
 
