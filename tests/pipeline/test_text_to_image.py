@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from flowmap.text_to_image.network import pack
 from tests.cli import flowmap
+from tests.evaluation.test_prompts_alone import clip
 from tests.text_to_image.facts import FACTS, GRID, PROMPTS, SD3_FACTS
 from tests.text_to_image.tiny import tiny, write_stock
 
@@ -142,6 +143,7 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
             "baseline_evaluations": [2],
             "resamples": 50,
             "rewards": [function("bright"), function("dull")],
+            "features": {"source": str(clip(tmp_path / "clip"))},
         },
     }
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(config))
@@ -160,7 +162,8 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
         "reward dull",
     }
     report = Path(told["report"]).read_text()
-    for words in ("4 prompts without data", "as asked", "what the baseline draws", "kind: night"):
+    named = ("CLIP-FID", "CMMD")
+    for words in ("4 prompts without data", "as asked", "what the baseline draws", "kind: night", *named):
         assert words in report
     for words in ("real data", "Real data", "preference model", "the judge recognises"):
         assert words not in report, words
