@@ -154,6 +154,8 @@ def alias_(
 
     there = store_of(root, store)
     if alias is None:
+        if reason is not None or expected is not None:
+            raise click.UsageError("say which alias is to point there, such as `staging`")
         list_models(there, model)  # whoever names no model is told what there is
         _list_aliases(Registry(there, model), as_json=as_json)
         return
@@ -201,16 +203,24 @@ def history(name: str, root: Path, store: str | None, as_json: bool) -> None:
 
 
 def _list_aliases(registry: Registry, *, as_json: bool) -> None:
-    last = registry.moved.last()
+    aliases = registry.aliases()
+    last = {name: registry.moved.last(name) for name in aliases}  # None for those that an older flowmap set
     if as_json:
-        told = {name: move.model_dump(mode="json", exclude={"envelope"}) for name, move in last.items()}
+        told = {
+            name: {"version": aliases[name]}
+            if move is None
+            else move.model_dump(mode="json", exclude={"envelope"})
+            for name, move in last.items()
+        }
         click.echo(json.dumps(told, indent=1, sort_keys=True))
         return
     for name, move in sorted(last.items()):
-        click.echo(
-            f"{name}: {registry.name}@{move.version}, since {move.moved_at:%Y-%m-%d %H:%M}, by "
-            f"{move.who or 'nobody on record'}"
+        since = (
+            ""
+            if move is None
+            else f", since {move.moved_at:%Y-%m-%d %H:%M}, by {move.who or 'nobody on record'}"
         )
+        click.echo(f"{name}: {registry.name}@{aliases[name]}{since}")
 
 
 def _check_alias(alias: str) -> None:

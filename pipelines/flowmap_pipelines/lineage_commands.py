@@ -100,8 +100,11 @@ def verify(
     told, num_faults = [], 0
     named = key or trusted
     public = None if named is None else read_trusted(named)
+    looked_at: set[str] = set()  # registries: each once
     for version in versions:
-        audit, name = check(models_in, version), f"{version.name}@{version.version}"
+        audit = check(models_in, version, with_registry=version.name not in looked_at)
+        looked_at.add(version.name)
+        name = f"{version.name}@{version.version}"
         signed = check_statements(models_in, version, public, audit)
         num_faults += len(audit.faults)
         counts = (

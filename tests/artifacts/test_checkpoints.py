@@ -89,3 +89,12 @@ def test_a_checkpoint_that_another_deletes_while_it_is_read_is_named(tmp_path: P
     Checkpoints(LocalStore(tmp_path / "store"), "checkpoints/s/x").save(10, state(tmp_path / "state", 10))
     with pytest.raises(IntegrityError, match=r"checkpoints/s/x/00000010/0/manifest.json is missing in "):
         restored(Vanishing(tmp_path / "store"), tmp_path / "restored")
+
+
+def test_what_is_cleared_no_longer_counts_from_the_first_deletion_on(tmp_path: Path) -> None:
+    store = DyingStore(tmp_path / "store")
+    Checkpoints(store, "checkpoints/s/x").save(10, state(tmp_path / "state", 10))
+    store.left = 1
+    with pytest.raises(Killed):
+        Checkpoints(store, "checkpoints/s/x").clear()
+    assert restored(LocalStore(store.root), tmp_path / "restored") is None

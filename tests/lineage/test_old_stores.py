@@ -4,8 +4,10 @@
 with a signed statement, and the key's public half. One is added with each version; none is ever changed.
 """
 
+import shutil
 import tarfile
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.audit.checking import check
 from flowmap.audit.graph import trace
 from flowmap.audit.impact import impact
+from flowmap.audit.unneeded import remove, unneeded
 from flowmap.lineage.sources import unpack_sources
 from flowmap.registry import Registry
 from tests.cli import flowmap
@@ -126,3 +129,25 @@ def test_it_draws(old: Old, tmp_path: Path) -> None:
     assert np.load(tmp_path / "x.npz")["samples"].shape == old.shape
     listed = flowmap("models", *where)
     assert "old rejected" in listed.stdout
+
+
+def test_what_gc_leaves_is_whole(old: Old, tmp_path: Path) -> None:
+    shutil.copytree(old.root / "store", tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
+    (version,) = Registry(store, "old").versions()
+    for group in unneeded(store, timedelta(days=30), datetime.now(UTC) + timedelta(days=3650)):
+        remove(store, group)
+    assert not check(store, version).faults
+
+
+def test_metrics_of_another_shape_are_told_and_end_no_audit(old: Old, tmp_path: Path) -> None:
+    shutil.copytree(old.root / "store", tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
+    registry = Registry(store, "old")
+    (version,), (rejection,) = registry.versions(), registry.rejections()
+    for digest in (version.evaluation, rejection.evaluation):
+        store.put(f"artifacts/{digest}/metrics.json", b"{}")
+    told = {fault.name: fault.told for fault in check(store, version).faults}
+    assert f"artifacts/{version.evaluation}/metrics.json" in told
+    name = f"models/old/rejections/{rejection.evaluation}.json"
+    assert told[name] == "rests on an evaluation that can't be read any more"

@@ -282,6 +282,18 @@ def test_artifacts_that_are_made_of_each_other_are_found_by_whoever_asks(
         assert "Traceback" not in refused.stderr
 
 
+def test_another_name_that_shares_its_evaluation_is_another_model(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "store", tmp_path / "root" / "store")
+    other = run(tmp_path / "root", "name=letters", "registry_push.alias=staging")
+    assert other.status == 0, other.told
+    assert other.digests()["evaluation"] == first.digests()["evaluation"]
+    verified = cli("lineage", "verify", "--root", str(tmp_path / "root"))
+    assert verified.returncode == 0, verified.stdout
+    assert verified.stdout.count("all whole") == 4
+
+
 needs_avx512 = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() != "AVX512", reason="there are no instructions to leave out here"
 )

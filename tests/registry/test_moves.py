@@ -1,5 +1,6 @@
 """Moves of aliases that are signed before they are made, and what is left of one that is gone."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,27 @@ def test_who_can_not_sign_moves_nothing(registry: Registry) -> None:
         unsigned.move_alias("production", unsigned.resolve("1"), "for the test")
     assert registry.aliases() == {"production": 2}
     assert len(registry.moves("production")) == 2
+
+
+def test_a_move_that_is_made_while_others_are_listed_is_not_missed(registry: Registry) -> None:
+    """Its signature is listed, and the move was not yet."""
+
+    class Late(LocalStore):
+        def names(self, prefix: str) -> Iterator[str]:
+            hidden = "models/digits/moves/production/2.json"
+            return (name for name in super().names(prefix) if name != hidden)
+
+    late = Registry(Late(Path(str(registry.store.url).removeprefix("file://"))), "digits")
+    assert late.resolve("production").version == 2
+    assert late.moved.lost() == []
+
+
+def test_one_alias_that_is_lost_leaves_the_others(registry: Registry) -> None:
+    registry.move_alias("staging", registry.resolve("1"), "for the test")
+    registry.store.delete("models/digits/moves/staging/1.json")
+    assert registry.resolve("production").version == 2
+    assert registry.resolve("1").version == 1
+    with pytest.raises(
+        IntegrityError, match=r"staging/1\.json is missing in .* last move of digits@staging"
+    ):
+        registry.move_alias("staging", registry.resolve("2"), "for the test")

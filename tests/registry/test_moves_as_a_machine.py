@@ -27,8 +27,8 @@ class _Late(Registry):
 
     first: Callable[[], Any]
 
-    def aliases(self) -> dict[str, int]:
-        found = super().aliases()
+    def points_to(self, alias: str) -> int | None:
+        found = super().points_to(alias)
         self.first()
         return found
 

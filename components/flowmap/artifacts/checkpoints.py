@@ -63,7 +63,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete all of them: the step has finished."""
-        for name in list(self.store.names(self.prefix)):
+        names = list(self.store.names(self.prefix))
+        for name in sorted(names, key=lambda name: not name.endswith(f"/{_COMPLETE}")):  # that first
             self.store.delete(name)
 
     def _complete(self) -> list[int]:

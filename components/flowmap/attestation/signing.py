@@ -78,8 +78,12 @@ def moves_to(registry: Registry, version: Version) -> Iterator[tuple[str, int, M
 
 def signatures_of_move(registry: Registry, alias: str, number: int, move: Move) -> list[Signed]:
     """All envelopes of a move: the one in it, and those beside it. Raises IntegrityError."""
-    inside = [] if move.envelope is None else [opened(registry.moved.name(alias, number), move.envelope)]
-    return inside + list(envelopes(registry.store, registry.moved.folder(alias, number)))
+    beside = list(envelopes(registry.store, registry.moved.folder(alias, number)))
+    if move.envelope is None:
+        return beside
+    inside = opened(registry.moved.name(alias, number), move.envelope)
+    copied = {(each.payload, each.key_ids) for each in beside}
+    return beside if (inside.payload, inside.key_ids) in copied else [inside, *beside]
 
 
 def moves_are_signed(registry: Registry) -> bool:
@@ -88,7 +92,7 @@ def moves_are_signed(registry: Registry) -> bool:
     beside = len(moved.folder("alias", 1).split("/"))
     return any(
         len(name.split("/")) > beside for name in registry.store.names(f"models/{registry.name}/moves")
-    ) or any(move.envelope for move in moved.last().values())
+    ) or any(moved.read(alias, numbers[-1]).envelope for alias, numbers in moved.numbers().items())
 
 
 def folder_of(version: Version) -> str:

@@ -30,12 +30,15 @@ from flowmap.json_text import read_json
 from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
 from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
-from flowmap.registry.evaluation_result import read_evaluated
+from flowmap.registry.evaluation_result import figures_of, read_judgement
 from flowmap.registry.retiring import retirement_of
 
 
-def check(store: ObjectStore, version: Version) -> Audit:
-    """Look at a version and at everything that it rests on."""
+def check(store: ObjectStore, version: Version, *, with_registry: bool = True) -> Audit:
+    """Look at a version and at everything that it rests on.
+
+    Args: with_registry: look at what the registry keeps of that name beside versions, too.
+    """
     audit = Audit()
     try:
         graph = trace(store, version)
@@ -57,7 +60,8 @@ def check(store: ObjectStore, version: Version) -> Audit:
     pushed = [version for version in versions.values() if version.manifest.digest in graph.nodes]
     for version in pushed:
         _check_pushes(registry, graph, version, manifests, audit)
-    check_registry(registry, audit)
+    if with_registry:
+        check_registry(registry, audit)
     return audit
 
 
@@ -73,7 +77,13 @@ def _check_pushes(
         audit.add(f"{RECORDS}/", str(error).splitlines()[0])
         return
     for node in made:
-        _check_node(store, graph, node, manifests, audit)
+        if any(True for _ in store.names(artifact_prefix(node.digest))):
+            _check_node(store, graph, node, manifests, audit)
+        else:  # `flowmap gc` of an older flowmap took it away
+            name = f"{artifact_prefix(node.digest)}/{MANIFEST_NAME}"
+            audit.notes.append(
+                f"{name} is gone, and with it what the run says that published {version.name}"
+            )
     for record in records:
         check_pushed(registry, version, record, audit)
 
@@ -187,20 +197,20 @@ def _check_version(
 def _compare_with_evaluation(store: ObjectStore, version: Version, name: str, audit: Audit) -> None:
     """All that a version says of itself stands in its evaluation too."""
     try:
-        evaluated = read_evaluated(store, version.evaluation)
-    except (IntegrityError, ValueError):
+        verdict, metrics = read_judgement(store, version.evaluation)
+        is_base = version.role == "base"
+        expected: dict[str, Any] = {
+            "role": "base" if version.manifest.step == "base_training" else "tuned",
+            "figures": figures_of(metrics, verdict, "base" if is_base else "tuned"),
+            "verdict": {} if is_base else verdict_told(verdict),
+            "incumbent": None if is_base else metrics["incumbent"],
+            "trial": None if is_base else trial_told(verdict),
+            "grid": tuple(metrics["trained_grid"]) if is_base else None,
+            "schema_version": 1,
+        }
+    except (IntegrityError, ValueError, KeyError, TypeError):
         return  # its files are damaged, which is told of them
-    _check_attempt(store, version, evaluated.metrics.get("terms"), audit)
-    is_base = version.role == "base"
-    expected: dict[str, Any] = {
-        "role": "base" if version.manifest.step == "base_training" else "tuned",
-        "figures": evaluated.figures("base" if is_base else "tuned"),
-        "verdict": {} if is_base else verdict_told(evaluated.verdict),
-        "incumbent": None if is_base else evaluated.metrics["incumbent"],
-        "trial": None if is_base else trial_told(evaluated.verdict),
-        "grid": tuple(evaluated.metrics["trained_grid"]) if is_base else None,
-        "schema_version": 1,
-    }
+    _check_attempt(store, version, metrics.get("terms"), audit)
     told = {each: getattr(version, each) for each in expected}
     told["verdict"] = told["verdict"] and verdict_told(told["verdict"])
     for each, value in expected.items():

@@ -18,11 +18,12 @@ from flowmap.json_text import read_json
 from flowmap.lineage.edges import read_record, user_digests
 from flowmap.lineage.record import RECORDS, StepRecord
 from flowmap.registry import Judged, Registry, Rejection, Version
-from flowmap.registry.evaluation_result import Verdict, read_evaluated
+from flowmap.registry.evaluation_result import Verdict, figures_of, read_judgement
 from flowmap.settings import ANCHOR
 
 PUSH = "registry_push"
 _MOST_USERS = 10_000
+_UNREAD = "evaluation"
 _PUBLISHED = ("published", "already promoted")
 
 
@@ -34,10 +35,8 @@ def check_registry(registry: Registry, audit: Audit) -> None:
     rejections = _rejections(registry, audit)
     for each in [*versions, *rejections]:
         _check_attempt(registry, each, attempts, audit)
-    known = {each.trial for each in [*versions, *rejections]}
-    for number, (candidate, _) in attempts.items():
-        if number not in known:
-            _check_rejected(registry, candidate, audit)
+    for candidate in sorted({candidate for candidate, _ in attempts.values()}):
+        _check_rejected(registry, candidate, audit)
 
 
 def pushes(store: ObjectStore, version: Version) -> list[StepRecord]:
@@ -50,7 +49,11 @@ def pushes(store: ObjectStore, version: Version) -> list[StepRecord]:
         users |= set(user_digests(store, version.candidate, _MOST_USERS))
     records = [read_record(store, digest) for digest in sorted(users)]
     return [
-        each for each in records if each.step == PUSH and each.inputs.get("evaluation") == version.evaluation
+        each
+        for each in records
+        if each.step == PUSH
+        and each.inputs.get("evaluation") == version.evaluation
+        and (each.config or {}).get("name", version.name) == version.name  # other names share evaluations
     ]
 
 
@@ -115,9 +118,13 @@ def _attempts(registry: Registry, audit: Audit) -> dict[int, tuple[str, str]]:
             found[int(name.rsplit("/", 1)[-1].removesuffix(".json"))] = str(candidate), str(terms)
         except (KeyError, ValueError, TypeError):
             audit.add(name, "was changed after it was written")
-    for number in range(1, max(found, default=0)):
-        if number not in found:
-            audit.add(_attempt_name(registry, number), "is missing: there are later attempts at the gate")
+    missing = [number for number in range(1, max(found, default=0)) if number not in found]
+    if missing:
+        told = ", ".join(_attempt_name(registry, number) for number in missing)
+        audit.notes.append(
+            f"there are later attempts at the gate than {told}, and none of those: a version that was "
+            "imported from another store leaves that"
+        )
     return found
 
 
@@ -134,22 +141,29 @@ def _rejections(registry: Registry, audit: Audit) -> list[Rejection]:
         if (rejection.name, f"{rejection.evaluation}.json") != (registry.name, name.rsplit("/", 1)[-1]):
             audit.add(name, f"calls itself one of {rejection.name}, by evaluation {rejection.evaluation}")
         for each in differing(registry.store, rejection):
-            audit.add(name, f"has another {each} than its evaluation says")
+            unread = "rests on an evaluation that can't be read any more"
+            audit.add(name, unread if each == _UNREAD else f"has another {each} than its evaluation says")
     return found
 
 
 def differing(store: ObjectStore, judged: Judged) -> list[str]:
-    """What a candidate's judgement says otherwise than its evaluation does; nothing where that is gone."""
+    """What a candidate's judgement says otherwise than its evaluation does: nothing where that is gone, and
+    `evaluation` where it is none."""
     try:
-        evaluated = read_evaluated(store, judged.evaluation)
-    except (KeyError, IntegrityError, ValueError):
+        verdict, metrics = read_judgement(store, judged.evaluation)
+    except IntegrityError:
         return []
-    expected = {
-        "figures": evaluated.figures(),
-        "verdict": verdict_told(evaluated.verdict),
-        "incumbent": evaluated.metrics["incumbent"],
-        "trial": trial_told(evaluated.verdict),
-    }
+    except ValueError:
+        return [_UNREAD]
+    try:
+        expected = {
+            "figures": figures_of(metrics, verdict),
+            "verdict": verdict_told(verdict),
+            "incumbent": metrics["incumbent"],
+            "trial": trial_told(verdict),
+        }
+    except (KeyError, TypeError):  # JSON, and not of an evaluation
+        return [_UNREAD]
     told = {**judged.model_dump(), "verdict": verdict_told(judged.verdict)}
     return [name for name, value in expected.items() if json.dumps(told[name]) != json.dumps(value)]
 
@@ -183,7 +197,7 @@ def _check_attempt(
 
 
 def _check_rejected(registry: Registry, candidate: str, audit: Audit) -> None:
-    """An attempt of which there is neither version nor rejection: no run says that it recorded one."""
+    """Every rejection that a run says it recorded of a candidate is there."""
     for digest in user_digests(registry.store, candidate, _MOST_USERS):
         try:
             record = read_record(registry.store, digest)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import Listed, ObjectStore
 from flowmap.audit.graph import reached
+from flowmap.audit.registry_checks import PUSH
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.lineage.edges import add_missing_edges, read_record
 from flowmap.lineage.record import RECORDS
@@ -100,6 +101,8 @@ def _needed(store: ObjectStore, versions: dict[str, list[Version]], since: datet
     for name in store.names(RECORDS):
         if name.count("/") == 1 and name.endswith(".json"):
             record = read_record(store, name.removeprefix(f"{RECORDS}/").removesuffix(".json"))
+            if record.step == PUSH:  # what it says of itself, a few bytes that an audit asks for
+                roots.add(record.output)
             if datetime.fromisoformat(record.finished_at) >= since:
                 roots |= {record.output, *record.inputs.values()}
     return set(reached(store, roots, published))

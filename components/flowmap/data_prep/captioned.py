@@ -63,19 +63,19 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
             for number, part in enumerate(parts):
                 size = sizes[part["bucket"].iloc[0]]
                 key = before.key([size, part[["digest", "caption"]].to_numpy().tolist()])
-                folder = context.scratch / "shards" / str(number)
-                shard = before.find(key, folder)
+                made_in = context.scratch / "shards" / str(number)
+                shard = before.find(key, made_in)
                 if shard is None:
                     shard = _encoded(
-                        before.step, number, part, size, folder, encoder, reader, pool, progress
+                        before.step, number, part, size, made_in, encoder, reader, pool, progress
                     )
-                    before.keep(key, shard, folder)
+                    before.keep(key, shard, made_in)
                 else:
                     progress.skip(num_batches[number])
                     reader.unreadable += shard.unreadable
                     reader.check_readable()
                 if shard.rows:
-                    _move(folder / shard_name(shard.number), context.out / shard_name(number))
+                    _move(made_in / shard_name(shard.number), context.out / shard_name(number))
                 whole = part.iloc[shard.rows].assign(shard=number, row=range(len(shard.rows)))
                 kept.append(whole.assign(bucket=f"{size[0]}x{size[1]}"))
                 made.append(ShardFacts(size=size, num=len(shard.rows)))

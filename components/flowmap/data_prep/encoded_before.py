@@ -82,7 +82,8 @@ class EncodedBefore:
         self.store.put(self._name(key), shard.model_dump_json().encode())
 
     def _fetch(self, shard: EncodedShard, folder: Path) -> bool:
-        if self._checkpoint(shard).restore(folder) is not None:
+        self._checkpoint(shard).restore(folder)
+        if (folder / shard_name(shard.number)).is_file():  # not where its step is done, and is clearing up
             return True
         if (made := finished_result(self.store, shard.step)) is None:
             return False

@@ -59,6 +59,7 @@ class Asking:
         ready = self._samples(self._num_asked, num_whole, torch.device("cpu"))
         self._num_asked = num_whole
         for each in filter(None, self._elsewhere):
+            each.raise_early()
             each.ask(ready)
 
     def scores(self) -> Scores:
@@ -88,6 +89,12 @@ class _Elsewhere:
 
     def ask(self, samples: Samples) -> None:
         self._asked.append(self.thread.submit(_score, self.reward, samples))
+
+    def raise_early(self) -> None:
+        """What went wrong by now, before more is drawn for nothing."""
+        for each in self._asked:
+            if each.done():
+                each.result()
 
     def answers(self) -> Tensor:
         return torch.cat([each.result() for each in self._asked])

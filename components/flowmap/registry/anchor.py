@@ -25,7 +25,7 @@ def anchor_of(registry: Registry, base: str) -> Version | None:
     held against, before it was published and ever after. A model that has versions from before there were
     anchors is held against the oldest of them.
     """
-    number = registry.aliases().get(ANCHOR)
+    number = registry.points_to(ANCHOR)
     version = _oldest(registry) if number is None else registry.resolve(str(number))
     return None if version is None or version.candidate == base else version
 
@@ -100,7 +100,7 @@ def publish_anchor(
         grid: the times that those figures were taken at.
         made: is called with the version before the alias leads to it.
     """
-    if ANCHOR in registry.aliases():
+    if registry.points_to(ANCHOR) is not None:
         return None
     if (older := _oldest(registry)) is not None:  # of a flowmap from before there were anchors
         made(older)
@@ -114,6 +114,6 @@ def publish_anchor(
     made(version)
     if registry.start_alias(ANCHOR, version):
         return version
-    if known is None and registry.aliases()[ANCHOR] != version.version:
+    if known is None and registry.points_to(ANCHOR) != version.version:
         registry.withdraw(version, f"another run published the {ANCHOR} in the same moment")
     return None

@@ -76,8 +76,16 @@ class Evaluated:
 
     def figures(self, model: str = "tuned") -> dict[str, float]:
         """The candidate's figures, or another model's, on the grid that the candidate was trained on."""
-        found: dict[str, float] = self.metrics["models"][model][str(self.verdict.num_evaluations)]
-        return found
+        return figures_of(self.metrics, self.verdict, model)
+
+
+def figures_of(metrics: dict[str, Any], verdict: Verdict, model: str = "tuned") -> dict[str, float]:
+    """A model's figures on the grid that the candidate was trained on.
+
+    Raises KeyError or TypeError where the metrics are none of an evaluation.
+    """
+    found: dict[str, float] = metrics["models"][model][str(verdict.num_evaluations)]
+    return found
 
 
 class _Metrics(Protocol):
@@ -99,6 +107,13 @@ def read_evaluated(store: ObjectStore, digest: str) -> Evaluated:
         report=read_report(store, digest),
         samples=_read(store, digest, SAMPLES),
     )
+
+
+def read_judgement(store: ObjectStore, digest: str) -> tuple[Verdict, dict[str, Any]]:
+    """Verdict and figures alone. Raises IntegrityError for a missing file, and ValueError for one that is no
+    JSON or no verdict."""
+    verdict = Verdict.model_validate_json(_read(store, digest, VERDICT))
+    return verdict, json.loads(_read(store, digest, METRICS))
 
 
 def read_report(store: ObjectStore, digest: str) -> bytes:

@@ -54,20 +54,29 @@ class Moves:
             self.name(alias, number)
             for alias in sorted({*there, *signed})
             for number in range(1, 1 + max([*there.get(alias, []), *signed.get(alias, [])]))
-            if number not in there.get(alias, [])
+            if number not in there.get(alias, []) and not self._is_there(alias, number)
         ]
 
-    def last(self) -> dict[str, Move]:
-        """The last move of each alias. Raises IntegrityError where it is gone: an older one would count."""
-        there, signed = self.numbers(), self._numbers(_SIGNATURE)
-        for alias, numbers in signed.items():
-            if numbers[-1] > max(there.get(alias, [0])):
+    def last(self, alias: str) -> Move | None:
+        """The last move of an alias; None where it never moved.
+
+        Raises IntegrityError where it is gone: an older one would count.
+        """
+        number = self.num(alias)
+        signed = max(self._numbers(_SIGNATURE, alias).get(alias, [0]))
+        if signed > number:
+            if not self._is_there(alias, signed):
+                name, said = self.name(alias, signed), self.folder(alias, signed)
                 raise IntegrityError(
-                    f"{self.name(alias, numbers[-1])} is missing in {self.store.url}, and it was the last "
-                    f"move of {self.model}@{alias}: restore it; what it said stands in "
-                    f"{self.folder(alias, numbers[-1])}/"
+                    f"{name} is missing in {self.store.url}, and it was the last move of "
+                    f"{self.model}@{alias}: restore it; what it said stands in {said}/"
                 )
-        return {alias: self.read(alias, numbers[-1]) for alias, numbers in there.items()}
+            number = signed
+        return self.read(alias, number) if number else None
+
+    def _is_there(self, alias: str, number: int) -> bool:
+        """Whether a move is there after all, that was made after the moves were listed."""
+        return self.store.exists(self.name(alias, number))
 
     def of(self, alias: str) -> list[Move]:
         """Every move of an alias, oldest first. Raises IntegrityError where one is gone."""
@@ -75,7 +84,7 @@ class Moves:
 
     def num(self, alias: str) -> int:
         """How often it was moved."""
-        return max(self.numbers().get(alias, [0]))
+        return max(self._numbers(_MOVE, alias).get(alias, [0]))
 
     def read(self, alias: str, number: int) -> Move:
         """Raises IntegrityError where it is gone or is no move any more."""
@@ -123,9 +132,10 @@ class Moves:
         data = move.model_dump_json(indent=1, exclude=None if move.envelope else {"envelope"}).encode()
         return self.store.create(self.name(alias, number), data)
 
-    def _numbers(self, pattern: re.Pattern[str]) -> dict[str, list[int]]:
+    def _numbers(self, pattern: re.Pattern[str], alias: str = "") -> dict[str, list[int]]:
+        """Of all aliases, or of one."""
         found: dict[str, set[int]] = {}
-        for name in self.store.names(f"models/{self.model}/moves"):
+        for name in self.store.names(f"models/{self.model}/moves/{alias}".rstrip("/")):
             if match := pattern.search(name):
                 found.setdefault(match[1], set()).add(int(match[2]))
         return {alias: sorted(numbers) for alias, numbers in found.items()}

@@ -74,9 +74,17 @@ class Registry:
 
     def aliases(self) -> dict[str, int]:
         """Which version each alias points to. Raises IntegrityError where that can't be told any more."""
-        older = self.store.names(f"{self._folder}/aliases")
-        found = {name.rsplit("/", 1)[-1]: int(read_there(self.store, name)) for name in older}
-        return found | {alias: move.version for alias, move in self.moved.last().items()}
+        older = {name.rsplit("/", 1)[-1] for name in self.store.names(f"{self._folder}/aliases")}
+        found = {alias: self.points_to(alias) for alias in sorted({*older, *self.moved.numbers()})}
+        return {alias: number for alias, number in found.items() if number is not None}
+
+    def points_to(self, alias: str) -> int | None:
+        """The version that one alias points to; None where there is none of that name. Raises IntegrityError
+        where that can't be told any more."""
+        if (move := self.moved.last(alias)) is not None:
+            return move.version
+        older = f"{self._folder}/aliases/{alias}"
+        return int(read_there(self.store, older)) if self.store.exists(older) else None
 
     def moves(self, alias: str) -> list[Move]:
         """Every move of an alias, oldest first."""
@@ -93,17 +101,18 @@ class Registry:
             UnknownModelError: there is none.
             IntegrityError: an alias points to a version that is gone.
         """
-        versions, aliases = self.versions(), self.aliases()
-        wanted = aliases.get(reference, reference)
-        for version in versions:
-            if str(version.version) == str(wanted):
-                return version
-        if reference in aliases:
+        versions = {str(version.version): version for version in self.versions()}
+        if reference in versions:
+            return versions[reference]
+        wanted = self.points_to(reference)
+        if str(wanted) in versions:
+            return versions[str(wanted)]
+        if wanted is not None:
             raise IntegrityError(
                 f"{self._folder}/{wanted}/version.json is missing in {self.store.url}, and {reference} "
                 f"points to it: restore it, or point {reference} elsewhere with `flowmap models promote`"
             )
-        known = ", ".join([*(str(version.version) for version in versions), *sorted(aliases)])
+        known = ", ".join([*versions, *sorted(self.aliases())])
         raise UnknownModelError(
             f"{self.name}@{reference}: unknown; there is {known or 'no version of that model'}"
         )
@@ -114,7 +123,7 @@ class Registry:
         A candidate that is that version itself is compared with what it had to beat when it was published,
         never with itself: so the same run again finds its own finished evaluation.
         """
-        number = self.aliases().get(alias)
+        number = self.points_to(alias)
         if number is None:
             return None
         version = self.resolve(str(number))
@@ -128,7 +137,7 @@ class Registry:
         That happens when two runs end side by side, or an old one is retried; the later one must not undo
         the earlier.
         """
-        number = self.aliases().get(alias)
+        number = self.points_to(alias)
         current = self.resolve(str(number)) if number is not None else None
         if current is None or current.candidate == judged.candidate:
             return
@@ -206,7 +215,7 @@ class Registry:
             StaleVerdictError: the alias has moved on since `judged` was.
         """
         while True:
-            number, before = self.moved.num(alias), self.aliases().get(alias)
+            number, before = self.moved.num(alias), self.points_to(alias)
             self.check_judged(alias, judged)
             if before == version.version:
                 return
@@ -225,7 +234,7 @@ class Registry:
         Raises:
             MovedError: it points elsewhere, or somebody moves it in the same moment: of two, one wins.
         """
-        number, before = self.moved.num(alias), self.aliases().get(alias)
+        number, before = self.moved.num(alias), self.points_to(alias)
         if expected not in (None, before):
             there = "nothing yet" if before is None else f"{self.name}@{before}"
             raise MovedError(f"{self.name}@{alias} points to {there}, and not to {self.name}@{expected}")

@@ -36,6 +36,7 @@ def _of_commits() -> str | None:
             ["git", "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"],  # told, and not guessed
             capture_output=True,
             text=True,
+            errors="replace",
             check=True,
             timeout=_WAIT_S,
         )

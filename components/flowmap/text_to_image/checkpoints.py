@@ -34,6 +34,7 @@ from flowmap.text_to_image.network import dtype_of
 from flowmap.training.devices import device
 
 _MOST_TOKENS = 512
+_AT_ONCE = 4096  # texts that are made tokens of
 _WHERE = "base_training.checkpoint"
 _FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
 
@@ -228,8 +229,12 @@ def num_tokens_of(family: Family, folder: Path) -> int:
 def cut_texts(family: Family, folder: Path, num_tokens: int, texts: Sequence[str]) -> list[str]:
     """Those that T5's tokenizer makes more tokens of than that."""
     tokenizer = _t5_tokenizer(family, folder)
-    tokens = tokenizer(list(texts)).input_ids
-    return [text for text, each in zip(texts, tokens, strict=True) if len(each) > num_tokens]
+    return [
+        text
+        for part in (texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE))
+        for text, tokens in zip(part, tokenizer(list(part)).input_ids, strict=True)
+        if len(tokens) > num_tokens
+    ]
 
 
 def _t5_tokenizer(family: Family, folder: Path) -> Any:
