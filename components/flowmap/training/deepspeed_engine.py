@@ -88,7 +88,7 @@ class DeepSpeedEngine:
             tag=ENGINE_FOLDER,
             client_state=state,
             save_latest=False,
-            exclude_frozen_parameters=True,
+            exclude_frozen_parameters=self._has_frozen(),
         )
         dist.barrier()
 
