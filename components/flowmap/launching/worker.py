@@ -62,8 +62,8 @@ def _leave(job: Job, text: str, cause: Literal["own", "store", "lost_peer"]) -> 
 
 if __name__ == "__main__":
     main()
-    # The work is done and written. On busy machines an orderly exit aborts now and then, for a thread of torch
-    # that nobody has joined ("terminate called without an active exception").
+    # The work is done and written. On busy machines an orderly exit aborts now and then, for a thread of
+    # torch's that nobody has joined ("terminate called without an active exception").
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
