@@ -8,9 +8,9 @@ care.
 Layout below `models/<name>/`: `files/<digest>/...` the published bytes; `<version>/version.json`, the
 versions being the integers from 1, and `<version>/withdrawn.json` where it was never promoted after all;
 `moves/<alias>/<number>.json`, where an alias went; `attempts/<number>.json`, who tried to pass the gate;
-`rejections/<evaluation>.json`. Each of them is written
-once, so of two that write at once one is told so, whatever the store. An older flowmap kept an alias as one
-object, `aliases/<alias>`, that was overwritten; until the alias moves again, that holds.
+`rejections/<evaluation>.json`. Each of them is written once, so of two that write at once one is told so,
+whatever the store. An older flowmap kept an alias as one object, `aliases/<alias>`, that was overwritten;
+until the alias moves again, that holds.
 """
 
 from __future__ import annotations
@@ -49,11 +49,7 @@ class MovedError(FlowmapError):
 
 @dataclass(frozen=True)
 class Registry:
-    """The versions of one model.
-
-    Attributes:
-        seal: signs what moves an alias, before it does; None where there is no key.
-    """
+    """The versions of one model; `seal` signs what moves an alias before it does, where there is a key."""
 
     store: ObjectStore
     name: str
@@ -79,8 +75,7 @@ class Registry:
         return {alias: number for alias, number in found.items() if number is not None}
 
     def points_to(self, alias: str) -> int | None:
-        """The version that one alias points to; None where there is none of that name. Raises IntegrityError
-        where that can't be told any more."""
+        """The version that an alias points to, or None. Raises IntegrityError where that can't be told."""
         if (move := self.moved.last(alias)) is not None:
             return move.version
         older = f"{self._folder}/aliases/{alias}"
@@ -231,8 +226,7 @@ class Registry:
 
         Args: expected: the version that it points to, as they believe; None where they do not say.
 
-        Raises:
-            MovedError: it points elsewhere, or somebody moves it in the same moment: of two, one wins.
+        Raises MovedError where it points elsewhere, or somebody moves it in that moment: of two, one wins.
         """
         number, before = self.moved.num(alias), self.points_to(alias)
         if expected not in (None, before):
