@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from flowmap.registry import Registry, Version
 
 
+_EXPECTED = click.option(
+    "--expected",
+    type=int,
+    metavar="VERSION",
+    help="What it points to now; refused where it does not any more.",
+)
+
+
 @click.command()
 @click.argument("model", metavar="NAME@VERSION")
 @options.ROOT
 @options.STORE
 @click.option("--alias", default="production", show_default=True, help="What is to point to it.")
 @click.option("--reason", required=True, help="Why, for those who ask later; no gate is asked.")
-@click.option(
-    "--expected",
-    type=int,
-    metavar="VERSION",
-    help="What it points to now; refused where it does not any more.",
-)
+@_EXPECTED
 @options.SIGNING_KEY
 def promote(
     model: str,
@@ -121,12 +124,7 @@ def retire(model: str, root: Path, store: str | None, reason: str) -> None:
 @options.ROOT
 @options.STORE
 @click.option("--reason", help="Why it is to point there, for those who ask later.")
-@click.option(
-    "--expected",
-    type=int,
-    metavar="VERSION",
-    help="What it points to now; refused where it does not any more.",
-)
+@_EXPECTED
 @options.SIGNING_KEY
 @options.JSON
 def alias_(

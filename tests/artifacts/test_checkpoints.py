@@ -1,6 +1,6 @@
 """Checkpoints that are cut off while they are saved: there is the one before or the new one, whole."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,11 @@ class DyingStore(LocalStore):
     def delete(self, name: str) -> None:
         self._step(lambda: LocalStore.delete(self, name))
 
-    def _step(self, work: object) -> None:
+    def _step(self, work: Callable[[], bool | None]) -> None:
         self.left -= 1
         if self.left < 0 and not (self.left == -1 and self.done_first):
             raise Killed
-        self._last = bool(work())  # type: ignore[operator]
+        self._last = bool(work())
         if self.left < 0:
             raise Killed
 
