@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.lineage.record import record_step
+from flowmap.lineage.recording import record_step
 
 
 def record(

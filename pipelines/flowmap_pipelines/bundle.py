@@ -21,14 +21,14 @@ from flowmap.attestation.checking import check_statements
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.audit.carrying import carried, carry, is_taken, records_of, with_rivals
 from flowmap.audit.checking import check
+from flowmap.documents.bill_of_materials import bill_of_materials
+from flowmap.documents.model_card import model_card
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.lineage.log import log_record
 from flowmap.progress import say
 from flowmap.registry import Registry, Version
 from flowmap.registry.evaluation_result import REPORT, SAMPLES, read_evaluated
 from flowmap.settings import ANCHOR
-from flowmap_pipelines.bill_of_materials import bill_of_materials
-from flowmap_pipelines.model_card import model_card
 from flowmap_pipelines.run_section import report_of
 
 _STORE, _ABOUT = "store", "bundle.json"

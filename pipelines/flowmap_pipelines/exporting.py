@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
+from flowmap.artifacts.transfer import fetch
+from flowmap.attestation.model_signature import SIGNATURE, newest_signature
 from flowmap.errors import ConfigError
 from flowmap.evaluation.entrants import policy_of
 from flowmap.exporting.about import About
 from flowmap.models import ADAPTERS, ModelFacts, TextToImageFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, read_model_facts, shipped_weights
-from flowmap.registry import Rejection, Version
+from flowmap.registry import Registry, Rejection, Version
+from flowmap.registry.documents import documents_prefix
 from flowmap.settings import REJECTED
 from flowmap_pipelines.sampling import copy_model, grid_of
 
-DIFFUSERS, ONNX, WEB, KSERVE, BUNDLE = "diffusers", "onnx", "web", "kserve", "bundle"
+DIFFUSERS, ONNX, WEB, KSERVE, BUNDLE, FILES = "diffusers", "onnx", "web", "kserve", "bundle", "files"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def export_model(
         form: `diffusers`, a pipeline of that library, with its adapters in `lora` where adapters were
             trained; `onnx`, the whole sampler as one graph; `web`, a page that draws in a browser; `kserve`,
             a server of the open inference protocol with its InferenceService; `bundle`, the version with its
-            evidence, for another store. None is diffusers for a text-to-image model, and onnx for others.
+            evidence, for another store; `files`, what was published, as it is and signed. None is diffusers
+            for a text-to-image model, and onnx for others.
         image: for kserve, what the server's image will be called.
         runtime: for a page, the package onnxruntime-web as `npm pack` leaves it, which is fetched otherwise.
 
@@ -65,8 +69,8 @@ def export_model(
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder")
-    if form == BUNDLE:
-        return _export_bundle(store, version, folder)
+    if form in (BUNDLE, FILES):
+        return _export_whole(store, version, folder, form)
     with tempfile.TemporaryDirectory() as scratch:
         files, made = Path(scratch, "model"), Path(scratch, "made")
         files.mkdir()
@@ -80,21 +84,32 @@ def export_model(
     return sorted(path.name for path in folder.iterdir())
 
 
-def _export_bundle(store: ObjectStore, version: Version | Rejection, folder: Path) -> list[str]:
+def _export_whole(store: ObjectStore, version: Version | Rejection, folder: Path, form: str) -> list[str]:
     if isinstance(version, Rejection):
-        raise ConfigError(f"{version.name}@{REJECTED} is no version: only what is published has a bundle")
+        raise ConfigError(f"{version.name}@{REJECTED} is no version: only what is published has {form}")
     from flowmap_pipelines.bundle import write_bundle
 
+    write = write_bundle if form == BUNDLE else _write_files
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside it, and moved when it is whole: what it rests on may be larger than memory and /tmp are.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         made = Path(scratch, "made")
         made.mkdir()
-        write_bundle(store, version, made)
+        write(store, version, made)
         if folder.exists():
             folder.rmdir()
         made.rename(folder)
     return sorted(path.name for path in folder.iterdir())
+
+
+def _write_files(store: ObjectStore, version: Version, folder: Path) -> None:
+    """What was published, as it was: weights, card, bill of materials, samples, and their signature."""
+    registry = Registry(store, version.name)
+    registry.download(version, folder)
+    if version.documents is not None:
+        fetch(store, version.documents, folder, documents_prefix(version))
+    if (signature := newest_signature(store, version)) is not None:
+        (folder / SIGNATURE).write_bytes(read_there(store, signature))
 
 
 def _as_pipeline(given: _Given, folder: Path) -> None:

@@ -40,7 +40,7 @@ def keys() -> None:
 )
 @click.option("--name", default="flowmap", show_default=True, help="What the two files are called.")
 def new(out: Path, name: str) -> None:
-    """Make an Ed25519 key: NAME.pem, which signs, for its owner alone, and NAME.pub for everybody.
+    """Make an ECDSA key on P-256: NAME.pem, which signs, for its owner alone, and NAME.pub for everybody.
 
     \b
         flowmap keys new --out keys --name ours-2026

@@ -109,7 +109,8 @@ def verify(
         num_faults += len(audit.faults)
         counts = (
             f"{audit.num_artifacts} artifacts, {audit.num_files} files of {audit.num_bytes / 1e6:,.1f} MB, "
-            f"{audit.num_records} records, {audit.num_moves} moves, {signed} statements"
+            f"{audit.num_records} records, {audit.num_moves} moves, {audit.num_statements} statements, "
+            f"{signed} signatures"
         )
         faults = [{"name": fault.name, "told": fault.told} for fault in audit.faults]
         told.append({"model": name, "faults": faults, "notes": audit.notes, "checked": counts})

@@ -119,7 +119,7 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["diffusers", "onnx", "web", "kserve", "bundle"]),
+    type=click.Choice(["diffusers", "onnx", "web", "kserve", "bundle", "files"]),
     help="diffusers for a text-to-image model and onnx for others, unless said.",
 )
 @click.option(
@@ -146,7 +146,8 @@ def export(
     sampler in one file, which onnxruntime runs without torch. As web it is a page, for any server of files,
     that draws in the visitor's browser. As kserve it is a server of the open inference protocol, with its
     image's Dockerfile and InferenceService. README.md in the folder says how to draw. As bundle it is the
-    version with all its evidence, which `flowmap models import` takes into another store, and a model card.
+    version with all its evidence, which `flowmap models import` takes into another store. As files it is
+    what was published, with card, bill of materials and model.sig, which OpenSSF's model_signing verifies.
 
     \b
         flowmap models export digits digits-onnx
@@ -209,11 +210,11 @@ def register(model: str, root: Path, store: str | None, mlflow: str | None, kube
         flowmap models register digits --mlflow http://mlflow:5000
         flowmap models register digits@3 --kubeflow http://model-registry:8080
     """
+    from flowmap.documents.model_card import model_card
     from flowmap.registry import Registry
     from flowmap.reporting import kubeflow_registry, mlflow_registry
     from flowmap.reporting.registered import told_of
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_card import model_card
     from flowmap_pipelines.model_list import find_version
     from flowmap_pipelines.trusting import check_usable
 
@@ -242,8 +243,8 @@ def card(model: str, root: Path, store: str | None, output: Path | None) -> None
     \b
         flowmap models card digits -o README.md
     """
+    from flowmap.documents.model_card import model_card
     from flowmap_pipelines.local_run import store_of
-    from flowmap_pipelines.model_card import model_card
     from flowmap_pipelines.model_list import find_version
 
     there = store_of(root, store)

@@ -123,6 +123,52 @@ def test_expectations_stand_in_the_configuration(tmp_path: Path) -> None:
         load_config(file, ["data_prep.expectations=[{type: mean}]"])
 
 
+SUITE: dict[str, Any] = {
+    "name": "ours",
+    "expectations": [
+        {
+            "type": "expect_column_max_to_be_between",
+            "kwargs": {"column": "mean", "max_value": 0.9},
+            "id": "8c6f5b1e-0000-4000-8000-000000000000",
+            "severity": "critical",
+        }
+    ],
+    "meta": {"great_expectations_version": "1.24.1"},
+}
+
+
+@pytest.mark.parametrize(
+    "told", [SUITE, [{key: SUITE["expectations"][0][key] for key in ("type", "kwargs")}]]
+)
+def test_expectations_stand_in_a_file_beside_the_configuration(tmp_path: Path, told: Any) -> None:
+    (tmp_path / "ours.json").write_text(json.dumps(told))
+    file = tmp_path / "c.yaml"
+    file.write_text("name: x\ndata_prep: {expectations: ours.json}\n")
+    config = load_config(file)
+    assert config.data_prep.expectations == (
+        Expectation(type="expect_column_max_to_be_between", kwargs={"column": "mean", "max_value": 0.9}),
+    )
+    assert RunConfig.model_validate_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "data_prep.expectations: .*ours.yaml can't be read"),
+        ("a: [", "data_prep.expectations: .*ours.yaml: not YAML"),
+        ("mean", "ours.yaml holds no list of expectations"),
+        ("- mean", r"data_prep.expectations\[0\]|data_prep.expectations.0"),
+        ("- {type: mean}", "write an expectation's name"),
+    ],
+)
+def test_a_file_of_expectations_that_is_none_is_told(tmp_path: Path, text: str | None, told: str) -> None:
+    if text is not None:
+        (tmp_path / "ours.yaml").write_text(text)
+    (tmp_path / "c.yaml").write_text("name: x\ndata_prep: {expectations: ours.yaml}\n")
+    with pytest.raises(ConfigError, match=told):
+        load_config(tmp_path / "c.yaml")
+
+
 def test_an_expectation_that_can_not_be_checked_is_a_failure() -> None:
     with pytest.raises(DataError, match="could not be checked"):
         validate(table_of().drop(columns="mean"))
@@ -133,7 +179,7 @@ def prepared(source: Path, out: Path, **changes: object) -> dict[str, bytes]:
     out.mkdir()
     section = DataPrep.model_validate({"source": str(source), "resize": None, **changes})
     # All of a Context that the step uses; a whole one takes a run.
-    context: Any = SimpleNamespace(section=section, out=out, scratch=out / "scratch")
+    context: Any = SimpleNamespace(section=section, out=out, scratch=out / "scratch", expectations=[])
     run(context)
     return {path.name: path.read_bytes() for path in out.iterdir()}
 

@@ -28,7 +28,7 @@ GENEVAL = [
 def prepared(path: Path, out: Path, **settings: object) -> DataFacts:
     section = DataPrep.model_validate({"prompts": str(path), "resize": [16, 24], **settings})
     out.mkdir()
-    context: Any = SimpleNamespace(section=section, out=out, scratch=out)
+    context: Any = SimpleNamespace(section=section, out=out, scratch=out, expectations=[])
     run(context)
     return read_facts(out)
 

@@ -52,7 +52,7 @@ def prepared(settings: DataPrep, folder: Path) -> dict[str, bytes]:
     out = folder / "out"
     out.mkdir(parents=True)
     # All of a Context that the step uses; a whole one takes a run.
-    context: Any = SimpleNamespace(section=settings, out=out, scratch=folder / "scratch")
+    context: Any = SimpleNamespace(section=settings, out=out, scratch=folder / "scratch", expectations=[])
     run(context)
     return {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 

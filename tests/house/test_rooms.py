@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "data": {"settings", "artifacts", "prompts"},
     "lineage": {"settings", "artifacts"},
     "registry": {"settings", "artifacts"},
+    "documents": {"settings", "artifacts", "data", "lineage", "registry", "audit"},
     "audit": {"settings", "artifacts", "lineage", "registry"},
     "exporting": {"settings", "maps", "asfmc", "models"},
     "attestation": {"settings", "artifacts", "lineage", "registry", "audit"},

@@ -95,7 +95,7 @@ def test_a_record_is_in_the_log_whenever_its_writer_died(
 
     def dying(self: LocalStore, name: str, data: bytes) -> bool:
         done = create(self, name, data)
-        if name.endswith(".json"):
+        if name.endswith(".json") and name.count("/") == 1:  # the record itself
             raise KeyboardInterrupt
         return done
 

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.attestation.statement import statement_of_run
-from flowmap.lineage.record import StepRecord, record_step
+from flowmap.lineage.record import StepRecord
+from flowmap.lineage.recording import record_step
+from flowmap.lineage.statement import statement_of_run
 from flowmap.settings import environment
 
 IMAGE = f"registry.example.com/flowmap-train@sha256:{'5' * 64}"
 
 
-def written(folder: Path) -> StepRecord:
+def written(folder: Path, **more: Any) -> StepRecord:
     return record_step(
         LocalStore(folder / "store"),
         step_digest="d" * 64,
@@ -25,6 +27,7 @@ def written(folder: Path) -> StepRecord:
         reused=False,
         wall_s=1.0,
         work_s=1.0,
+        **more,
     )
 
 
@@ -71,3 +74,24 @@ def test_without_any_the_statement_is_what_it_was(tmp_path: Path) -> None:
     told = definition(written(tmp_path))
     assert "gpu" not in told["internalParameters"]
     assert "image" not in [each["name"] for each in told["resolvedDependencies"]]
+
+
+def test_a_statement_lies_beside_each_record_under_its_digest(tmp_path: Path) -> None:
+    """Whether there is a key or not: what a step did can be signed later, by whoever has one."""
+    record, store = written(tmp_path), LocalStore(tmp_path / "store")
+    (digest,) = (sha256_of(store.get(name)) for name in store.names("lineage") if name.count("/") == 1)
+    (name,) = store.names(f"lineage/statements/{digest}")
+    assert name.endswith(f"/{sha256_of(store.get(name))}.statement.json")
+    assert store.get(name) == statement_of_run(digest, record)
+    assert record.is_stated
+
+
+def test_what_was_expected_of_data_is_stated(tmp_path: Path) -> None:
+    rows = [{"expectation": "expect_column_max_to_be_between", "column": "mean", "num_rows": 1797}]
+    told = json.loads(statement_of_run("e" * 64, written(tmp_path, expectations=rows)))
+    (found,) = [
+        each for each in told["predicate"]["runDetails"]["byproducts"] if each["name"] == "expectations"
+    ]
+    assert found["annotations"] == {"step": "evaluation", "met": rows}
+    none = json.loads(statement_of_run("e" * 64, written(tmp_path / "other")))
+    assert [each["name"] for each in none["predicate"]["runDetails"]["byproducts"]] == ["record"]

@@ -1,6 +1,5 @@
 """Signed statements of a real run's versions: true as they are, and every way to make them lie is found."""
 
-import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -114,7 +113,7 @@ def test_each_key_signs_for_itself_and_a_stranger_s_is_told(store: LocalStore, t
     assert not checked(store, ours).faults
     unasked = checked(store, None)
     assert not unasked.faults
-    assert "by whom was not checked" in unasked.notes[0]
+    assert "whose they are was not checked" in unasked.notes[0]
 
 
 def test_a_byte_of_an_envelope_that_changed_is_found(store: LocalStore, tmp_path: Path) -> None:
@@ -175,9 +174,9 @@ def test_the_commands(store: LocalStore, tmp_path: Path) -> None:
     assert "signed tiny@2 with key" in done.stdout
     whole = cli("lineage", "verify", "tiny@2", *public, *root)
     assert whole.returncode == 0, whole.stdout
-    assert "statements: all whole" in whole.stdout
-    names = list(store.names("models/tiny/2/statements"))
-    payload = json.loads(base64.b64decode(json.loads(store.get(names[0]))["payload"]))
+    assert "signatures: all whole" in whole.stdout
+    (signed,) = envelopes(store, "models/tiny/2/statements")
+    payload = json.loads(signed.payload)
     assert payload["subject"]
 
 

@@ -72,10 +72,11 @@ def afternoon(
     for number in ("3", "1"):
         registry.move_alias("production", registry.resolve(number), "for the test")
     table = pd.read_parquet(store.root / "artifacts" / made["data_prep"] / TABLE)
-    shim = tmp_path / "bin" / "flowmap"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m flowmap_pipelines.cli "$@"\n')
-    shim.chmod(0o755)
+    shims = tmp_path / "bin"
+    shims.mkdir()
+    for name, module in (("flowmap", "flowmap_pipelines.cli"), ("model_signing", "model_signing")):
+        (shims / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        (shims / name).chmod(0o755)
     config = root.parent / "tiny.yaml"
     here = {
         "8f1b2c39872a": made["data_prep"][:12],
@@ -84,7 +85,7 @@ def afternoon(
         "http://marquez:5000": catalogue[0],
         "run examples/digits.yaml": f"run {config} --set name=signed",
     }
-    path = f"{shim.parent}:{os.environ['PATH']}"
+    path = f"{shims}:{os.environ['PATH']}"
     return Afternoon(tmp_path, here, {"PATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")})
 
 
@@ -110,7 +111,7 @@ def test_every_command_of_the_page_does_what_it_says(afternoon: Afternoon) -> No
             assert done.returncode in DIFFERS.get(name, (0,)), f"{told}\n{done.stdout}{done.stderr}"
             assert "Traceback" not in done.stderr
             num += 1
-    assert num == len(re.findall(r"^    flowmap ", PAGE.read_text(), re.MULTILINE))
+    assert num == len(re.findall(r"^    (?:flowmap|model_signing) ", PAGE.read_text(), re.MULTILINE))
     assert (afternoon.folder / "three.png").stat().st_size > 100
     assert len((afternoon.folder / "digits.jsonl").read_text().splitlines()) >= 10
 

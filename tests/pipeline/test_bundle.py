@@ -15,13 +15,13 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest
 from flowmap.attestation.trust import read_trusted
+from flowmap.documents.bill_of_materials import bill_of_materials
+from flowmap.documents.model_card import model_card
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.lineage.edges import makers
 from flowmap.lineage.record import write_edges
 from flowmap.registry import Registry
-from flowmap_pipelines.bill_of_materials import bill_of_materials
 from flowmap_pipelines.bundle import read_bundle, write_bundle
-from flowmap_pipelines.model_card import model_card
 from tests.cli import flowmap as cli
 from tests.pipeline.runs import Finished
 
@@ -95,6 +95,7 @@ def test_what_else_the_house_makes_of_the_same_data_does_not_go_along(
         update={
             "run_id": "other",
             "reused": True,
+            "is_stated": False,
             "config": (own.config or {}) | {"name": "a-secret-project"},
         }
     )

@@ -17,11 +17,12 @@ from flowmap.artifacts.transfer import artifact_prefix, fetch_artifact
 from flowmap.attestation.checking import check_statements, refusal_of_alias
 from flowmap.attestation.envelopes import envelopes
 from flowmap.attestation.keys import new_key_pair, signer_of
-from flowmap.attestation.signing import folder_of_run, signing_moves
+from flowmap.attestation.signing import signing_moves
 from flowmap.attestation.trust import TrustedKeys, read_trusted
 from flowmap.audit.checking import check
 from flowmap.audit.unneeded import unneeded
 from flowmap.lineage.edges import makers
+from flowmap.lineage.statement import folder_of_run
 from flowmap.registry import Registry
 from flowmap.registry_push import step
 from flowmap.settings import environment

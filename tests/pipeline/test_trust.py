@@ -14,12 +14,14 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.checking import check_statements, refusal_of, refusal_of_alias
 from flowmap.attestation.envelopes import envelopes, seal
 from flowmap.attestation.keys import new_key_pair, signer_of
-from flowmap.attestation.signing import attest, folder_of, folder_of_run
+from flowmap.attestation.model_signature import sign_files
+from flowmap.attestation.signing import attest, folder_of
 from flowmap.attestation.statement import statement_of
 from flowmap.attestation.trust import read_trusted
 from flowmap.audit.faults import Audit
 from flowmap.audit.graph import trace
 from flowmap.errors import ConfigError
+from flowmap.lineage.statement import folder_of_run
 from flowmap.registry import Judged, Registry, Version
 from flowmap.registry.retiring import RetiredError, retire
 from flowmap.settings import environment
@@ -201,6 +203,7 @@ def test_a_store_from_before_moves_were_signed_is_whole(store: LocalStore, keys:
     signer = signer_of(str(keys / "ours.pem"))
     graph = trace(store, version_of(store))
     seal(store, folder_of(version_of(store)), statement_of(graph, version_of(store)), signer)
+    sign_files(store, version_of(store), signer)
     audit = Audit()
     check_statements(store, version_of(store), read_trusted(keys / "ours.pub"), audit)
     assert not audit.faults

@@ -97,7 +97,7 @@ def test_what_is_young_and_what_a_run_used_lately_stays(store: LocalStore, tmp_p
     # one more run, forty days later, that took it and what was made of it
     data = LocalStore(store.root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flowmap.lineage.record.datetime", _At(LATER - DAY / 2))
+        patch.setattr("flowmap.lineage.recording.datetime", _At(LATER - DAY / 2))
         record(data, "evaluation", "e" * 64, inputs={"model": other.digest})
     assert ("result", f"artifacts/{other.digest}") not in kinds(unneeded(store, DAY, LATER))
 

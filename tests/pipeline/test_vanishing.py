@@ -15,10 +15,10 @@ from flowmap.attestation.signing import attest
 from flowmap.audit.checking import check
 from flowmap.audit.impact import impact
 from flowmap.audit.unneeded import unneeded
+from flowmap.documents.model_card import model_card
 from flowmap.errors import FlowmapError
 from flowmap.lineage.record import run_records
 from flowmap.registry import Judged, Registry, Rejection
-from flowmap_pipelines.model_card import model_card
 from flowmap_pipelines.model_list import list_models
 from tests.pipeline.runs import Finished
 

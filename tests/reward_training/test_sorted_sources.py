@@ -23,7 +23,7 @@ def test_a_source_sorted_by_class_is_learnt_and_judged_in_every_class(tmp_path: 
         folder.mkdir()
     section = DataPrep(source=str(tmp_path / "sorted.npz"))
     # All of a Context that these steps use; a whole one takes a run.
-    prepare(SimpleNamespace(section=section, out=data, scratch=tmp_path))  # type: ignore[arg-type]
+    prepare(SimpleNamespace(section=section, out=data, scratch=tmp_path, expectations=[]))  # type: ignore[arg-type]
     settings = RewardTraining(updates=300, classifier_updates=200)
     torch.manual_seed(1)
     run(SimpleNamespace(section=settings, inputs={"data": data}, out=out))  # type: ignore[arg-type]

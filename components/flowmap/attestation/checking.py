@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 
-from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.attestation.envelopes import Signed, envelopes, opened
-from flowmap.attestation.formats import differences
+from flowmap.attestation.model_signature import folder_of_signatures, read_signature, statement_of_files
 from flowmap.attestation.signing import (
     folder_of,
-    folder_of_run,
     moves_are_signed,
     moves_to,
     signatures_of_move,
 )
-from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
+from flowmap.attestation.statement import statement_of, statement_of_move
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.audit.faults import Audit
 from flowmap.audit.graph import Graph, trace
+from flowmap.audit.registry_checks import pushes
 from flowmap.errors import FlowmapError, IntegrityError
+from flowmap.lineage.formats import differences
+from flowmap.lineage.statement import folder_of_run, is_statement, statement_name, statement_of_run
 from flowmap.registry import Move, Registry, Version
 
 
 def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | None, audit: Audit) -> int:
     """Add to an audit what is wrong with what is stated of a version, of the runs beneath and of the moves
-    to it; returns how many signed statements there are.
+    to it; returns how many signatures there are.
 
     Args:
         keys: one of them has to have signed the version's statement; and, once any move of that name's
@@ -46,10 +49,19 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
         _look_at_moves(check, registry, version)
     except IntegrityError as error:
         audit.add(f"models/{version.name}/moves", str(error))
-    _look_at_runs(check, graph)
+    _look_at_runs(check, graph, version)
+    told = partial(statement_of, graph, version)
+    _look_at_plain(check, folder_of(version), told, is_asked=version.documents is not None)
+    signatures = folder_of_signatures(version)
+    check.look(
+        signatures,
+        partial(statement_of_files, version),
+        lambda: [read_signature(store, name) for name in store.names(signatures)],
+        is_asked=version.documents is not None,
+    )
     if keys is None and check.num:
         audit.notes.append(
-            f"{check.num} statements are signed, by whom was not checked: --key names a public key, "
+            f"there are {check.num} signatures, whose they are was not checked: --key names a public key, "
             "--trusted a file of several"
         )
     return check.num
@@ -85,13 +97,49 @@ def _look_for_copies(check: _Check, folder: str, move: Move) -> None:
             )
 
 
-def _look_at_runs(check: _Check, graph: Graph) -> None:
+def _look_at_runs(check: _Check, graph: Graph, version: Version) -> None:
     """What each step's run stated of itself. Who signs a version signs what the runs beneath it did: where
     there is such a statement, there is one of each run that made something."""
     made = {digest for node in graph.nodes.values() for digest in list(node.records)[:1]}
-    has_begun = any(True for digest in made for _ in check.store.names(folder_of_run(digest)))
-    for digest, told in _of_runs(graph).items():
+    has_begun = any(
+        not is_statement(name) for digest in made for name in check.store.names(folder_of_run(digest))
+    )
+    records = {digest: record for node in graph.nodes.values() for digest, record in node.records.items()}
+    for digest, record in records.items():
+        told = partial(statement_of_run, digest, record)
         check.look(folder_of_run(digest), told, is_asked=has_begun and digest in made)
+        _look_at_plain(check, folder_of_run(digest), told, is_asked=record.is_stated)
+    with contextlib.suppress(IntegrityError, ValueError):  # which `check` tells
+        for digest, record in pushes(check.store, version).items():
+            told = partial(statement_of_run, digest, record)
+            _look_at_plain(check, folder_of_run(digest), told, is_asked=record.is_stated)
+
+
+def _look_at_plain(check: _Check, folder: str, statement: Callable[[], bytes], *, is_asked: bool) -> None:
+    """At a statement as such, which lies there whether anybody signed it or not.
+
+    Args: is_asked: whether it has to be there: of what an older flowmap made there is none.
+    """
+    found = [name for name in check.store.names(folder) if is_statement(name)]
+    if not found and not is_asked:
+        return
+    try:
+        expected = statement()
+    except (FlowmapError, ValueError) as error:
+        check.audit.add(folder, str(error).splitlines()[0])
+        return
+    right = statement_name(folder, expected)
+    if is_asked and right not in found:
+        check.audit.add(right, "is missing, and `flowmap lineage attest` writes it again")
+    check.audit.num_statements += len(found)
+    for name in found:
+        try:
+            is_right = name == right and read_there(check.store, name) == expected
+        except IntegrityError as error:
+            check.audit.add(name, str(error))
+        else:
+            if not is_right:
+                check.audit.add(name, "is not what is stated there")
 
 
 def refusal_of(store: ObjectStore, version: Version, keys: TrustedKeys) -> str | None:
@@ -183,11 +231,3 @@ class _Check:
             self.audit.add(signed.name, f"its payload is no statement: {str(error).splitlines()[0]}")
         for key_id in self.keys.forged(signed) if self.keys is not None else []:
             self.audit.add(signed.name, f"the signature of key {key_id[:12]} is not of these bytes")
-
-
-def _of_runs(graph: Graph) -> dict[str, Callable[[], bytes]]:
-    return {
-        digest: partial(statement_of_run, digest, record)
-        for node in graph.nodes.values()
-        for digest, record in node.records.items()
-    }

@@ -22,6 +22,7 @@ from flowmap.artifacts.digest import canonical_json
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
 from flowmap.json_text import read_json
+from flowmap.lineage.statement import is_statement
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -70,6 +71,8 @@ def opened(name: str, told: Any) -> Signed:
 def envelopes(store: ObjectStore, folder: str) -> Iterator[Signed]:
     """Every signed statement there. Raises IntegrityError where one can't be read."""
     for name in store.names(folder):
+        if is_statement(name):
+            continue
         try:
             told = read_json(store.get(name))
         except (KeyError, ValueError) as error:

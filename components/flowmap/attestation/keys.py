@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -54,7 +54,8 @@ def read_public_key(path: Path) -> SSlibKey:
 
 
 def new_key_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make an Ed25519 key, `<name>.pem` for its owner alone and `<name>.pub` for everybody; their paths.
+    """Make an ECDSA key on P-256, `<name>.pem` for its owner alone and `<name>.pub` for everybody; their
+    paths. It is what tools that verify models take.
 
     Raises ConfigError where one of them is there already: a key that is written over is lost.
     """
@@ -63,7 +64,7 @@ def new_key_pair(folder: Path, name: str) -> tuple[Path, Path]:
         if path.exists():
             raise ConfigError(f"{path} exists: a key is never written over; choose another --name or --out")
     folder.mkdir(parents=True, exist_ok=True)
-    key = Ed25519PrivateKey.generate()
+    key = generate_private_key(SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(pem)

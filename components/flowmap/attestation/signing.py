@@ -1,11 +1,13 @@
-"""Sign all that is stated of a version: how it was made, what each step beneath did, which aliases moved to
-it.
+"""State what is known of a version, and sign it: how it was made, what each step beneath did, which aliases
+moved to it.
 
     for name in attest(store, version, signer_of("key.pem")):
         print(name)                                  # objects that were written now
 
-They lie beside what they are of, written once, each key's for itself:
-`models/<name>/<version>/statements/`, `lineage/statements/<record>/` and `models/<name>/moves/<alias>/<n>/`.
+Statements and their envelopes lie beside what they are of, written once, each key's for itself:
+`models/<name>/<version>/statements/`, `lineage/statements/<record>/` and `models/<name>/moves/<alias>/<n>/`;
+over the published files there is a signature of its own, `models/<name>/<version>/signatures/`.
+Without a key what is stated is kept all the same, under its digest; of a move, the move itself says it.
 A move that is made with a key at hand is signed before, and its envelope is in it.
 """
 
@@ -20,36 +22,51 @@ from securesystemslib.signer import Signer
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.envelopes import Signed, envelopes, opened, seal, sealed
-from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_run
+from flowmap.attestation.model_signature import sign_files
+from flowmap.attestation.statement import statement_of, statement_of_move
 from flowmap.audit.graph import Node, reached, trace
-from flowmap.lineage.record import RECORDS
+from flowmap.lineage.statement import folder_of_run, is_statement, keep, statement_of_run
 from flowmap.registry import Registry, Version
 from flowmap.registry.records import Move
 
 
-def attest(store: ObjectStore, version: Version, signer: Signer) -> list[str]:
-    """Sign what has no signature of this key yet; returns the names of what was written."""
+def attest(store: ObjectStore, version: Version, signer: Signer | None) -> list[str]:
+    """Sign what has no signature of this key yet, or without a key state it at least; returns the names of
+    what was written."""
     graph, registry = trace(store, version), Registry(store, version.name)
-    written = _sign_runs(store, graph.nodes.values(), signer)
-    for alias, number, move in moves_to(registry, version):
+    written = _state_runs(store, graph.nodes.values(), signer)
+    for alias, number, move in moves_to(registry, version) if signer is not None else ():
         told = partial(statement_of_move, registry, alias, number, move)
         written += _sign(store, registry.moved.folder(alias, number), told, signer)
-    return written + _sign(store, folder_of(version), partial(statement_of, graph, version), signer)
+    if signer is not None and (name := sign_files(store, version, signer)):
+        written.append(name)
+    return written + _state(store, folder_of(version), partial(statement_of, graph, version), signer)
 
 
-def attest_runs(store: ObjectStore, artifact: str, signer: Signer) -> list[str]:
-    """Sign what each step did beneath an artifact, such as the evaluation of a rejected candidate, which is
-    no version; returns the names of what was written."""
-    return _sign_runs(store, reached(store, [artifact], {}).values(), signer)
+def attest_runs(store: ObjectStore, artifact: str, signer: Signer | None) -> list[str]:
+    """The same of what each step did beneath an artifact, such as the evaluation of a rejected candidate,
+    which is no version; returns the names of what was written."""
+    return _state_runs(store, reached(store, [artifact], {}).values(), signer)
 
 
-def _sign_runs(store: ObjectStore, nodes: Iterable[Node], signer: Signer) -> list[str]:
+def _state_runs(store: ObjectStore, nodes: Iterable[Node], signer: Signer | None) -> list[str]:
     records = {digest: record for node in nodes for digest, record in node.records.items()}
     return [
         name
         for digest, record in records.items()
-        for name in _sign(store, folder_of_run(digest), partial(statement_of_run, digest, record), signer)
+        for name in _state(store, folder_of_run(digest), partial(statement_of_run, digest, record), signer)
     ]
+
+
+def _state(
+    store: ObjectStore, folder: str, statement: Callable[[], bytes], signer: Signer | None
+) -> list[str]:
+    """The statement as such, and its envelope where there is a key; what of them was written."""
+    there = list(store.names(folder))
+    written = []
+    if not any(is_statement(name) for name in there) and (kept := keep(store, folder, statement())):
+        written.append(kept)
+    return written + (_sign(store, folder, statement, signer) if signer is not None else [])
 
 
 def _sign(store: ObjectStore, folder: str, statement: Callable[[], bytes], signer: Signer) -> list[str]:
@@ -96,10 +113,5 @@ def moves_are_signed(registry: Registry) -> bool:
 
 
 def folder_of(version: Version) -> str:
-    """Where signed statements of a version lie."""
+    """Where a version's statement lies, and its envelopes."""
     return f"models/{version.name}/{version.version}/statements"
-
-
-def folder_of_run(record: str) -> str:
-    """Where those of a step's run lie, by its record's digest."""
-    return f"{RECORDS}/statements/{record}"

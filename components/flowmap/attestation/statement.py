@@ -1,7 +1,6 @@
-"""What is stated of a version, of a step's run and of an alias's move: the same bytes whenever it is asked.
+"""What is stated of a version and of an alias's move: the same bytes whenever it is asked.
 
     statement_of(trace(store, version), version)        # how a version was made: SLSA provenance
-    statement_of_run(digest, record)                    # what one step of one run did: SLSA provenance too
     statement_of_move(registry, "production", 3, move)  # who let an alias point where, and why
 
 Everything in them is in the store's records already; a statement holds it together in a form that tools of
@@ -10,18 +9,17 @@ others read, so that one signature is over all of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
-from flowmap.artifacts.digest import is_digest
-from flowmap.attestation.formats import PROVENANCE, resource, statement
+from flowmap.artifacts.manifest import FileEntry
 from flowmap.audit.graph import Graph, Node
 from flowmap.errors import IntegrityError
-from flowmap.lineage.record import StepRecord
+from flowmap.lineage.formats import PROVENANCE, resource, statement
+from flowmap.lineage.statement import code_of, expectations_of, run_of
 from flowmap.registry import Move, Registry, Version
 
 MOVE = "urn:flowmap:move:v1"
-_PIPELINE, _STEP = "urn:flowmap:pipeline:v1", "urn:flowmap:step:v1"
+_PIPELINE = "urn:flowmap:pipeline:v1"
 
 
 def statement_of(graph: Graph, version: Version) -> bytes:
@@ -56,44 +54,20 @@ def statement_of(graph: Graph, version: Version) -> bytes:
             },
             "resolvedDependencies": [
                 *(resource(node.label or node.kind, node.digest) for node in beneath),
-                *_code(records),
+                *code_of(records),
             ],
         },
         "runDetails": {
-            **_run(record),
-            "byproducts": [{**resource("evaluation", version.evaluation), "annotations": verdict}],
+            **run_of(record),
+            "byproducts": [
+                {**resource("evaluation", version.evaluation), "annotations": verdict},
+                *(resource(entry.path, entry.sha256) for entry in _documents(version)),
+                *expectations_of(sorted(records, key=lambda each: each.step)),
+            ],
         },
     }
     subject = [resource(entry.path, entry.sha256) for entry in version.manifest.files]
     return statement(subject, PROVENANCE, predicate)
-
-
-def statement_of_run(digest: str, record: StepRecord) -> bytes:
-    """What one step of one run did; its subject is the artifact that it came to.
-
-    Args:
-        digest: the record's own.
-    """
-    used = sorted((name, each) for name, each in record.inputs.items() if is_digest(each))
-    predicate = {
-        "buildDefinition": {
-            "buildType": _STEP,
-            "externalParameters": {"step": record.step, "configuration": record.config or record.section},
-            "internalParameters": {
-                "stepDigest": record.step_digest,
-                "function": record.function,
-                "code": record.code_version,
-                "libraries": record.decisive_libraries or {},
-                "instructionSet": record.instruction_set,
-                "threads": record.threads,
-                **_gpu(record),
-                "reused": record.reused,
-            },
-            "resolvedDependencies": [*(resource(*each) for each in used), *_code([record])],
-        },
-        "runDetails": {**_run(record), "byproducts": [resource("record", digest)]},
-    }
-    return statement([resource(record.step, record.output)], PROVENANCE, predicate)
 
 
 def statement_of_move(registry: Registry, alias: str, number: int, move: Move) -> bytes:
@@ -108,11 +82,8 @@ def statement_of_move(registry: Registry, alias: str, number: int, move: Move) -
     return statement([subject], MOVE, told)
 
 
-def _run(record: StepRecord) -> dict[str, Any]:
-    return {
-        "builder": {"id": f"urn:flowmap:host:{record.host}", "version": record.libraries},
-        "metadata": {"invocationId": record.run_id, "finishedOn": record.finished_at},
-    }
+def _documents(version: Version) -> Iterable[FileEntry]:
+    return () if version.documents is None else version.documents.files
 
 
 def _beneath(graph: Graph, version: Version) -> list[Node]:
@@ -127,23 +98,3 @@ def _beneath(graph: Graph, version: Version) -> list[Node]:
         found[node.digest] = node
         waiting += node.inputs.values()
     return sorted(found.values(), key=lambda node: (node.kind, node.digest))
-
-
-def _code(records: Sequence[StepRecord]) -> list[dict[str, Any]]:
-    """The code that ran, the list of what was installed beside it, and the images that both were in, as far
-    as they are on record."""
-    kept = {("code", each.sources) for each in records} | {
-        ("environment", each.environment) for each in records
-    }
-    found = [resource(name, digest) for name, digest in sorted((n, d) for n, d in kept if d is not None)]
-    return found + [_image(name) for name in sorted({each.image for each in records if each.image})]
-
-
-def _image(reference: str) -> dict[str, Any]:
-    name, _, digest = reference.partition("@sha256:")
-    return {**resource("image", digest), "uri": name} if digest else {"name": "image", "uri": name}
-
-
-def _gpu(record: StepRecord) -> dict[str, Any]:
-    """Nothing where there was none: what was stated before this was kept stays the same bytes."""
-    return {} if record.gpu is None else {"gpu": record.gpu, "driver": record.driver}

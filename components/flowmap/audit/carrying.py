@@ -24,6 +24,7 @@ from flowmap.errors import IntegrityError
 from flowmap.lineage.record import RECORDS, StepRecord, edges_of
 from flowmap.lineage.sources import SOURCES
 from flowmap.registry import Registry, Version
+from flowmap.registry.documents import documents_prefix
 from flowmap.settings import ANCHOR
 
 _PARALLEL = 8
@@ -45,6 +46,7 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
         manifests += [name for name in names if name == own]
     for each in versions:
         bytes_ += store.names(Registry(store, each.name).files_prefix(each))
+        bytes_ += store.names(documents_prefix(each)) if each.documents is not None else ()
     told: list[str] = []
     last: list[list[str]] = []  # one after the other, for they rest on each other
     for each in versions:

@@ -30,6 +30,7 @@ from flowmap.json_text import read_json
 from flowmap.lineage.record import RECORDS, StepRecord, decided_by, edges_of
 from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
+from flowmap.registry.documents import documents_prefix
 from flowmap.registry.evaluation_result import figures_of, read_judgement
 from flowmap.registry.retiring import retirement_of
 
@@ -72,7 +73,7 @@ def _check_pushes(
     store = registry.store
     try:
         records = pushes(store, version)
-        made = [made_node(store, digest) for digest in sorted({each.output for each in records})]
+        made = [made_node(store, digest) for digest in sorted({each.output for each in records.values()})]
     except (IntegrityError, ValueError) as error:
         audit.add(f"{RECORDS}/", str(error).splitlines()[0])
         return
@@ -84,7 +85,7 @@ def _check_pushes(
             audit.notes.append(
                 f"{name} is gone, and with it what the run says that published {version.name}"
             )
-    for record in records:
+    for record in records.values():
         check_pushed(registry, version, record, audit)
 
 
@@ -172,6 +173,8 @@ def _check_version(
     prefix = registry.files_prefix(version)
     name = f"models/{version.name}/{version.version}/version.json"
     _check_files(registry.store, version.manifest, prefix, audit)
+    if version.documents is not None:
+        _check_files(registry.store, version.documents, documents_prefix(version), audit)
     audit.num_versions += 1
     try:
         if told := retirement_of(registry.store, version):
@@ -181,7 +184,8 @@ def _check_version(
             )
     except IntegrityError as error:
         audit.add(f"models/{version.name}/{version.version}/retired.json", str(error))
-    if artifact_digest(version.manifest.files) != version.manifest.digest:
+    published = [each for each in (version.manifest, version.documents) if each is not None]
+    if any(artifact_digest(each.files) != each.digest for each in published):
         audit.add(name, "lists other files than its digest is of")
     candidate = manifests.get(version.candidate)
     if candidate is not None:

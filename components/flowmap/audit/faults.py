@@ -29,6 +29,7 @@ class Audit:
     num_records: int = 0
     num_versions: int = 0
     num_moves: int = 0
+    num_statements: int = 0
 
     def add(self, name: str, told: str) -> None:
         self.faults.append(Fault(name, told))

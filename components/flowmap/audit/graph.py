@@ -89,6 +89,7 @@ def trace(store: ObjectStore, version: Version) -> Graph:
         IntegrityError: a record was changed after it was written.
     """
     published = {each.manifest.digest: each for each in Registry(store, version.name).versions()}
+    published[version.manifest.digest] = version  # also where it is about to be
     return Graph(version.manifest.digest, reached(store, [version.manifest.digest], published))
 
 

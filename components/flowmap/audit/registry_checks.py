@@ -39,22 +39,24 @@ def check_registry(registry: Registry, audit: Audit) -> None:
         _check_rejected(registry, candidate, audit)
 
 
-def pushes(store: ObjectStore, version: Version) -> list[StepRecord]:
-    """The records of the runs that published what a version's evaluation judged. Raises IntegrityError where
-    one is gone or is not what it was."""
+def pushes(store: ObjectStore, version: Version) -> dict[str, StepRecord]:
+    """By digest, the records of the runs that published what a version's evaluation judged.
+
+    Raises IntegrityError where one is gone or is not what it was.
+    """
     users = set(user_digests(store, version.evaluation, _MOST_USERS))
     if (
         version.role == "tuned"
     ):  # two ways to find it, should an edge be gone; of a base a whole house's runs
         users |= set(user_digests(store, version.candidate, _MOST_USERS))
-    records = [read_record(store, digest) for digest in sorted(users)]
-    return [
-        each
-        for each in records
+    records = {digest: read_record(store, digest) for digest in sorted(users)}
+    return {
+        digest: each
+        for digest, each in records.items()
         if each.step == PUSH
         and each.inputs.get("evaluation") == version.evaluation
         and (each.config or {}).get("name", version.name) == version.name  # other names share evaluations
-    ]
+    }
 
 
 def check_pushed(registry: Registry, version: Version, record: StepRecord, audit: Audit) -> None:

@@ -33,7 +33,7 @@ class Unneeded:
     """Objects that belong together.
 
     Attributes:
-        kind: `result`, `checkpoint`, `curves`, `model files`, `set aside` or `cut off`.
+        kind: `result`, `checkpoint`, `curves`, `model files`, `statement`, `set aside` or `cut off`.
         where: what their names begin with.
         names: in the order in which they are deleted: what points to the others comes first, so that a
             deletion that is cut off leaves nothing which points to what is gone.
@@ -64,9 +64,11 @@ def unneeded(store: ObjectStore, keep: timedelta, now: datetime | None = None) -
     versions = {name: Registry(store, name).versions() for name in model_names(store)}
     needed = _needed(store, versions, since)
     published = {
-        f"models/{name}/files/{version.manifest.digest}"
+        f"models/{name}/files/{each.digest}"
         for name, all_ in versions.items()
         for version in all_
+        for each in (version.manifest, version.documents)
+        if each is not None
     }
     steps = _steps(store)
     done = {step for artifact in needed for step in steps.get(artifact, ())}
@@ -76,6 +78,7 @@ def unneeded(store: ObjectStore, keep: timedelta, now: datetime | None = None) -
         *_groups(store, "tensorboard", 3, "curves", lambda where: where.split("/")[2] not in done),
         *_groups(store, "quarantine", 3, "set aside", lambda where: True),
         *_model_files(store, published),
+        *_of_no_record(store),
         *_cut_off(store),
     ]
     old = [each for each in found if each.last < since]
@@ -147,6 +150,18 @@ def _model_files(store: ObjectStore, published: set[str]) -> Iterator[Unneeded]:
     for each in _groups(store, "models", 4, "model files", lambda where: where.split("/")[2] == "files"):
         if each.where not in published:
             yield each
+
+
+def _of_no_record(store: ObjectStore) -> Iterator[Unneeded]:
+    """What was stated of runs that died before their record was written."""
+    records = {name.removesuffix(".json") for name in store.names(RECORDS) if name.count("/") == 1}
+    yield from _groups(
+        store,
+        f"{RECORDS}/statements",
+        3,
+        "statement",
+        lambda where: f"{RECORDS}/{where.rsplit('/', 1)[1]}" not in records,
+    )
 
 
 def _cut_off(store: ObjectStore) -> Iterator[Unneeded]:

@@ -51,6 +51,7 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
         table = table_of(section, folder, reader, pool)
         reader.check_readable()  # before hours are spent
         expectations = validate(table, "captioned", captioned.expectations)
+        context.expectations.extend(expectations)
         coding = importlib.import_module(_ENCODING).Encoder
         encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
         encoder.tell_cut(sorted(set(table["caption"])))

@@ -27,14 +27,17 @@ from flowmap.progress import say
 from flowmap.prompts.facts import PromptFacts
 from flowmap.settings import DataPrep
 from flowmap.settings.data import SPLITS
+from flowmap.steps.context import Context
 
 _SPLIT = "prompts"
 _MOST_CATEGORIES = 20
 _LEAST_OF_EACH = 2  # prompts of a category, on average
 
 
-def prepare(section: DataPrep, out: Path) -> None:
+def prepare(context: Context[DataPrep], section: DataPrep) -> None:
     """Write the artifact.
+
+    Args: section: with its file at hand.
 
     Raises DataError: the file can't be read, or holds no prompt.
     """
@@ -55,6 +58,8 @@ def prepare(section: DataPrep, out: Path) -> None:
             "split": _SPLIT,
         }
     )
+    expectations = validate(table, _SPLIT, section.expectations)
+    context.expectations.extend(expectations)
     shape = (1 if section.color == "grey" else 3, *section.resize)
     facts = DataFacts(
         modality=modality_of(section),
@@ -64,10 +69,10 @@ def prepare(section: DataPrep, out: Path) -> None:
         num_duplicates=num_read - len(prompts),
         splits=dict.fromkeys(SPLITS, 0),
         counts={},
-        expectations=validate(table, _SPLIT, section.expectations),
+        expectations=expectations,
         prompt_facts=known,
     )
-    write_dataset(out, table, np.zeros((0, *shape), np.float32), facts)
+    write_dataset(context.out, table, np.zeros((0, *shape), np.float32), facts)
     by = f", told apart by {' and '.join(known.attributes)}" if known and known.attributes else ""
     kept = 0 if known is None else len(prompts) - len(known.of_grpo(prompts))
     say(

@@ -45,7 +45,7 @@ _CAPTIONED = "captioned.source"
 def run(context: Context[DataPrep]) -> None:
     with _at_hand(context.section, context.scratch) as section:
         if section.prompts is not None:
-            prompts_alone.prepare(section, context.out)
+            prompts_alone.prepare(context, section)
             if section.captioned is not None:
                 captioned.encode(context, section)
         else:
@@ -98,6 +98,7 @@ def _prepare(context: Context[DataPrep], section: DataPrep) -> None:
         table = table.drop(columns=ORIGIN)
     table = with_captions(table, prompts, section.caption_noise, known)
     expectations = validate(table, modality, section.expectations)
+    context.expectations.extend(expectations)
     counts = {} if found.splits else images_of_each_prompt(table, prompts, tuple(shares), never_seen)
     splits = table["split"].value_counts()
     kept_apart = excluded | set(table["digest"][table["split"].isin(("judge", "holdout"))])

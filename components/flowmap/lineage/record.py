@@ -6,43 +6,19 @@ digest.
 
 from __future__ import annotations
 
-import os
-import platform
-import socket
-import subprocess
-import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from flowmap.artifacts.digest import is_digest, sha256_of
+from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.json_text import read_json
-from flowmap.lineage.log import log_record
-from flowmap.lineage.sources import keep_environment, keep_sources
-from flowmap.settings import environment
 
 RECORDS = "lineage"
 _SUMMARY = "summary.json"
 _PARALLEL = 8
-_LIBRARIES = (
-    "flowmap",
-    "torch",
-    "deepspeed",
-    "numpy",
-    "scipy",
-    "pandas",
-    "pyarrow",
-    "pillow",
-    "matplotlib",
-    "scikit-learn",
-    "kfp",
-    "great-expectations",
-)
 
 
 class StepRecord(BaseModel):
@@ -62,6 +38,10 @@ class StepRecord(BaseModel):
         threads: how many torch computed with there.
         gpu, driver: that torch saw there, and its driver's version; None without one.
         image: that the step ran in, as its pod names it; None where it was no pod.
+        expectations: what was checked of the data, as rows of name, column and how many were looked at; None
+            where a step checks none, where a result was reused, and in records from before this was kept.
+        is_stated: whether its statement lies in the store since it was made, as `statement.py` beside this
+            writes it; False in records from before that.
         sources, environment: digests of the code that ran and of what was installed beside it, both kept in
             the store; None in records from before they were.
     """
@@ -87,62 +67,14 @@ class StepRecord(BaseModel):
     gpu: str | None = None
     driver: str | None = None
     image: str | None = None
+    expectations: tuple[dict[str, Any], ...] | None = None
+    is_stated: bool = False
     sources: str | None = None
     environment: str | None = None
     finished_at: str
     host: str
     python: str
     libraries: dict[str, str]
-
-
-def record_step(
-    store: ObjectStore,
-    *,
-    step_digest: str,
-    decided: Mapping[str, Any],
-    config: dict[str, Any],
-    output: str,
-    reused: bool,
-    wall_s: float,
-    work_s: float,
-) -> StepRecord:
-    """Write the record under its digest, with its edges, and under the run's id for who looks for a run.
-
-    Args:
-        decided: what the step digest is of.
-        config: the whole configuration.
-    """
-    record = StepRecord(
-        run_id=os.environ.get(environment.RUN_ID, "none"),
-        step=decided["step"],
-        step_digest=step_digest,
-        code_version=decided["code"],
-        function=decided["function"],
-        decisive_libraries=decided.get("libraries"),
-        section=decided["section"],
-        config=config,
-        inputs=decided["inputs"],
-        output=output,
-        reused=reused,
-        wall_s=round(wall_s, 2),
-        work_s=round(work_s, 2),
-        gpus=int(os.environ.get(environment.GPUS, "0")),
-        **_computed_with(),
-        image=os.environ.get(environment.IMAGE),
-        sources=keep_sources(store),
-        environment=keep_environment(store),
-        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        host=socket.gethostname(),
-        python=platform.python_version(),
-        libraries=dict(_library_versions()),
-    )
-    data = record.model_dump_json(indent=1).encode()
-    digest = sha256_of(data)
-    log_record(store, digest)  # first: a record that no log names would never come into an index
-    store.create(f"{RECORDS}/{digest}.json", data)
-    write_edges(store, digest, record)
-    store.put(f"runs/{record.run_id}/{record.step}.json", data)
-    return record
 
 
 def write_edges(store: ObjectStore, digest: str, record: StepRecord) -> None:
@@ -229,33 +161,3 @@ def _newest_first(store: ObjectStore, step: str) -> list[StepRecord]:
     with ThreadPoolExecutor(_PARALLEL) as pool:
         records = [StepRecord.model_validate_json(data) for data in pool.map(store.get, names)]
     return sorted(records, key=lambda record: record.finished_at, reverse=True)
-
-
-def _computed_with() -> dict[str, Any]:
-    """What decides the last digit of a result besides its inputs, where torch has been at work in this
-    process."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return {}
-    told = {"instruction_set": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
-    if not torch.cuda.is_available():
-        return told
-    return {**told, "gpu": torch.cuda.get_device_name(), "driver": _driver()}
-
-
-def _driver() -> str | None:
-    """The version of the GPU's driver; None where its own tool does not tell."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(done.stdout.split()), None)
-
-
-def _library_versions() -> Iterator[tuple[str, str]]:
-    for name in _LIBRARIES:
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue

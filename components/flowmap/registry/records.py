@@ -42,12 +42,15 @@ class Version(Judged):
     """One published version; the manifest is that of the published files, and its digest the model's.
 
     Attributes:
+        documents: what was published beside them: model card, bill of materials, samples; None of a version
+            from before there were any.
         role: `tuned` for what passed the gate, `base` for what it was held against.
         grid: the times of a base's figures, which names none itself.
     """
 
     version: int
     manifest: Manifest
+    documents: Manifest | None = None
     role: Role = "tuned"
     grid: tuple[float, ...] | None = None
 

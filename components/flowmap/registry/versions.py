@@ -28,6 +28,7 @@ from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, v
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.json_text import read_json
 from flowmap.registry import files
+from flowmap.registry.documents import Documents, with_documents
 from flowmap.registry.moves import Moves, Seal
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
 
@@ -186,12 +187,14 @@ class Registry:
         *,
         role: Role = "tuned",
         grid: tuple[float, ...] | None = None,
+        documents: Documents | None = None,
     ) -> Version:
-        """Write the next version, once; its files must lie there already."""
+        """Write the next version, once; its files must lie there already, its documents are made for it."""
         while True:
             number = 1 + max(map(int, self._numbers()), default=0)
             told = judged.model_dump()
             version = Version(**told, version=number, manifest=manifest, role=role, grid=grid)
+            version = with_documents(self.store, version, documents)
             data = version.model_dump_json(indent=1).encode()
             if self.store.create(f"{self._folder}/{number}/version.json", data):
                 return version

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import json
 import os
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from flowmap.artifacts.manifest import Manifest
@@ -72,13 +72,13 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
     registry.check_judged(alias, judged)
     known = registry.version_of(judged.candidate)
     if known is not None and (known.evaluation == judged.evaluation or registry.was_promoted(known)):
-        _mend(registry, known, context.inputs["tuned"])
+        _mend(context, known, "tuned")
         _sign(context, known)
         registry.promote(alias, known, judged)
         return known, False
     manifest = registry.upload(context.inputs["tuned"], _files(candidate, _TUNED_FILES), candidate)
     registry.check_judged(alias, judged)  # the upload takes its time
-    version = registry.write_version(manifest, judged)
+    version = registry.write_version(manifest, judged, documents=_documents(context))
     _sign(context, version)  # before anybody is led to it
     try:
         registry.promote(alias, version, judged)
@@ -118,13 +118,15 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
     grid = tuple(evaluated.metrics["trained_grid"])
     known = registry.version_of(base.digest)
     if known is not None and known.role == "base":
-        _mend(registry, known, context.inputs["base"])
+        _mend(context, known, "base")
     files = _files(base, _BASE_FILES)
 
     def sign(version: Version) -> None:
         _sign(context, version)
 
-    version = publish_anchor(registry, context.inputs["base"], base, files, judged, grid, sign)
+    version = publish_anchor(
+        registry, context.inputs["base"], base, files, judged, grid, sign, _documents(context)
+    )
     if version is not None:
         say(
             f"registry_push: the base is {name}@{version.version}; {ANCHOR} points to it, and candidates "
@@ -140,24 +142,34 @@ def _files(made: Manifest, files: tuple[str, ...]) -> tuple[str, ...]:
     return files + tuple(path for path in below if path.partition("/")[0] != _SNAPSHOTS)
 
 
-def _mend(registry: Registry, version: Version, directory: Path) -> None:
+def _documents(context: Context[Publication]) -> Any:
+    return partial(_published().documents_of, context.store)
+
+
+def _published() -> Any:
+    """By name: a step that publishes stands below what its evidence is read by."""
+    return importlib.import_module("flowmap.documents.published")
+
+
+def _mend(context: Context[Publication], version: Version, candidate: str) -> None:
     """Known is only what is there and whole."""
-    for name in registry.mend(version, directory):
+    registry = _registry(context)
+    for name in [*registry.mend(version, context.inputs[candidate]), *_published().mend(registry, version)]:
         say(f"registry_push: {name} was damaged or missing, and is written again from what it was made of")
 
 
 def _sign(context: Context[Publication], version: Version) -> None:
-    """State what it was made of, in an envelope, where there is a key; and the moves to it that an older
+    """State what it was made of, and sign that where there is a key; and the moves to it that an older
     flowmap left without."""
-    if (signer := _signer()) is not None and _signing().attest(context.store, version, signer):
+    signer = _signer()
+    if _signing().attest(context.store, version, signer) and signer is not None:
         called = f"{version.name}@{version.version}"
         say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
 
 
 def _sign_runs(context: Context[Publication], artifact: str) -> None:
-    """State what the steps beneath an artifact did, where there is a key."""
-    if (signer := _signer()) is not None:
-        _signing().attest_runs(context.store, artifact, signer)
+    """State what the steps beneath an artifact did, and sign that where there is a key."""
+    _signing().attest_runs(context.store, artifact, _signer())
 
 
 def _registry(context: Context[Publication]) -> Registry:
@@ -176,7 +188,7 @@ def _signer() -> Any:
 
 
 def _signing() -> Any:
-    """By name: a step that publishes stands below the audit, and without a key it loads nothing of it."""
+    """By name: a step that publishes stands below the audit."""
     return importlib.import_module("flowmap.attestation.signing")
 
 

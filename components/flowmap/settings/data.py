@@ -103,8 +103,9 @@ class Captioned(Section):
         shard: pictures in one file; an interrupted run goes on behind the last whole one.
         batch: pictures encoded at once.
         precision: what latents and texts are kept in.
-        expectations: what the table of them is checked for beside what always is, before anything is
-            encoded: its columns are id, caption, digest, rows and columns.
+        expectations: what the table of them is checked for beside what always is, or the name of a file
+            beside the configuration that says so, before anything is encoded: its columns are id, caption,
+            digest, rows and columns.
     """
 
     source: Annotated[str, Field(min_length=1)]
@@ -135,8 +136,8 @@ class DataPrep(Section):
         exclude: data to leave out wherever they stand, such as those that somebody asked to have removed: by
             name, as in the table, or by digest, as `flowmap lineage impact` tells it. What has the same
             content goes too.
-        expectations: what data are checked for beside what always is; those that fail end the run, named
-            with the data that they fail for.
+        expectations: what data are checked for beside what always is, or the name of a file beside the
+            configuration that says so; those that fail end the run, named with the data that they fail for.
         caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
             are; reward and judge have the right ones, as a few careful people write them. Where prompts are
             made of attributes, each attribute is wrong with this probability.

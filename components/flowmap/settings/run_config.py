@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from flowmap.errors import ConfigError
 from flowmap.settings.data import DataPrep
+from flowmap.settings.expectations_file import read_expectations_files
 from flowmap.settings.grpo import GrpoFinetuning
 from flowmap.settings.messages import explain
 from flowmap.settings.rewards import OF_DATA, AnyReward, PythonSettings
@@ -191,6 +192,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: expected `name:` and sections, got {type(raw).__name__} {raw!r}")
     for override in overrides:
         _apply(raw, override)
+    read_expectations_files(raw, path.parent)
     try:
         config = RunConfig.model_validate(raw)
         with_sources = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.manifest import Manifest
@@ -30,6 +30,7 @@ class Context(Generic[S]):
         checkpoints: where an interrupted run of this very step left off.
         store: for steps whose work is in the store, such as the registry's.
         scratch: a directory for anything that need not survive.
+        expectations: what the step has checked of its data goes here, for its record.
         train: runs trainings side by side, wherever the profile says; the first that fails ends the others.
     """
 
@@ -43,3 +44,4 @@ class Context(Generic[S]):
     store: ObjectStore
     scratch: Path
     train: Callable[[Sequence[Training]], None]
+    expectations: list[dict[str, Any]] = field(default_factory=list)

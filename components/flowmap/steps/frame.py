@@ -31,7 +31,7 @@ from flowmap.artifacts.transfer import artifact_prefix, faults, fetch_either, pu
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_told
 from flowmap.launching.job import Job
 from flowmap.launching.processes import die_with_run
-from flowmap.lineage.record import record_step
+from flowmap.lineage.recording import record_step
 from flowmap.progress import say
 from flowmap.seeding import seed_everything
 from flowmap.settings import RunConfig, environment
@@ -96,9 +96,9 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     os.environ |= {environment.STEP: step.name, environment.STEP_DIGEST: digest}
     known = finished_result(store, digest) if step.reuse else None
     finished = known if known is not None and _is_whole(step, known, store) else None
-    manifest, work_s = finished, 0.0
+    manifest, work_s, expectations = finished, 0.0, None
     if manifest is None:
-        manifest, work_s = _run(step, decided, config, store, inputs, known)
+        manifest, work_s, expectations = _run(step, decided, config, store, inputs, known)
     step.check(config, store, manifest)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
@@ -113,6 +113,7 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
         reused=finished is not None,
         wall_s=wall_s,
         work_s=work_s,
+        expectations=expectations or None,
     )
     done = "reused" if finished else f"done in {wall_s:.1f} s"
     say(f"{step.name}: {done}, artifact {manifest.digest[:12]}")
@@ -145,8 +146,9 @@ def _run(
     store: ObjectStore,
     inputs: Inputs,
     before: Manifest | None,
-) -> tuple[Manifest, float]:
-    """Do the step's work; returns what it published, and the seconds its own function took.
+) -> tuple[Manifest, float, list[dict[str, Any]]]:
+    """Do the step's work; returns what it published, the seconds its own function took, and what it checked
+    of its data.
 
     Args: before: what it came to once, if that has to be made again.
 
@@ -191,7 +193,7 @@ def _run(
         publish(store, out, made)
         store.put(f"steps/{digest}.json", made.to_bytes())
         checkpoints.clear()
-    return made, work_s
+    return made, work_s, context.expectations
 
 
 def _job(

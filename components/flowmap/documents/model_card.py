@@ -16,6 +16,7 @@ from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.audit.graph import Graph, Node, trace
 from flowmap.data.facts import FACTS, DataFacts
+from flowmap.lineage.statement import is_statement
 from flowmap.registry import Registry, Version
 from flowmap.registry.evaluation_result import Evaluated, read_evaluated
 from flowmap.registry.retiring import retirement_of
@@ -41,6 +42,7 @@ class _Known:
     graph: Graph
     evaluated: Evaluated
     data: DataFacts
+    as_published: bool
 
     def made(self, step: str) -> Node | None:
         """What the step came to beneath the version."""
@@ -52,12 +54,16 @@ class _Known:
         return (record.config if record is not None else None) or {}
 
 
-def model_card(store: ObjectStore, version: Version) -> str:
-    """Markdown. Raises IntegrityError where what it is made from is not in the store."""
+def model_card(store: ObjectStore, version: Version, *, as_published: bool = False) -> str:
+    """Markdown.
+
+    Args: as_published: without what comes later: aliases, signatures, retirement.
+
+    Raises IntegrityError where what it is made from is not in the store."""
     graph = trace(store, version)
     data = next(node for node in graph.nodes.values() if node.kind == "data_prep")
     facts = DataFacts.model_validate_json(read_there(store, f"{artifact_prefix(data.digest)}/{FACTS}"))
-    known = _Known(store, version, graph, read_evaluated(store, version.evaluation), facts)
+    known = _Known(store, version, graph, read_evaluated(store, version.evaluation), facts, as_published)
     sections = (_head, _use, _figures, _training, _data, _limits, _evidence)
     parts = ["\n".join(section(known)) for section in sections]
     return f"---\n{write_yaml(_metadata(known))}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
@@ -112,7 +118,7 @@ def _head(known: _Known) -> Iterator[str]:
         f"Draws {known.data.modality} of shape {shape} for a prompt, in {num} evaluations of a network: "
         f"{how}."
     )
-    if told := retirement_of(known.store, version):
+    if not known.as_published and (told := retirement_of(known.store, version)):
         yield f"\n**Retired** by {told.who} on {told.retired_at:%Y-%m-%d}: {told.reason}"
     yield "\n![Samples beside what it was held against](samples.png)"
 
@@ -122,10 +128,8 @@ def _use(known: _Known) -> Iterator[str]:
     prompt = known.data.prompts[0] if known.data.prompts else "a prompt"
     yield "## How to use it"
     yield ""
-    yield "From the folder of this card, with its evidence checked on the way:"
-    yield ""
     yield "```sh"
-    yield "flowmap models import ."
+    yield "flowmap models import a-bundle                # where its store is not at hand"
     yield f'flowmap sample {called} --prompt "{prompt}" -o samples.png'
     yield f"flowmap models export {called} a-folder        # for those who have no flowmap"
     yield "```"
@@ -228,6 +232,7 @@ def _evidence(known: _Known) -> Iterator[str]:
     signed = [
         name.rsplit("/", 1)[1].removesuffix(".json")[:12]
         for name in known.store.names(f"models/{version.name}/{version.version}/statements")
+        if not is_statement(name)
     ]
     aliases = [
         alias
@@ -238,8 +243,9 @@ def _evidence(known: _Known) -> Iterator[str]:
     yield ""
     yield f"- files `{version.manifest.digest}`"
     yield f"- evaluation `{version.evaluation}`"
-    yield f"- signed by {', '.join(f'key `{each}`' for each in signed) or 'nobody'}"
-    if aliases:
+    if not known.as_published:
+        yield f"- signed by {', '.join(f'key `{each}`' for each in signed) or 'nobody'}"
+    if aliases and not known.as_published:
         yield f"- {' and '.join(aliases)} pointed to it when this was written"
     yield (
         f"- `flowmap lineage verify {version.name}@{version.version} --root .` reads every byte that it "

@@ -1,0 +1,99 @@
+"""A signature over what is published of a version, in the form that others verify models by: a Sigstore
+bundle as OpenSSF model signing has it, offline and by a key of one's own.
+
+    sign_files(store, version, signer)      # models/<name>/<version>/signatures/<key id>.sigstore.json
+    read_signature(store, name)             # its statement, in its envelope
+
+In an exported folder it is `model.sig`: `model_signing verify key FOLDER --signature FOLDER/model.sig
+--public_key ours.pub` needs neither flowmap nor the store. That program takes ECDSA keys on NIST's curves,
+as `flowmap keys new` makes them.
+
+Source: github.com/sigstore/model-transparency, predicate v1.0; Sigstore bundle v0.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from securesystemslib.signer import Signer, SSlibKey
+from sigstore_models.bundle.v1 import Bundle
+
+from flowmap.artifacts.digest import canonical_json
+from flowmap.artifacts.store import ObjectStore, read_there
+from flowmap.attestation.envelopes import Signed, opened, sealed
+from flowmap.errors import IntegrityError
+from flowmap.json_text import read_json
+from flowmap.lineage.formats import resource, statement
+from flowmap.registry import Version
+
+SIGNATURE = "model.sig"
+_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PREDICATE = "https://model_signing/signature/v1.0"
+_SUFFIX = ".sigstore.json"
+
+
+def folder_of_signatures(version: Version) -> str:
+    """Where signatures over a version's files lie."""
+    return f"models/{version.name}/{version.version}/signatures"
+
+
+def signature_name(version: Version, key_id: str) -> str:
+    """What that by one key is called."""
+    return f"{folder_of_signatures(version)}/{key_id}{_SUFFIX}"
+
+
+def statement_of_files(version: Version) -> bytes:
+    """Each published file and document with its digest; the subject is the digest of all digests."""
+    published = [each for each in (version.manifest, version.documents) if each is not None]
+    entries = sorted((entry.path, entry.sha256) for each in published for entry in each.files)
+    whole = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in entries)).hexdigest()
+    predicate = {
+        "serialization": {
+            "method": "files",
+            "hash_type": "sha256",
+            "allow_symlinks": False,
+            "ignore_paths": [SIGNATURE],
+        },
+        "resources": [{"name": path, "algorithm": "sha256", "digest": digest} for path, digest in entries],
+    }
+    return statement([resource(version.name, whole)], _PREDICATE, predicate)
+
+
+def sign_files(store: ObjectStore, version: Version, signer: Signer) -> str | None:
+    """Sign the published files and documents, once for each key; the object's name if that was now.
+
+    Nothing is read: they are signed by the digests that the version has for them.
+    """
+    name = signature_name(version, signer.public_key.keyid)
+    if store.exists(name):
+        return None
+    told = {
+        "mediaType": _MEDIA_TYPE,
+        "verificationMaterial": {"publicKey": {"hint": _hint(signer.public_key)}, "tlogEntries": []},
+        "dsseEnvelope": sealed(statement_of_files(version), signer),
+    }
+    Bundle.from_dict(told)
+    return name if store.create(name, canonical_json(told)) else None
+
+
+def newest_signature(store: ObjectStore, version: Version) -> str | None:
+    """The name of the signature that was made last; None where nobody signed."""
+    there = sorted(store.listed(folder_of_signatures(version)), key=lambda each: (each.modified, each.name))
+    return there[-1].name if there else None
+
+
+def read_signature(store: ObjectStore, name: str) -> Signed:
+    """Raises IntegrityError where it is gone, or is none any more."""
+    try:
+        told = read_json(read_there(store, name))
+        if canonical_json(told) != store.get(name) or told["mediaType"] != _MEDIA_TYPE:
+            raise ValueError("not as it was written")
+        Bundle.from_dict(told)
+        return opened(name, told["dsseEnvelope"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{name} is no Sigstore bundle: {str(error).splitlines()[0]}") from None
+
+
+def _hint(key: SSlibKey) -> str:
+    """By which a verifier knows the key: the SHA-256 of its PEM."""
+    return hashlib.sha256(key.keyval["public"].encode()).hexdigest()

@@ -1,0 +1,38 @@
+"""Where the documents of a version lie, and how they come there: before the version that names them does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flowmap.artifacts.manifest import Manifest, build_manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import publish, verify
+from flowmap.registry.records import Version
+
+Documents = Callable[[Version], Mapping[str, bytes]]
+_MAKER = "registry_push"
+
+
+def documents_prefix(version: Version) -> str:
+    """Of a version that has any."""
+    assert version.documents is not None
+    return _prefix(version.name, version.documents)
+
+
+def with_documents(store: ObjectStore, version: Version, made: Documents | None) -> Version:
+    """A version that is about to be, naming its documents, which are there by then."""
+    if made is None:
+        return version
+    with tempfile.TemporaryDirectory() as folder:
+        for path, data in made(version).items():
+            Path(folder, path).write_bytes(data)
+        manifest = build_manifest(Path(folder), step=_MAKER, step_digest=version.evaluation)
+        publish(store, Path(folder), manifest, _prefix(version.name, manifest))
+    verify(store, manifest, _prefix(version.name, manifest))
+    return version.model_copy(update={"documents": manifest})
+
+
+def _prefix(name: str, manifest: Manifest) -> str:
+    return f"models/{name}/files/{manifest.digest}"

@@ -1,0 +1,98 @@
+"""What is published is signed as OpenSSF's model signing has it, and its own program says so."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.attestation.keys import new_key_pair, signer_of
+from flowmap.attestation.model_signature import SIGNATURE, read_signature, sign_files, signature_name
+from flowmap.errors import IntegrityError
+from flowmap.registry import Registry, Version
+from flowmap_pipelines.exporting import FILES, export_model
+
+
+@pytest.fixture(scope="module")
+def store(root: Path) -> LocalStore:
+    return LocalStore(root / "store")
+
+
+@pytest.fixture(scope="module")
+def version(store: LocalStore) -> Version:
+    return Registry(store, "tiny").resolve("2")
+
+
+def checked(folder: Path, public: Path) -> subprocess.CompletedProcess[str]:
+    """What OpenSSF's program says of a folder."""
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    given = ["--signature", str(folder / SIGNATURE), "--public_key", str(public)]
+    return subprocess.run([*command, *given], capture_output=True, text=True, timeout=120)
+
+
+def test_a_stranger_verifies_an_exported_folder_without_flowmap(
+    store: LocalStore, version: Version, tmp_path: Path
+) -> None:
+    private, public = new_key_pair(tmp_path, "ours")
+    assert sign_files(store, version, signer_of(str(private))) is not None
+    assert sign_files(store, version, signer_of(str(private))) is None
+    folder = tmp_path / "tiny"
+    export_model(store, version, folder, FILES)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {"README.md", "bom.cdx.json", "ema.safetensors", "model.json", "samples.png", SIGNATURE}
+    done = checked(folder, public)
+    assert done.returncode == 0, done.stdout + done.stderr
+    weights = folder / "ema.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert checked(folder, public).returncode != 0
+    weights.write_bytes(whole)
+    (folder / "extra.py").write_text("import os")
+    assert checked(folder, public).returncode != 0
+    (folder / "extra.py").unlink()
+    _, other = new_key_pair(tmp_path, "other")
+    assert checked(folder, other).returncode != 0
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
+def test_curves_that_it_knows(
+    store: LocalStore, version: Version, tmp_path: Path, curve: ec.EllipticCurve
+) -> None:
+    key = ec.generate_private_key(curve)
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "key.pub").write_bytes(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    signer = signer_of(str(tmp_path / "key.pem"))
+    sign_files(store, version, signer)
+    folder = tmp_path / "tiny"
+    export_model(store, version, folder, FILES)
+    (folder / SIGNATURE).write_bytes(store.get(signature_name(version, signer.public_key.keyid)))
+    done = checked(folder, tmp_path / "key.pub")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_other_keys_sign_too(store: LocalStore, version: Version) -> None:
+    """For flowmap's own look; OpenSSF's program takes none of them."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    name = sign_files(store, version, signer_of(pem))
+    assert name is not None
+    (key_id,) = read_signature(store, name).key_ids
+    assert name.endswith(f"/{key_id}.sigstore.json")
+
+
+@pytest.mark.parametrize("told", [b"{}", b"[]", b"none", b'{"mediaType": 3}'])
+def test_what_is_no_bundle_is_told(version: Version, tmp_path: Path, told: bytes) -> None:
+    there = LocalStore(tmp_path / "store")
+    name = signature_name(version, "a" * 64)
+    there.put(name, told)
+    with pytest.raises(IntegrityError, match=r"is no Sigstore bundle"):
+        read_signature(there, name)
+    there.put(name, json.dumps({"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}).encode())
+    with pytest.raises(IntegrityError, match=r"is no Sigstore bundle"):
+        read_signature(there, name)
