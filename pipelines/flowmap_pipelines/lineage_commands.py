@@ -12,6 +12,7 @@ from flowmap_pipelines import options
 from flowmap_pipelines.impact_command import impact
 from flowmap_pipelines.keys_commands import TRUSTED
 from flowmap_pipelines.lineage_export_command import export
+from flowmap_pipelines.mend_command import mend
 
 _MODEL = click.argument("model", metavar="NAME[@VERSION|@ALIAS]")
 
@@ -270,5 +271,6 @@ def sources(model: str, folder: Path, root: Path, store: str | None) -> None:
     click.echo(f"wrote {', '.join(found)} to {folder}")
 
 
+lineage.add_command(mend)
 lineage.add_command(impact)
 lineage.add_command(export)

@@ -130,7 +130,7 @@ def _look_at_plain(check: _Check, folder: str, statement: Callable[[], bytes], *
         return
     right = statement_name(folder, expected)
     if is_asked and right not in found:
-        check.audit.add(right, "is missing, and `flowmap lineage attest` writes it again")
+        check.audit.add(right, "is missing, and `flowmap lineage mend` writes it again")
     check.audit.num_statements += len(found)
     for name in found:
         try:

@@ -69,7 +69,8 @@ class Moves:
                 name, said = self.name(alias, signed), self.folder(alias, signed)
                 raise IntegrityError(
                     f"{name} is missing in {self.store.url}, and it was the last move of "
-                    f"{self.model}@{alias}: restore it; what it said stands in {said}/"
+                    f"{self.model}@{alias}: what it said stands in {said}/, and `flowmap lineage mend` "
+                    "writes it again"
                 )
             number = signed
         return self.read(alias, number) if number else None
@@ -119,6 +120,16 @@ class Moves:
         key = envelope["signatures"][0]["keyid"]
         self.store.create(f"{self.folder(alias, number)}/{key}.json", canonical_json(envelope))
         return True
+
+    def restore(self, alias: str, number: int, move: Move) -> bool:
+        """Write a move again that was made once and is gone; False where it is there."""
+        return self._create(alias, number, move)
+
+    def parse(self, name: str) -> tuple[str, int]:
+        """The alias and the number of a move, by the name that it has in the store."""
+        match = _MOVE.search(name)
+        assert match is not None
+        return match[1], int(match[2])
 
     def name(self, alias: str, number: int) -> str:
         """Of a move in the store."""
