@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
+from flowmap.evaluation.inception import PATTERN, inception_of
 from flowmap.rewards.fitting import fitted
 from flowmap.settings import Pretrained
 
@@ -45,7 +46,7 @@ small_pictures = Features(_averaged)  # to 8 x 8
 
 
 def features_of(settings: Pretrained | None, device: torch.device) -> Features:
-    """Those of a CLIP or DINOv2 model, or of small pictures where none is named.
+    """Those of a CLIP or DINOv2 model, of FID's own Inception, or of small pictures where none is named.
 
     Raises ConfigError or DataError where the model can't be fetched or is of another class.
     """
@@ -56,6 +57,8 @@ def features_of(settings: Pretrained | None, device: torch.device) -> Features:
     models = {"clip": CLIPModel, "dinov2": Dinov2Model}
     with tempfile.TemporaryDirectory() as scratch:
         folder = pretrained_at_hand(settings, _WHERE, Path(scratch))
+        if weights := sorted(folder.glob(PATTERN)):
+            return Features(inception_of(weights[0], device, _WHERE), "FID")
         try:
             kind = AutoConfig.from_pretrained(folder).model_type
             if kind not in models:

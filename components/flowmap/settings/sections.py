@@ -170,8 +170,9 @@ class Evaluation(Section):
             lower ends of their 95 % intervals count.
         fulfilled: where prompts come without data, the judge's reward from which a sample counts as what was
             asked for, such as 1 of `ocr`; left open it is what the baseline's own samples of the prompt get.
-        features: where prompts come without data, a CLIP or DINOv2 model of the library transformers, in
-            whose features distances are measured; left open they are of the pictures themselves, made small.
+        features: where prompts come without data, a CLIP or DINOv2 model of the library transformers, or a
+            folder with FID's Inception as torch-fidelity keeps it, in whose features distances are measured;
+            left open they are of the pictures themselves, made small.
         judge_shifts: images that the judge learns from are moved by so many pixels at most, each way: of few
             it learns to read more rightly. Not for prompts that say where something is.
         train_on: for the report, train the base on for as much work as GRPO took, beside everything else: a
