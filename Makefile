@@ -124,6 +124,10 @@ bench-sampling: setup  ## Milliseconds a sample at 1, 2, 4 evaluations and 50 st
 bench-methods: setup  ## Flow-Map GRPO beside its rivals, five seeds on points; about 30 minutes (ABLATE=kernel for a setting)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods $(if $(ABLATE),--ablate $(ABLATE))
 
+.PHONY: faults
+faults: setup  ## Write the tables of docs/reliability.md anew, from what the tests say of the faults that they show
+	@$(BIN)/python -m tests.faults
+
 .PHONY: docs
 docs: setup  ## Build the documentation site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -13,6 +13,7 @@ from flowmap.settings import environment, load_config
 from flowmap_pipelines import local_run
 from flowmap_pipelines.doctor import examine, how_to_install
 from tests.cli import flowmap
+from tests.faults import fault
 from tests.pipeline.runs import write_shapes
 
 
@@ -116,6 +117,11 @@ def test_doctor_tells_of_a_torch_that_is_broken(tmp_path: Path) -> None:
     assert "what is there is not overwritten" in done.stdout
 
 
+@fault(
+    'a store ignores what "create" means',
+    "`flowmap doctor` refuses it",
+    of="rivals",
+)
 def test_doctor_refuses_a_store_that_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(store: LocalStore, name: str, data: bytes) -> bool:
         store.put(name, data)

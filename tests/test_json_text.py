@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from flowmap.json_text import read_json
+from tests.faults import fault
 
 
+@fault(
+    "JSON of a store, a server or a checkpoint is none, nested a hundred thousand deep, or gives "
+    "a name twice",
+    "it is told, with where",
+    of="writing",
+)
 @pytest.mark.parametrize(
     ("text", "told"),
     [

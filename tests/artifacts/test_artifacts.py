@@ -17,6 +17,7 @@ from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import artifact_prefix, fetch, publish, verify
 from flowmap.errors import ConfigError, DataError, IntegrityError, StoreError
+from tests.faults import fault
 
 
 @pytest.fixture(params=["local", "minio"])
@@ -127,6 +128,11 @@ def test_a_listing_has_sizes_and_times(store: ObjectStore) -> None:
     assert list(store.listed("nothing")) == []
 
 
+@fault(
+    "a name leads out of the store",
+    "refused",
+    of="writing",
+)
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../outside", "a/../../outside"])
 def test_a_name_outside_the_store_is_refused(store: ObjectStore, name: str) -> None:
     with pytest.raises(StoreError, match="not a name inside"):
@@ -200,6 +206,11 @@ def test_a_changed_manifest_is_noticed(store: ObjectStore, tmp_path: Path) -> No
         parse_manifest(b"{", where="here")
 
 
+@fault(
+    "an artifact has a link in it",
+    "no artifact is made",
+    of="writing",
+)
 def test_a_link_can_not_be_part_of_an_artifact(tmp_path: Path) -> None:
     directory(tmp_path, a=b"1")
     (tmp_path / "link").symlink_to(tmp_path / "a")

@@ -8,6 +8,7 @@ import pytest
 from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.errors import IntegrityError
+from tests.faults import fault
 
 
 class Killed(BaseException):
@@ -53,6 +54,11 @@ def restored(store: LocalStore, folder: Path) -> int | None:
     return done
 
 
+@fault(
+    "a checkpoint is killed at any of its writes and deletions, before or after it",
+    "training goes on from the one before or from the new one, whole",
+    of="rivals",
+)
 @pytest.mark.parametrize("done_first", [False, True], ids=["before it", "after it"])
 def test_a_checkpoint_that_is_killed_at_any_write_leaves_the_one_before_or_the_new(
     tmp_path: Path, *, done_first: bool
@@ -81,6 +87,10 @@ def test_a_checkpoint_that_is_killed_at_any_write_leaves_the_one_before_or_the_n
     assert seen == {20, 30}
 
 
+@fault(
+    "an object is listed, and gone when it is asked for",
+    of="writing",
+)
 def test_a_checkpoint_that_another_deletes_while_it_is_read_is_named(tmp_path: Path) -> None:
     class Vanishing(LocalStore):
         def get(self, name: str) -> bytes:

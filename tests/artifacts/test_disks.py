@@ -13,6 +13,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.transfer import fetch, publish
 from flowmap.errors import StoreError, full_disk_told
+from tests.faults import fault
 from tests.pipeline.runs import run
 
 
@@ -63,6 +64,13 @@ def test_a_large_file_that_does_not_fit_ends_the_download(small_disk: Path, tmp_
         fetch(store, manifest, small_disk / "copy")
 
 
+@fault(
+    "a disk can only be read",
+    "nobody",
+    "",
+    "the message names it",
+    of="processes",
+)
 def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     store = LocalStore(small_disk / "store")
     store.put("kept", b"old")
@@ -73,6 +81,13 @@ def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     assert store.get("kept") == b"old"
 
 
+@fault(
+    "a disk is full",
+    "nobody",
+    "",
+    "the message names it and what was said",
+    of="processes",
+)
 def test_a_run_on_a_full_disk_ends_with_one_message(small_disk: Path) -> None:
     stopped = run(small_disk / "root")
     assert stopped.status == 1

@@ -26,6 +26,7 @@ from flowmap.artifacts.transfer import fetch, publish
 from flowmap.errors import ConfigError, IntegrityError, StoreError
 from tests.artifacts.faulty_proxy import Fault, Faults, faulty_proxy
 from tests.artifacts.token_service import token_service
+from tests.faults import fault
 from tests.minio_server import CREDENTIALS, MinioServer
 
 DATA = random.Random(1).randbytes(3 << 20)
@@ -42,6 +43,13 @@ def first_times(fault: Fault, num: int, method: str) -> Callable[[str, str, int]
     return lambda seen, path, earlier: fault if seen == method and earlier < num else None
 
 
+@fault(
+    "the store answers 500 or 503 for a while, closes connections, or an upload's answer is lost",
+    "every step, node and command, request by request",
+    "the patience",
+    "the step fails with what the store said; its checkpoints are kept",
+    of="servers",
+)
 @pytest.mark.parametrize("fault", ["500", "503", "reset", "lost answer"])
 def test_an_upload_is_repeated_until_it_passes(
     faulty: tuple[ObjectStore, Faults], tmp_path: Path, fault: Fault
@@ -55,6 +63,10 @@ def test_an_upload_is_repeated_until_it_passes(
     assert (store.get("x"), store.get("y")) == (DATA, b"small")
 
 
+@fault(
+    "the store answers 500 or 503 for a while, closes connections, or an upload's answer is lost",
+    of="servers",
+)
 @pytest.mark.parametrize("fault", ["500", "503", "reset", "cut"])
 def test_a_download_is_repeated_or_goes_on_where_it_broke(
     faulty: tuple[ObjectStore, Faults], fault: Fault
@@ -66,6 +78,13 @@ def test_a_download_is_repeated_or_goes_on_where_it_broke(
     assert faults.seen.total() > 4
 
 
+@fault(
+    "the answer to a creation is lost",
+    "the step: what is there and its own counts as made",
+    "at once",
+    "",
+    of="servers",
+)
 def test_a_lost_answer_does_not_make_a_creation_fail(faulty: tuple[ObjectStore, Faults]) -> None:
     store, faults = faulty
     faults.choose = first_times("lost answer", 1, "PUT")
@@ -75,6 +94,11 @@ def test_a_lost_answer_does_not_make_a_creation_fail(faulty: tuple[ObjectStore, 
     assert store.get("x") == b"mine"
 
 
+@fault(
+    "bytes are changed in the store, or on the way",
+    "those on the way are read again; those in the store are named",
+    of="writing",
+)
 def test_wrong_bytes_on_the_way_are_read_again_and_in_the_store_are_named(
     faulty: tuple[ObjectStore, Faults], tmp_path: Path
 ) -> None:
@@ -99,6 +123,13 @@ def test_a_store_that_stays_broken_is_told(faulty: tuple[ObjectStore, Faults]) -
         store.get("x")
 
 
+@fault(
+    "an upload vanishes, as when the store is started again",
+    "the step, from its beginning",
+    "three times",
+    "the step fails with what the store said; its checkpoints are kept",
+    of="servers",
+)
 def test_a_store_that_goes_away_in_mid_upload_and_comes_back_is_waited_for(
     minio: MinioServer, tmp_path: Path
 ) -> None:
@@ -118,6 +149,13 @@ def test_a_store_that_goes_away_in_mid_upload_and_comes_back_is_waited_for(
     assert store.get("x") == (tmp_path / "f").read_bytes()
 
 
+@fault(
+    "keys, bucket or region are wrong, a certificate is not trusted",
+    "nobody: it does not pass by itself",
+    "",
+    "the step fails, and the message names what to set",
+    of="servers",
+)
 @pytest.mark.parametrize(
     ("environment", "url", "told"),
     [
@@ -159,6 +197,13 @@ def test_without_credentials_the_variables_are_named(monkeypatch: pytest.MonkeyP
         open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1")
 
 
+@fault(
+    "the store does not answer, or answers 500, 502, 503, 504",
+    "every step, node and command, request by request, with growing pauses",
+    "the patience",
+    "the step fails with what the store said; its checkpoints are kept",
+    of="servers",
+)
 def test_a_store_that_stays_away_is_waited_for_as_long_as_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +222,13 @@ def test_a_store_that_stays_away_is_waited_for_as_long_as_is_said(
         open_store("s3://flowmap/x?endpoint=http://127.0.0.1:1")
 
 
+@fault(
+    "a download breaks off",
+    "the step, from where it broke",
+    "five times without coming further",
+    "the step fails with what the store said; its checkpoints are kept",
+    of="servers",
+)
 def test_a_download_that_breaks_off_often_goes_on_while_it_comes_further(
     faulty: tuple[ObjectStore, Faults],
 ) -> None:
@@ -220,6 +272,10 @@ class NotFound(BaseHTTPRequestHandler):
         pass
 
 
+@fault(
+    "keys, bucket or region are wrong, a certificate is not trusted",
+    of="servers",
+)
 def test_a_store_with_its_own_authority_is_trusted_when_that_is_named(
     self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +345,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch, minio: MinioServer) -> Iterator[t
         yield S3Store(endpoint, "flowmap", uuid.uuid4().hex), faults
 
 
+@fault(
+    "the store takes a request and says nothing",
+    "every step, node and command, request by request",
+    "a minute for each answer, then it is asked again",
+    "the step fails with what the store said; its checkpoints are kept",
+    of="servers",
+)
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_a_server_that_hangs_is_asked_again(impatient: tuple[ObjectStore, Faults], method: str) -> None:
     store, faults = impatient
@@ -298,6 +361,13 @@ def test_a_server_that_hangs_is_asked_again(impatient: tuple[ObjectStore, Faults
     assert max(faults.seen.values()) >= 3
 
 
+@fault(
+    "the store is slow",
+    "the step, as long as anything comes within a minute",
+    "",
+    "",
+    of="servers",
+)
 def test_a_server_that_is_slow_is_waited_for_while_it_comes_further(
     impatient: tuple[ObjectStore, Faults],
 ) -> None:
@@ -311,6 +381,13 @@ def test_a_server_that_is_slow_is_waited_for_while_it_comes_further(
     assert sum(num for (method, path), num in faults.seen.items() if method == "GET" and "/x" in path) == 1
 
 
+@fault(
+    "this machine's clock is off the store's",
+    "nobody",
+    "",
+    "the message names the clock",
+    of="servers",
+)
 def test_a_clock_that_is_off_is_named(minio: MinioServer, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(f"s3://flowmap/clock?endpoint={minio.endpoint}")
     monkeypatch.setattr("minio.time.utcnow", lambda: datetime.now(UTC) + timedelta(hours=1))
@@ -319,6 +396,13 @@ def test_a_clock_that_is_off_is_named(minio: MinioServer, monkeypatch: pytest.Mo
     monkeypatch.undo()
 
 
+@fault(
+    "this machine's clock jumps while a server is waited for",
+    "as if it had not: time is counted by a clock that nobody sets",
+    "",
+    "",
+    of="servers",
+)
 def test_a_clock_that_jumps_shortens_and_lengthens_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long a server is waited for is counted by a clock that nobody sets."""
     jumps = itertools.cycle((0.0, 1e6, -1e6))

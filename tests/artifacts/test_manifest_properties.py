@@ -16,6 +16,7 @@ from flowmap.artifacts.manifest import FileEntry, Manifest, artifact_digest, bui
 from flowmap.artifacts.transfer import fetch
 from flowmap.errors import DataError, IntegrityError
 from flowmap.settings.yaml_text import YamlTextError, read_yaml, write_yaml
+from tests.faults import fault
 
 DIGEST = "ab" * 32
 names = some.text(some.sampled_from(string.ascii_letters + "0é✓ .-"), min_size=1, max_size=12).filter(
@@ -40,6 +41,11 @@ def told(files: list[dict[str, Any]], digest: str | None = None) -> bytes:
     return canonical_json(given)
 
 
+@fault(
+    "a manifest lists a file twice, or one inside another",
+    "it is no manifest",
+    of="writing",
+)
 @given(some.lists(paths, max_size=6))
 def test_a_manifest_is_read_back_or_says_why_not(listed: list[str]) -> None:
     files = [{"path": path, "size": len(path), "sha256": sha256_of(path.encode())} for path in listed]
@@ -53,6 +59,11 @@ def test_a_manifest_is_read_back_or_says_why_not(listed: list[str]) -> None:
     assert parse_manifest(manifest.to_bytes(), where="here") == manifest
 
 
+@fault(
+    "any byte of a manifest is changed",
+    "what the artifact consists of is as it was, or it is told",
+    of="writing",
+)
 @given(some.dictionaries(names, some.binary(max_size=20), max_size=4), some.data())
 @settings(max_examples=60)
 def test_a_byte_of_a_manifest_that_changed_changes_what_it_says_or_is_found(
@@ -74,6 +85,12 @@ def test_a_byte_of_a_manifest_that_changed_changes_what_it_says_or_is_found(
     assert (found.digest, found.files) == (whole.digest, whole.files)
 
 
+@fault(
+    "a manifest names a file above its folder, by an absolute path, with a backslash, a line "
+    "break or 256 letters",
+    "it is no manifest; nothing is written",
+    of="writing",
+)
 @pytest.mark.parametrize(
     "path",
     [
@@ -118,6 +135,11 @@ def test_an_entry_that_can_not_be_is_refused(entry: dict[str, Any]) -> None:
         parse_manifest(told([entry]), where="here")
 
 
+@fault(
+    "a manifest claims another size, or a petabyte",
+    "the file is read to the end that there is, and told",
+    of="writing",
+)
 def test_a_manifest_that_claims_another_size_is_found_and_fills_no_disk(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     for size in (0, 10**15):
@@ -129,6 +151,11 @@ def test_a_manifest_that_claims_another_size_is_found_and_fills_no_disk(tmp_path
         assert (tmp_path / str(size) / "a").stat().st_size == 3
 
 
+@fault(
+    "an object is larger than its manifest says",
+    "reading ends where it is too much: no disk is filled",
+    of="writing",
+)
 def test_of_an_object_larger_than_it_should_be_no_more_is_written_than_a_piece_too_much(
     tmp_path: Path,
 ) -> None:
@@ -156,6 +183,11 @@ def test_a_value_has_one_spelling_whatever_its_order(value: Any) -> None:
         assert canonical_json(dict(reversed(value.items()))) == spelt
 
 
+@fault(
+    "a prompt has any letters that there are",
+    "it is written and read back as it was",
+    of="writing",
+)
 @given(values)
 def test_what_is_written_as_yaml_is_read_back(value: Any) -> None:
     assert read_yaml(write_yaml({"key": value})) == {"key": value}

@@ -10,6 +10,7 @@ from minio.credentials.providers import StaticProvider
 from flowmap.artifacts.store import open_store
 from flowmap.errors import StoreError
 from tests.artifacts.token_service import token_service
+from tests.faults import fault
 from tests.minio_server import CREDENTIALS, MinioServer
 
 SECRET = "a-secret-for-tests"
@@ -41,6 +42,15 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+@fault(
+    "credentials end while a run is under way",
+    "the store asks a pod's identity for new ones before they end, and reads a file that somebody"
+    " renewed again",
+    "",
+    "with nobody to renew them, the step fails and says so; `flowmap run` again goes on from the "
+    "newest checkpoint",
+    of="servers",
+)
 def test_those_of_a_pod_s_identity_are_asked_for_again_before_they_end(
     minio: MinioServer,
     user: Callable[[str], Callable[[], None]],
@@ -63,6 +73,10 @@ def test_those_of_a_pod_s_identity_are_asked_for_again_before_they_end(
         assert len(asked) >= 3
 
 
+@fault(
+    "credentials end while a run is under way",
+    of="servers",
+)
 def test_a_file_that_somebody_renews_is_read_again(
     minio: MinioServer, user: Callable[[str], Callable[[], None]], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from flowmap.settings import DataPrep, RunConfig
 from flowmap.steps.context import Context
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.text import FluxText
+from tests.faults import fault
 from tests.text_to_image.tiny import write_stock
 
 SIZES = ((20, 20), (16, 32), (40, 24))
@@ -218,6 +219,11 @@ def test_what_would_make_other_bytes_is_encoded_again(
     assert sum(again) == 21
 
 
+@fault(
+    "a shard of encoded pictures is damaged, or gone with its artifact",
+    "its pictures are encoded again",
+    of="writing",
+)
 @pytest.mark.parametrize("damage", ["artifact", "gone", "checkpoint", "pointer"])
 def test_what_is_damaged_or_gone_is_encoded_again(
     stock: Path, tmp_path: Path, counted: Callable[..., list[int]], damage: str

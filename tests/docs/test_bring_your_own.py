@@ -1,6 +1,7 @@
 """What docs/bring-your-own.md shows is short, and works as it stands."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +9,12 @@ import pytest
 import torch
 import yaml
 
+from flowmap.artifacts.local_store import LocalStore
 from flowmap.data_prep.prompts_alone import read_prompts
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
+from flowmap.registry import Registry
+from flowmap.registry.documents import documents_prefix
 from flowmap.rewards import Samples
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.settings import DataPrep, load_config
@@ -90,6 +94,23 @@ def test_all_of_it_runs_with_a_checkpoint_of_a_few_thousand_weights(folder: Path
     )
     assert exported.returncode == 0, exported.stderr
     assert list((folder / "out" / "lora").glob("*.safetensors"))
+    _base_is_published_whole(folder / "root", root)
+
+
+def _base_is_published_whole(root: Path, given: tuple[str, ...]) -> None:
+    """A checkpoint that came as it is leaves nothing out, so version and artifact have one digest."""
+    store = LocalStore(root / "store")
+    base = Registry(store, "mugs").resolve("1")
+    assert base.manifest.digest == base.candidate
+    assert base.documents is not None
+    verified = flowmap("lineage", "verify", *given)
+    assert verified.returncode == 0, verified.stdout
+    bill = json.loads(store.get(f"{documents_prefix(base)}/bom.cdx.json"))
+    refs = [each["bom-ref"] for each in [bill["metadata"]["component"], *bill["components"]]]
+    assert len(refs) == len(set(refs))
+    (made_of,) = [each["dependsOn"] for each in bill["dependencies"] if each["ref"] == base.candidate]
+    assert made_of
+    assert set(made_of) <= set(refs)
 
 
 def test_diffusers_is_what_it_is_called() -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from flowmap.grpo_finetuning.worker import Loop
 from flowmap.launching.launcher import launch
 from flowmap.models.storing import load_model, write_model_facts
+from tests.faults import fault
 from tests.grpo_finetuning.untrained import FACTS, job_of, write_untrained
 
 LAUNCH = """
@@ -78,6 +79,10 @@ def test_processes_and_zero_stages_agree(
             torch.testing.assert_close(weights[name][key], value, atol=1e-6, rtol=1e-4, msg=f"{name} {key}")
 
 
+@fault(
+    "this machine's run is killed, at any moment",
+    of="processes",
+)
 @pytest.mark.parametrize("stage", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_two_processes_killed_in_mid_training_end_with_the_same_weights(folder: Path, stage: int) -> None:
     changes = {

@@ -11,6 +11,7 @@ from flowmap.artifacts.store import open_store
 from flowmap.lineage.record import run_records, summary_name
 from flowmap.settings import load_config
 from flowmap_pipelines.profile import STEPS
+from tests.faults import fault
 from tests.kubeflow.conftest import Flowmap
 from tests.pipeline.runs import run
 
@@ -116,6 +117,13 @@ def test_a_cancelled_run_is_no_failed_one(flowmap: Flowmap, store_url: str) -> N
     assert summary(store_url, run_id)["outcome"] == "cancelled"
 
 
+@fault(
+    "a step fails by itself",
+    "nobody",
+    "",
+    "the webhook; `submit --wait` prints its message",
+    of="processes",
+)
 def test_a_failed_run_says_why_and_is_retried_from_there(
     flowmap: Flowmap, first: str, store_url: str
 ) -> None:

@@ -13,6 +13,7 @@ from flowmap.artifacts.store import open_store
 from flowmap.kubernetes.labels import GROUP, PLURAL, VERSION
 from flowmap.lineage.record import run_records
 from flowmap_pipelines.profile import shipped_profiles
+from tests.faults import fault
 from tests.kubeflow.conftest import Flowmap
 
 TWO = ("--profile", "two-nodes.yaml", "--set", "grpo_finetuning.processes=2")
@@ -63,6 +64,13 @@ def launcher(core: client.CoreV1Api, namespace: str, run_id: str) -> Any:
     return next((pod for pod in pods if pod.status.phase == "Running"), None)
 
 
+@fault(
+    "a pod is lost with its node",
+    "Kubeflow",
+    "`retries.attempts` of the profile",
+    "`flowmap status`",
+    of="processes",
+)
 def test_a_launcher_that_is_lost_is_started_again_and_goes_on_with_its_training(
     two_nodes: Flowmap,
     core: client.CoreV1Api,

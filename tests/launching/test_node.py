@@ -21,6 +21,7 @@ from flowmap.launching.node_logs import kept_log
 from flowmap.launching.worker import has_lost_peer
 from flowmap.lineage.record import run_records, run_summaries
 from flowmap.settings import environment
+from tests.faults import fault
 
 _WORKER = """
 import time
@@ -144,6 +145,14 @@ def test_outside_a_run_no_log_is_kept(
     assert not list(store.names("runs"))
 
 
+@fault(
+    "nobody follows a training job any more",
+    "the nodes: they save and end after ten minutes without a sign (a mark in the store that the "
+    "launcher renews twice a minute)",
+    "",
+    "the nodes' logs, kept in the store",
+    of="processes",
+)
 def test_training_that_nobody_follows_any_more_saves_and_ends(
     node: Callable[..., subprocess.Popen[str]], store: ObjectStore, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from flowmap.launching import train_job as module
 from flowmap.launching.job import Failure, Job
 from flowmap.launching.train_job import run_train_jobs
 from flowmap.launching.train_job_spec import TrainJobSettings, train_job
+from tests.faults import fault
 
 SETTINGS = TrainJobSettings(
     nodes=2, runtime="r", image="i@sha256:0", requests={}, limits={}, cpus=1, deadline_s=60, labels={}
@@ -132,6 +133,13 @@ def away() -> MaxRetryError:
     return MaxRetryError(None, "/", None)  # type: ignore[arg-type]
 
 
+@fault(
+    "the API server does not answer, or answers 429 or 5xx",
+    "the launcher of a training job",
+    "the patience",
+    "the step fails; `flowmap retry` goes on from the newest checkpoint",
+    of="servers",
+)
 def test_it_goes_on_when_the_api_server_was_away(
     job: Job, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +155,10 @@ def test_it_goes_on_when_the_api_server_was_away(
     assert "the Kubernetes API server can't be reached" in capsys.readouterr().err
 
 
+@fault(
+    "the API server does not answer, or answers 429 or 5xx",
+    of="servers",
+)
 def test_an_api_server_that_stays_away_ends_it(job: Job, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "connect", lambda: Cluster("ml", api, api, patience_s=0.05))
     api.faults = [away() for _ in range(100)]
@@ -154,6 +166,13 @@ def test_an_api_server_that_stays_away_ends_it(job: Job, api: Api, monkeypatch: 
         run_train_jobs([job], SETTINGS)
 
 
+@fault(
+    "the store is away while a training job goes on",
+    "the launcher; the nodes by themselves",
+    "the patience",
+    "the step fails",
+    of="servers",
+)
 def test_it_goes_on_when_the_store_was_away(
     job: Job, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +212,13 @@ def test_an_account_that_may_not_is_told_what_to_do(job: Job, api: Api) -> None:
         run_train_jobs([job], SETTINGS)
 
 
+@fault(
+    "the API server has just started again and refuses (401, 403) what it allowed before",
+    "the launcher",
+    "a minute",
+    "the step fails and says what is missing",
+    of="servers",
+)
 def test_an_api_server_that_has_just_started_again_is_waited_for(
     job: Job, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +241,13 @@ def test_an_api_server_that_has_just_started_again_is_waited_for(
         run_train_jobs([job], SETTINGS)
 
 
+@fault(
+    "nodes of a training job need more memory than their limit",
+    "the launcher makes the job again with `retries.memory_factor` times as much",
+    "`retries.attempts`; not at all with a factor of 1",
+    "the step's log",
+    of="processes",
+)
 def test_nodes_that_lacked_memory_get_more_as_often_as_the_profile_says(
     job: Job, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +268,13 @@ def test_nodes_that_lacked_memory_get_more_as_often_as_the_profile_says(
     assert "need more memory than" in capsys.readouterr().err
 
 
+@fault(
+    "a training job that stopped because nobody followed it gets another launcher",
+    "it makes the job again, from that checkpoint",
+    "",
+    "the step's log",
+    of="processes",
+)
 def test_a_train_job_that_stopped_because_nobody_followed_it_is_made_again(
     job: Job, api: Api, of_another_run: str, tmp_path: Path
 ) -> None:
@@ -277,6 +317,13 @@ def leave_failure(job: Job, failure: Failure) -> None:
     open_store(job.store).put(name, failure.model_dump_json().encode())
 
 
+@fault(
+    "a process of a training job fails by itself",
+    "nobody",
+    "",
+    "the step's log has the message or traceback of the process that brought the others down",
+    of="processes",
+)
 def test_the_failure_told_is_the_one_that_brought_the_others_down(job: Job, api: Api) -> None:
     api.when_read = lambda name: fail(job)
     with pytest.raises(InvariantError, match="m failed in process 1: Traceback: boom"):
@@ -312,6 +359,13 @@ def of_another_run(job: Job, api: Api) -> str:
     return name
 
 
+@fault(
+    "the launcher of a training job is lost",
+    "Kubeflow starts it again, and it goes on with the same TrainJob",
+    "`retries.attempts`",
+    "the step's log",
+    of="processes",
+)
 def test_a_train_job_of_another_run_is_followed_and_left_to_it(
     job: Job, api: Api, of_another_run: str
 ) -> None:
@@ -341,6 +395,13 @@ def test_a_train_job_is_made_again_when_another_run_ended_it(
     assert api.deleted == [of_another_run]  # that of the same name which it made itself
 
 
+@fault(
+    "a node of a training job is lost",
+    "Kubeflow Trainer starts all nodes again, from the newest checkpoint",
+    "`training.maxRestarts` of the chart",
+    "the step's log",
+    of="processes",
+)
 def test_what_a_cluster_restarts_for_is_no_end_until_it_says_failed(job: Job, api: Api) -> None:
     looks = []
 

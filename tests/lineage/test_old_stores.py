@@ -22,6 +22,7 @@ from flowmap.audit.unneeded import remove, unneeded
 from flowmap.lineage.sources import unpack_sources
 from flowmap.registry import Registry
 from tests.cli import flowmap
+from tests.faults import fault
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ def test_it_draws(old: Old, tmp_path: Path) -> None:
     assert "old rejected" in listed.stdout
 
 
+@fault(
+    "`flowmap gc` took away what nothing needs",
+    "`verify` finds the rest whole",
+    of="rivals",
+)
 def test_what_gc_leaves_is_whole(old: Old, tmp_path: Path) -> None:
     shutil.copytree(old.root / "store", tmp_path / "store")
     store = LocalStore(tmp_path / "store")

@@ -21,6 +21,7 @@ from flowmap.lineage.sources import (
     read_environment,
     unpack_sources,
 )
+from tests.faults import fault
 
 HERE = Path(flowmap.__file__).parent
 
@@ -69,6 +70,10 @@ def test_what_was_changed_or_is_gone_is_refused(store: LocalStore, tmp_path: Pat
     assert not (tmp_path / "then").exists()
 
 
+@fault(
+    "an archive of code claims gigabytes, or leads elsewhere",
+    of="writing",
+)
 @pytest.mark.parametrize(
     "name", ["../outside.py", "/etc/outside.py", "flowmap/../../outside.py", "other/x.py"]
 )
@@ -83,6 +88,11 @@ def test_nothing_is_written_elsewhere(store: LocalStore, tmp_path: Path, name: s
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
 
 
+@fault(
+    "an archive of code claims gigabytes, or leads elsewhere",
+    "refused",
+    of="writing",
+)
 def test_a_file_that_claims_gigabytes_is_refused(store: LocalStore, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

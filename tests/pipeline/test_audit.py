@@ -26,6 +26,7 @@ from flowmap.lineage.record import RECORDS, write_edges
 from flowmap_pipelines.lineage_page import write_lineage_page
 from tests.browser import stands_alone_and_fits
 from tests.cli import flowmap as cli
+from tests.faults import fault
 from tests.pipeline.runs import Finished, damaged, registry, run
 
 # What a run does without, or checks itself each time: no part of what a version rests on.
@@ -258,6 +259,11 @@ def test_the_code_that_made_a_version_can_be_had(root: Path, first: Finished, tm
     assert "is not empty" in again.stderr
 
 
+@fault(
+    "artifacts are made of each other, by records that somebody forged",
+    "`verify`, `diff` and `reproduce` name them",
+    of="writing",
+)
 def test_artifacts_that_are_made_of_each_other_are_found_by_whoever_asks(
     root: Path, first: Finished, tmp_path: Path
 ) -> None:
@@ -299,6 +305,11 @@ needs_avx512 = pytest.mark.skipif(
 )
 
 
+@fault(
+    "one step comes to other bytes with other instructions of a processor",
+    "both results are kept, and `verify` finds both whole",
+    of="rivals",
+)
 @needs_avx512
 def test_two_honest_results_of_one_step_are_both_kept_and_both_whole(
     root: Path, first: Finished, tmp_path: Path

@@ -23,6 +23,7 @@ from flowmap.lineage.record import write_edges
 from flowmap.registry import Registry
 from flowmap_pipelines.bundle import read_bundle, write_bundle
 from tests.cli import flowmap as cli
+from tests.faults import fault
 from tests.pipeline.runs import Finished
 
 
@@ -113,6 +114,11 @@ def test_what_else_the_house_makes_of_the_same_data_does_not_go_along(
     assert read_bundle(tmp_path / "bundle", LocalStore(tmp_path / "target"), None) == version
 
 
+@fault(
+    "an import of a bundle is cut off anywhere",
+    "the same command again goes on; until then there is no such version",
+    of="rivals",
+)
 def test_an_import_that_was_cut_off_goes_on(bundle: Path, tmp_path: Path) -> None:
     target = LocalStore(tmp_path / "store")
 
@@ -136,6 +142,11 @@ def test_an_import_that_was_cut_off_goes_on(bundle: Path, tmp_path: Path) -> Non
         assert read_bundle(bundle, target, None).version == 2
 
 
+@fault(
+    "a bundle was changed on the way, one byte of anything",
+    "nothing is imported, and what was changed is named",
+    of="rivals",
+)
 def test_what_was_changed_on_the_way_is_refused(bundle: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "bundle"
     names = sorted(named(LocalStore(bundle / "store")))

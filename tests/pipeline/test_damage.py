@@ -17,6 +17,7 @@ from flowmap.lineage.edges import makers
 from flowmap.lineage.log import LOG
 from flowmap.lineage.record import RECORDS
 from flowmap.settings import environment
+from tests.faults import fault
 from tests.pipeline.runs import Finished, damaged, registry, run
 
 # A gain that nobody reaches.
@@ -85,9 +86,18 @@ def ways_to_name(name: str) -> tuple[str, ...]:
     folder = name.rpartition("/")[0]
     if name.startswith(f"{RECORDS}/made/"):
         return name, f"{folder}/", f"artifacts/{folder.rpartition('/')[2]}/manifest.json no record says"
-    return (name, f"{folder} has no signature") if "/statements/" in name or "/moves/" in name else (name,)
+    return (
+        (name, f"{folder} has no signature")
+        if "/signatures/" in name or "/statements/" in name or "/moves/" in name
+        else (name,)
+    )
 
 
+@fault(
+    "any object that a version rests on, or that its registry keeps, is changed, cut or gone",
+    "`verify` names it",
+    of="writing",
+)
 def test_whatever_is_damaged_is_found_and_named(signed: tuple[Path, TrustedKeys, set[str]]) -> None:
     root, trusted, aside = signed
     names = objects(LocalStore(root / "store"), aside)

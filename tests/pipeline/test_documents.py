@@ -15,6 +15,7 @@ from flowmap.documents.published import mend
 from flowmap.lineage.statement import folder_of_run, is_statement
 from flowmap.registry import Registry, Version
 from flowmap.registry.documents import documents_prefix
+from tests.faults import fault
 
 DAY = timedelta(days=1)
 
@@ -79,6 +80,11 @@ def test_what_another_flowmap_would_write_otherwise_is_left(
     assert list(faults(store, version.documents, documents_prefix(version))) == [name]
 
 
+@fault(
+    "a step's run, or a version, dies behind its statement and before its record",
+    "`flowmap gc` takes the statement away",
+    of="writing",
+)
 def test_a_statement_of_a_run_that_left_no_record_goes(store: LocalStore) -> None:
     left = f"{folder_of_run('e' * 64)}/{'f' * 64}.statement.json"
     store.put(left, b"{}")

@@ -19,6 +19,7 @@ from flowmap.run_end import ending
 from flowmap.run_end.ending import end_run
 from flowmap.settings import RunConfig, environment
 from flowmap_pipelines.prometheus import registry_of
+from tests.faults import fault
 from tests.minio_server import CREDENTIALS
 from tests.records import record
 
@@ -76,6 +77,11 @@ def summary(store: LocalStore) -> dict[str, object]:
     return found
 
 
+@fault(
+    "a run ends, is cancelled or fails",
+    "the webhook, MLflow, and the summary in the store, by the exit handler",
+    of="ends",
+)
 def test_a_run_that_is_done_is_summarised_and_told(
     store: LocalStore, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +96,10 @@ def test_a_run_that_is_done_is_summarised_and_told(
     assert set(run_records(store, "run-7")) == {"data_prep", "registry_push"}  # the summary is none of them
 
 
+@fault(
+    "a run ends, is cancelled or fails",
+    of="ends",
+)
 @pytest.mark.parametrize(("state", "outcome"), [("FAILED", "failed"), ("RUNNING", "cancelled")])
 def test_a_run_that_failed_or_was_cancelled_is_told_so(store: LocalStore, state: str, outcome: str) -> None:
     end_run(SETTINGS, state)
@@ -97,6 +107,11 @@ def test_a_run_that_failed_or_was_cancelled_is_told_so(store: LocalStore, state:
     assert "version" not in summary(store)
 
 
+@fault(
+    "a run ends and the webhook does not take it",
+    "the exit handler's log, without the URL",
+    of="ends",
+)
 def test_a_webhook_that_does_not_take_it_is_no_failure_and_stays_secret(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +181,12 @@ def test_an_mlflow_that_is_away_fails_nothing(
     assert "MLflow was not told of the run" in capsys.readouterr().err
 
 
+@fault(
+    "a run that had ended is retried, and is promoted or rejected",
+    "the step behind the gate writes the summary anew and tells webhook and MLflow: Kubeflow runs"
+    " the exit handler once",
+    of="ends",
+)
 def test_a_retried_run_that_is_promoted_tells_so_itself(
     store: LocalStore, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +203,12 @@ def test_a_retried_run_that_is_promoted_tells_so_itself(
     assert 'flowmap_runs_total{model="digits",outcome="published"} 1.0' in generate_latest(registry).decode()
 
 
+@fault(
+    "a run ends while the store is away, or its Secret or ConfigMap is missing",
+    "the webhook all the same, after 45 seconds, and that the summary was not written: both are "
+    "optional for the exit handler's pod",
+    of="ends",
+)
 @pytest.mark.parametrize(
     ("away", "why"),
     [

@@ -28,6 +28,7 @@ from flowmap.registry_push import step
 from flowmap.settings import environment
 from flowmap.settings.sections import Publication
 from flowmap.steps.context import Context
+from tests.faults import fault
 from tests.pipeline.runs import Finished
 
 MOST_WRITES = 200
@@ -123,6 +124,12 @@ def names_of(store: LocalStore) -> set[str]:
     return {path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()}
 
 
+@fault(
+    "a push, a rejection or the move of an alias is killed at any of its writes, before or after it",
+    "what users see is the old state or the new, whole, and signed where there is a key; the same"
+    " run again ends as if nothing had been; `flowmap gc` finds what is left over",
+    of="rivals",
+)
 @pytest.mark.parametrize("done_first", [False, True], ids=["before it", "after it"])
 @pytest.mark.parametrize("work", [step.promote, step.reject], ids=["promote", "reject"])
 def test_a_push_that_is_killed_at_any_write_leaves_the_old_or_the_new_and_is_mended_by_the_next(
@@ -183,6 +190,10 @@ def test_what_led_to_a_rejection_is_signed_too(
             assert signed.key_ids == tuple(each.key.keyid for each in trusted.keys)
 
 
+@fault(
+    "a push, a rejection or the move of an alias is killed at any of its writes, before or after it",
+    of="rivals",
+)
 @pytest.mark.parametrize("done_first", [False, True], ids=["before it", "after it"])
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_signed_move_of_an_alias_that_is_killed_is_made_and_signed_or_not(

@@ -14,6 +14,7 @@ import pytest
 from flowmap.errors import ConfigError
 from flowmap_pipelines.kubeflow.cron import six_fields
 from tests.cli import flowmap
+from tests.faults import fault
 from tests.pipeline.test_compiled import IMAGES
 
 HEALTHY = {"multi_user": False}
@@ -156,6 +157,13 @@ def test_only_data_in_a_store_can_be_watched_for_a_change(serve: Any, lock: Path
     assert "--on-change digits: not in a store; say s3://" in said
 
 
+@fault(
+    "Kubeflow does not answer",
+    "`submit`, `schedule` and what follows a run",
+    "the patience; the start of a run is not repeated",
+    "the command fails with status 1",
+    of="servers",
+)
 def test_a_cluster_that_is_away_does_not_keep_a_person_waiting(tmp_path: Path) -> None:
     """What is kept of the node's log is asked for at once, instead of its pod."""
     cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}

@@ -24,6 +24,7 @@ from flowmap_pipelines.kubeflow.resources import Run, Schedule, run_of
 from flowmap_pipelines.kubeflow.status import troubles_of, workflow_words
 from flowmap_pipelines.kubeflow.submitting import submit, submit_on_change
 from flowmap_pipelines.profile import load_profile
+from tests.faults import fault
 from tests.pipeline.test_compiled import IMAGES
 
 
@@ -168,6 +169,12 @@ def keyed(runs: Any, key: str = "k") -> tuple[str, bool]:
     return run.run_id, is_new
 
 
+@fault(
+    "several `submit --idempotency-key K`, or `--on-change`, at the same second",
+    "one starts the run: who made the claim, a version of the pipeline whose name can be given "
+    "once. The others wait for it and return it",
+    of="rivals",
+)
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("ask", [keyed, lambda runs: on_change(runs, 10)])
 def test_of_many_that_ask_at_the_same_second_one_starts_the_run(
@@ -183,6 +190,11 @@ def test_of_many_that_ask_at_the_same_second_one_starts_the_run(
         assert {run_id for run_id, _ in answers} == {"99"}
 
 
+@fault(
+    "who claimed a run for an idempotency key is lost before it began",
+    "after a minute the next one claims it",
+    of="rivals",
+)
 @pytest.mark.usefixtures("quick")
 def test_who_was_lost_before_the_run_began_is_not_waited_for_for_ever() -> None:
     runs = Runs()
@@ -220,6 +232,11 @@ def test_a_start_that_is_refused_can_be_tried_again_at_once(monkeypatch: pytest.
     assert keyed(runs) == ("0", True)
 
 
+@fault(
+    "several first submissions make the experiment and the pipeline",
+    "one makes each, the others find it",
+    of="rivals",
+)
 def test_what_another_makes_at_the_same_moment_is_found() -> None:
     """The first submissions to a Kubeflow make its experiment and the model's pipeline."""
     found = iter([None, "theirs"])
@@ -283,6 +300,11 @@ def pod(name: str, phase: str, reason: str) -> Any:
     return SimpleNamespace(metadata=SimpleNamespace(name=name), status=SimpleNamespace(**found))
 
 
+@fault(
+    "a pod can't start",
+    "`flowmap status` and `submit --wait`, with the reason",
+    of="ends",
+)
 def test_a_pod_that_is_stuck_is_not_hidden_by_those_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And who may not look at training jobs still sees the other pods."""
     monkeypatch.setattr(status, "connect", lambda *_, **__: Cluster("ml", None, None))
@@ -345,6 +367,11 @@ def test_a_chart_outside_the_namespace_of_a_kubeflow_for_one_is_named(
     assert told in found.told
 
 
+@fault(
+    "no pod of a run can be made, as where its account is missing",
+    "`submit --wait` and `flowmap status`: the workflow's own message and events",
+    of="ends",
+)
 def test_where_no_step_failed_the_cluster_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the account that pods are to run as is not there."""
     forbidden = 'pods "x" is forbidden: error looking up service account kubeflow/flowmap'

@@ -16,6 +16,7 @@ from flowmap.lineage.statement import is_statement
 from flowmap.registry import Registry
 from flowmap.registry.documents import documents_prefix
 from tests.cli import flowmap
+from tests.faults import fault
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def bytes_of(root: Path) -> dict[str, bytes]:
     return {name: store.get(name) for folder in ("models", "lineage") for name in store.names(folder)}
 
 
+@fault(
+    "a published file, a card, a statement or the last move of an alias is damaged or gone, and "
+    "what it was made of is whole",
+    "`flowmap lineage mend` writes it again, to the same bytes; of a move, what a trusted key signed",
+    of="writing",
+)
 def test_what_can_be_made_again_is_to_the_same_bytes(signed: tuple[Path, Path]) -> None:
     root, public = signed
     store, before = LocalStore(root / "store"), bytes_of(root)
@@ -78,6 +85,11 @@ def test_what_can_be_made_again_is_to_the_same_bytes(signed: tuple[Path, Path]) 
     assert "nothing to mend that can be made again" in again.stdout
 
 
+@fault(
+    "a published file, a card, a statement or the last move of an alias is damaged or gone, and "
+    "what it was made of is whole",
+    of="writing",
+)
 def test_a_move_that_no_trusted_key_signed_is_not_made_again(
     signed: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.transfer import faults
 from flowmap_pipelines.profile import shipped_profiles
 from tests.cli import flowmap as cli
+from tests.faults import fault
 from tests.pipeline.runs import TRAINING, Finished, arguments, registry, run
 
 
@@ -172,6 +173,11 @@ def test_a_changed_byte_is_named_and_the_step_runs_again_to_the_same(
     assert weights.read_bytes() == whole
 
 
+@fault(
+    "two runs work below one `--root`",
+    "the second waits",
+    of="rivals",
+)
 def test_of_two_runs_below_one_root_the_second_waits(root: Path, first: Finished) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: run(root, "name=twice"), range(2)))

@@ -26,6 +26,7 @@ from flowmap.registry import Judged, Registry, Version
 from flowmap.registry.retiring import RetiredError, retire
 from flowmap.settings import environment
 from tests.cli import flowmap as cli
+from tests.faults import fault
 from tests.pipeline.runs import Finished
 
 TODAY = datetime.now(UTC).date()
@@ -152,6 +153,11 @@ def _payloads(store: LocalStore, version: Version) -> Iterator[str]:
     yield from (folder_of_run(digest) for node in graph.nodes.values() for digest in node.records)
 
 
+@fault(
+    "a statement is replaced by another that the same key signed",
+    "`verify` names it",
+    of="writing",
+)
 def test_another_statement_that_the_same_key_signed_is_found_wherever_it_lies(
     store: LocalStore, keys: Path
 ) -> None:
@@ -181,6 +187,11 @@ def test_a_move_that_somebody_made_up_is_found(store: LocalStore, keys: Path) ->
     assert not faults(store, keys / "ours.pub")
 
 
+@fault(
+    "JSON of a store, a server or a checkpoint is none, nested a hundred thousand deep, or gives "
+    "a name twice",
+    of="writing",
+)
 @pytest.mark.parametrize(
     "text", ["{", "[" * 100_000, '{"payload": 1, "payload": 2}', "[]", "null", '{"a": 1}']
 )

@@ -20,6 +20,7 @@ from flowmap.errors import FlowmapError
 from flowmap.lineage.record import run_records
 from flowmap.registry import Judged, Registry, Rejection
 from flowmap_pipelines.model_list import list_models
+from tests.faults import fault
 from tests.pipeline.runs import Finished
 
 
@@ -65,6 +66,11 @@ def store(root: Path, first: Finished, tmp_path_factory: pytest.TempPathFactory)
     return found
 
 
+@fault(
+    "an object is listed, and gone when it is asked for",
+    "whoever reads goes on without it, or names it",
+    of="writing",
+)
 @pytest.mark.parametrize("what", ["list", "verify", "impact", "gc", "card", "runs", "aliases"])
 def test_an_object_that_is_listed_and_gone_is_told_or_does_without(
     store: Vanishing, first: Finished, what: str

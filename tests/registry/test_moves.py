@@ -10,6 +10,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import FileEntry, Manifest, artifact_digest
 from flowmap.errors import IntegrityError
 from flowmap.registry import Judged, Move, Registry
+from tests.faults import fault
 
 
 def sealed(alias: str, number: int, move: Move) -> dict[str, Any]:
@@ -40,6 +41,11 @@ def test_the_signature_is_in_the_move_and_beside_it(registry: Registry) -> None:
     ]
 
 
+@fault(
+    "the last move of an alias is gone, and signed it was",
+    "nobody follows the alias to an older version: it is named",
+    of="writing",
+)
 def test_a_move_that_is_gone_leads_nobody_to_an_older_version(registry: Registry) -> None:
     registry.store.delete("models/digits/moves/production/2.json")
     told = (
@@ -70,6 +76,11 @@ def test_who_can_not_sign_moves_nothing(registry: Registry) -> None:
     assert len(registry.moves("production")) == 2
 
 
+@fault(
+    "an alias is moved while somebody lists its moves",
+    "the new move counts",
+    of="rivals",
+)
 def test_a_move_that_is_made_while_others_are_listed_is_not_missed(registry: Registry) -> None:
     """Its signature is listed, and the move was not yet."""
 

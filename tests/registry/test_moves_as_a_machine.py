@@ -11,13 +11,21 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as some
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import FileEntry, Manifest, artifact_digest
 from flowmap.errors import ConfigError
 from flowmap.registry import Judged, MovedError, Registry, StaleVerdictError, Version
 from flowmap.registry.retiring import RetiredError, retire, retirement_of
+from tests.faults import fault
 
 ALIASES = ("production", "staging", "anchor")
 
@@ -171,5 +179,19 @@ class Moves(RuleBasedStateMachine):
         assert not found & set(now.values())
 
 
-Moves.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
-TestMoves = Moves.TestCase
+@fault(
+    "people, runs and rivals move aliases and retire versions in any order",
+    "an alias points to what the last move says, no move is lost, and who was judged against something else "
+    "moves nothing",
+    of="rivals",
+)
+@fault(
+    "two people move an alias at the same moment, or one who has looked before another moved it "
+    "(`--expected`)",
+    "one of them is told, by whom it was moved",
+    of="rivals",
+)
+def test_moves_are_what_a_model_of_them_says() -> None:
+    run_state_machine_as_test(
+        Moves, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+    )

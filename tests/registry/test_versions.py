@@ -19,6 +19,7 @@ from flowmap.registry import Judged, Registry, StaleVerdictError, Version, trial
 from flowmap.registry_push.step import promote
 from flowmap.settings import RegistryPush
 from flowmap.settings.sections import Publication
+from tests.faults import fault
 
 
 @pytest.fixture
@@ -70,6 +71,11 @@ def test_a_verdict_from_before_the_alias_moved_is_refused(registry: Registry, tm
     assert [(move.before, move.version) for move in registry.moves("production")] == [(None, 1), (1, 2)]
 
 
+@fault(
+    "two candidates that were judged against the same version end together",
+    "one is promoted. The other's run fails, says against what it must be judged, and leaves no version",
+    of="rivals",
+)
 def test_of_many_that_promote_at_once_one_does(registry: Registry, tmp_path: Path) -> None:
     first = published(registry, tmp_path, "first", None)
     registry.promote("production", first, first)
@@ -166,6 +172,10 @@ def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: V
     return json.loads((out / "outcome.json").read_text())
 
 
+@fault(
+    "two candidates that were judged against the same version end together",
+    of="rivals",
+)
 @pytest.mark.parametrize("moment", ["models/digits/3/version.json", "models/digits/moves/production"])
 def test_a_version_promoted_between_is_not_undone_and_the_late_one_is_not_left(
     registry: Registry, tmp_path: Path, moment: str
@@ -188,6 +198,11 @@ def test_a_version_promoted_between_is_not_undone_and_the_late_one_is_not_left(
     assert outcome["version"] == registry.aliases()["production"]
 
 
+@fault(
+    "a push is killed between its version and its alias",
+    "the same run again goes on with that version",
+    of="rivals",
+)
 def test_a_run_that_was_killed_before_the_alias_moved_goes_on_with_its_version(
     registry: Registry, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from flowmap.errors import ConfigError
 from flowmap.settings import load_config
 from flowmap.settings.yaml_text import YamlTextError, read_yaml, write_value, write_yaml
+from tests.faults import fault
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,11 @@ def test_values_are_what_people_mean(text: str, value: object) -> None:
     assert read_yaml(f"a: {text}") == {"a": value}
 
 
+@fault(
+    "a configuration gives a key twice, is nested five thousand deep, or asks for a Python object",
+    "refused, with the line",
+    of="writing",
+)
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowmap.artifacts.manifest import Manifest, artifact_digest, parse_manifest
+from tests.faults import fault
 
 
 def start(store: Path) -> subprocess.Popen[str]:
@@ -43,6 +44,13 @@ def kill_when(store: Path, pattern: str) -> None:
     process.wait()
 
 
+@fault(
+    "this machine's run is killed, at any moment",
+    "whoever runs the same command again; it goes on from the newest checkpoint and ends in the same bytes",
+    "",
+    "the terminal",
+    of="processes",
+)
 def test_killed_again_and_again_a_step_ends_in_the_same_bytes(tmp_path: Path) -> None:
     undisturbed, _ = finish(tmp_path / "once" / "store")
     store, moments = tmp_path / "killed" / "store", random.Random(time.time_ns())

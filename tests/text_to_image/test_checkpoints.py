@@ -23,6 +23,7 @@ from flowmap.settings import Checkpoint, GrpoSettings
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.network import pack, unpack
 from flowmap.text_to_image.publishing import write_pipeline
+from tests.faults import fault
 from tests.text_to_image.facts import BOTH, GRID, PROMPTS
 from tests.text_to_image.tiny import tiny, write_stock
 
@@ -155,6 +156,16 @@ def written(name: str, text: str) -> Callable[[Path], None]:
     return write
 
 
+@fault(
+    "weights claim a header of gigabytes, or to lie beyond their file",
+    "refused before anything is trained",
+    of="writing",
+)
+@fault(
+    "weights that run code when they are read",
+    "refused",
+    of="writing",
+)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -93,7 +93,7 @@ def _beneath(graph: Graph, version: Version) -> list[Node]:
     waiting = [version.candidate]
     while waiting:
         node = graph.nodes.get(waiting.pop())
-        if node is None or node.digest in found or node.kind == "version":
+        if node is None or node.digest in found or not node.is_artifact:
             continue
         found[node.digest] = node
         waiting += node.inputs.values()

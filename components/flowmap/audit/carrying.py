@@ -38,7 +38,7 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
     """
     versions = with_rivals(store, version)
     graphs = [trace(store, each) for each in versions]
-    artifacts = {node.digest for graph in graphs for node in graph.nodes.values() if node.kind != "version"}
+    artifacts = {node.digest for graph in graphs for node in graph.nodes.values() if node.is_artifact}
     bytes_, manifests = [], []
     for digest in sorted(artifacts):
         names, own = list(store.names(artifact_prefix(digest))), f"{artifact_prefix(digest)}/{MANIFEST_NAME}"

@@ -53,7 +53,7 @@ def check(store: ObjectStore, version: Version, *, with_registry: bool = True) -
     versions = {each.manifest.digest: each for each in registry.versions()}
     manifests: dict[str, Manifest] = {}
     for node in graph.nodes.values():
-        if node.kind != "version":
+        if node.is_artifact:
             _check_node(store, graph, node, manifests, audit)
     _check_sources(store, graph, audit)
     for digest in (node.digest for node in graph.nodes.values() if node.kind == "version"):

@@ -36,6 +36,11 @@ class Node:
     label: str = ""
 
     @property
+    def is_artifact(self) -> bool:
+        """Whether a step's artifact has that digest; a version, where all of its candidate is published."""
+        return self.kind != "version" or bool(self.records)
+
+    @property
     def made_by(self) -> StepRecord | None:
         """The record of the run that did the work; None for what no step made."""
         return next(iter(self.records.values()), None)
@@ -90,7 +95,8 @@ def trace(store: ObjectStore, version: Version) -> Graph:
     """
     published = {each.manifest.digest: each for each in Registry(store, version.name).versions()}
     published[version.manifest.digest] = version  # also where it is about to be
-    return Graph(version.manifest.digest, reached(store, [version.manifest.digest], published))
+    roots = [version.manifest.digest, version.evaluation]
+    return Graph(version.manifest.digest, reached(store, roots, published))
 
 
 def reached(store: ObjectStore, digests: Iterable[str], published: Mapping[str, Version]) -> dict[str, Node]:
@@ -108,14 +114,20 @@ def reached(store: ObjectStore, digests: Iterable[str], published: Mapping[str, 
         digest = waiting.pop(0)
         if digest in nodes:
             continue
-        nodes[digest] = _version(published[digest]) if digest in published else made_node(store, digest)
+        made = published.get(digest)
+        nodes[digest] = made_node(store, digest) if made is None else _version(store, made)
         waiting += nodes[digest].inputs.values()
     return nodes
 
 
-def _version(version: Version) -> Node:
-    inputs = {"model": version.candidate, "evaluation": version.evaluation}
-    return Node(version.manifest.digest, "version", inputs, label=f"{version.name}@{version.version}")
+def _version(store: ObjectStore, version: Version) -> Node:
+    digest, label = version.manifest.digest, f"{version.name}@{version.version}"
+    if digest != version.candidate:
+        inputs = {"model": version.candidate, "evaluation": version.evaluation}
+        return Node(digest, "version", inputs, label=label)
+    # Published whole, it is the candidate too, which its evaluation rests on.
+    made = made_node(store, digest)
+    return Node(digest, "version", made.inputs, made.records, label=label)
 
 
 def made_node(store: ObjectStore, digest: str) -> Node:

@@ -28,7 +28,8 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
     """JSON, sorted. Raises IntegrityError where what it is made from is not in the store."""
     graph = trace(store, version)
     made = graph.nodes[version.candidate]
-    beneath = [node for node in graph.nodes.values() if node.kind != "version"]
+    whole = version.manifest.digest
+    beneath = [node for node in graph.nodes.values() if node.is_artifact and node.digest != whole]
     datasets = [node.digest for node in beneath if node.kind in _DATA]
     record = made.made_by
     installed = (
@@ -36,7 +37,7 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
     )
     model: dict[str, Any] = {
         "type": "machine-learning-model",
-        "bom-ref": version.manifest.digest,
+        "bom-ref": whole,
         "name": version.name,
         "version": str(version.version),
         "components": [
@@ -73,7 +74,7 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
         },
         "components": [*_artifacts(beneath), *_packages(installed)],
         "dependencies": [
-            {"ref": version.manifest.digest, "dependsOn": [version.candidate]},
+            {"ref": whole, "dependsOn": sorted(_made_of(graph.nodes[whole]))},
             *(
                 {"ref": node.digest, "dependsOn": sorted(set(node.inputs.values()))}
                 for node in beneath
@@ -84,6 +85,11 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
     if record is not None:
         told["metadata"]["timestamp"] = record.finished_at
     return json.dumps(told, indent=1, sort_keys=True) + "\n"
+
+
+def _made_of(version: Node) -> set[str]:
+    """Not of what it was judged by."""
+    return {digest for name, digest in version.inputs.items() if name != "evaluation"}
 
 
 def _artifacts(nodes: list[Node]) -> Iterator[dict[str, Any]]:
