@@ -16,7 +16,7 @@ from flowmap.settings.section import (
     written_as,
 )
 
-BUILT_IN = ("digits", "mnist", "points", "tinted_digits", "co2")
+BUILT_IN = ("digits", "mnist", "points", "tinted_digits", "words", "co2")
 Size = Annotated[tuple[Side, Side], Field(strict=False)]
 SPLITS = ("base", "reward", "judge", "holdout")
 
@@ -228,6 +228,8 @@ class DataPrep(Section):
             raise ValueError("digits are 8x8 and take no resize")
         if self.source == "tinted_digits" and (self.resize is not None or self.color != "auto"):
             raise ValueError("tinted_digits are 16x16 in colour and take neither resize nor color")
+        if self.source == "words" and (self.resize is not None or self.color != "auto"):
+            raise ValueError("words are 16x32 in grey and take neither resize nor color")
         if self.source in ("digits", "mnist") and self.color != "auto":
             raise ValueError(f"{self.source} is grey and takes no color")
         if self.source == "points" and (self.resize is not None or self.color != "auto"):

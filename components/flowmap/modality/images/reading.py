@@ -27,6 +27,7 @@ from flowmap.data.prompts import normal_prompt
 from flowmap.data.tables import read_table, text_of
 from flowmap.errors import DataError
 from flowmap.modality.images.files import ImageReader, Pixels, normalised, resized
+from flowmap.modality.images.lettered import read_lettered
 from flowmap.modality.images.tinted import read_tinted
 from flowmap.modality.protocols import Read
 from flowmap.progress import Progress
@@ -42,6 +43,7 @@ def read(section: DataPrep) -> Read:
         "digits": _digits,
         "mnist": _mnist,
         "tinted_digits": lambda section: read_tinted(),
+        "words": lambda section: read_lettered(),
     }
     if section.source in readers:
         return readers[section.source](section)
