@@ -1,7 +1,9 @@
 """Stores that older versions left: all of it is read, verified and drawn from, for ever.
 
 `corpus/VERSION.tar.xz` is a store with a version, a rejected candidate and a move of an alias; from 0.3.0 on
-with a signed statement, and the key's public half. One is added with each version; none is ever changed.
+with a signed statement, and the key's public half; from 0.3.0-stated on with a statement of every run,
+signed moves, and documents and signature of the version. One is added with each version; none is ever
+changed.
 """
 
 import shutil
@@ -59,6 +61,15 @@ KNOWN: dict[str, dict[str, Any]] = {
         "made_by": "base_training",
         "num_artifacts": 6,
         "verified": "2 moves, 0 statements, 1 signatures: all whole",
+        "prompt": "east",
+        "shape": (5, 2),
+        "key": "store.pub",
+    },
+    "0.3.0-stated": {
+        "alias": "staging",
+        "made_by": "base_training",
+        "num_artifacts": 6,
+        "verified": "3 moves, 7 statements, 10 signatures: all whole",
         "prompt": "east",
         "shape": (5, 2),
         "key": "store.pub",

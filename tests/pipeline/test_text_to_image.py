@@ -11,6 +11,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from flowmap.artifacts.local_store import LocalStore
+from flowmap.registry import Registry
 from flowmap.text_to_image.network import pack
 from tests.cli import flowmap
 from tests.evaluation.test_prompts_alone import clip
@@ -69,11 +71,17 @@ def test_a_checkpoint_goes_through_and_comes_out_as_one(tmp_path: Path) -> None:
         "base_training": {"checkpoint": {"source": str(tmp_path / "given")}},
         **FEW,
     }
+    early = {"rollouts": 9, "stop_after": 5}  # what ships is the best rollout's, adapters too
+    config["grpo_finetuning"] = FEW["grpo_finetuning"] | early
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
     root = ("--root", str(tmp_path / "root"))
     ran = flowmap("run", str(tmp_path / "own.yaml"), *root)
     assert "took over" in ran.stderr, ran.stderr
     assert "rejected against the base" in ran.stdout, ran.stdout
+    store = LocalStore(tmp_path / "root" / "store")
+    (rejection,) = Registry(store, "own").rejections()
+    told = json.loads(store.get(f"artifacts/{rejection.candidate}/training.json"))
+    assert told["shipped_rollout"] < told["rollouts"]
     for command in (
         ("models", "export", "own@rejected", str(tmp_path / "out")),
         ("sample", "own@rejected", "-p", "a blue dog", "-n", "3", "-o", str(tmp_path / "x.npz")),

@@ -49,7 +49,8 @@ def test_the_signature_is_in_the_move_and_beside_it(registry: Registry) -> None:
 def test_a_move_that_is_gone_leads_nobody_to_an_older_version(registry: Registry) -> None:
     registry.store.delete("models/digits/moves/production/2.json")
     told = (
-        "moves/production/2.json is missing in .*, and it was the last move of digits@production: what it said"
+        "moves/production/2.json is missing in .*, and it was the last move of digits@production: "
+        "what it said"
     )
     for ask in (registry.aliases, lambda: registry.resolve("production")):
         with pytest.raises(IntegrityError, match=told):

@@ -15,12 +15,13 @@ from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import ConfigError, DataError
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import OneTimeMap
-from flowmap.models import FluxFacts, TextToImageFacts
-from flowmap.models.adapting import lay_adapters
+from flowmap.models import ADAPTERS, FluxFacts, TextToImageFacts
+from flowmap.models.adapting import lay_adapters, write_adapters
 from flowmap.models.baseline import load_baseline
 from flowmap.models.storing import load_model
 from flowmap.settings import Checkpoint, GrpoSettings
 from flowmap.text_to_image.checkpoints import take_over
+from flowmap.text_to_image.families import family_of
 from flowmap.text_to_image.network import pack, unpack
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.faults import fault
@@ -75,6 +76,48 @@ def test_it_draws_what_it_drew_before(stock: Path, tmp_path: Path) -> None:
             there = pipeline.transformer(hidden_states=x, timestep=1000 * t, **told).sample
         expected = x - t.view(-1, 1, 1, 1) * there
         torch.testing.assert_close(model.flow_map.endpoint(x, t, condition), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_leaves_as_the_class_that_it_came_as(stock: Path, tmp_path: Path) -> None:
+    """Tuned by adapters or not, it is drawn by diffusers with no code but its own."""
+    base = tmp_path / "base"
+    base.mkdir()
+    facts = take_over(Checkpoint(source=str(stock)), DATA, tmp_path, base)
+    start = torch.randn(3, *facts.latent)
+    plain = load_model(base, "map")
+    expected = plain.sample(PROMPTS, start, GRID).clamp(-1, 1)
+    write_pipeline(plain, facts, GRID, tmp_path / "out")
+    assert "trust_remote_code" not in (tmp_path / "out" / "README.md").read_text()
+    assert not list((tmp_path / "out").rglob("*.py"))
+    lay_adapters(plain, rank=2, alpha=8.0)
+    for name, parameter in plain.network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted = plain.sample(PROMPTS, start, GRID).clamp(-1, 1)
+    write_adapters(plain.network, tmp_path / ADAPTERS)
+    pipeline: Any = DiffusionPipeline.from_pretrained(tmp_path / "out")
+    assert type(pipeline.transformer) is family_of(facts).stock
+    pipeline.tokenizer_max_length = facts.tokenizer_max_length
+    pipeline.set_progress_bar_config(disable=True)
+
+    def drawn() -> torch.Tensor:
+        found: torch.Tensor = pipeline(
+            prompt=list(PROMPTS),
+            height=16,
+            width=16,
+            sigmas=list(GRID[:-1]),
+            latents=pack(start, 2) if isinstance(facts, FluxFacts) else start,
+            output_type="pt",
+            max_sequence_length=facts.num_tokens,
+            guidance_scale=0.0,
+        ).images
+        return found * 2 - 1
+
+    torch.testing.assert_close(drawn(), expected, rtol=0, atol=1e-5)
+    pipeline.load_lora_weights(tmp_path / ADAPTERS)
+    torch.testing.assert_close(drawn(), adapted, rtol=0, atol=1e-5)
+    assert float((adapted - expected).abs().max()) > 1e-2
 
 
 def test_it_is_tuned_with_the_kernel_for_endpoints(stock: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """An untrained text-to-image model of a few thousand weights, with everything that lies beside them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from flowmap.models import FluxFacts, Sd3Facts, TextToImageFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model, save_weights, write_model_facts
 from flowmap.text_to_image.building import build
-from flowmap.text_to_image.families import family_of
 from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
 from flowmap.text_to_image.publishing import write_pipeline
 from flowmap.text_to_image.text import Sd3Text, TextEncoders, fresh_text, word_tokenizer
@@ -94,9 +92,6 @@ def write_stock(folder: Path, facts: TextToImageFacts = FACTS, fastest: float | 
         with torch.no_grad():
             layers.linear_1.weight *= (radians < fastest).repeat(2)
     write_pipeline(model, facts, GRID, folder / "pipeline")
-    index = folder / "pipeline" / "model_index.json"
-    stock = family_of(facts).stock.__name__
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"transformer": ["diffusers", stock]}))
     return folder / "pipeline"
 
 

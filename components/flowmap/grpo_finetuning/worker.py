@@ -31,7 +31,7 @@ from flowmap.training.devices import is_first_on_node, node
 from flowmap.training.memory import full_memory_told, less_for_grpo
 from flowmap.training.work import Work
 
-_BEST = "best.safetensors"  # the average of the weights at the best rollout so far
+_BEST = "best"  # a folder: what is shipped where the best rollout so far is the last
 
 
 class Loop:
@@ -104,12 +104,16 @@ class Loop:
             if self.is_first:
                 save_weights(self.model.weights_of(self.model.network), path)
 
-    def _save_average(self, path: Path) -> None:
-        """The same of their average."""
-        with self.engine.whole(self.model.network.parameters()):
+    def _save_average(self, folder: Path) -> None:
+        """The same of their average, and the adapters that make it of the base where those are trained."""
+        network = self.model.network
+        with self.engine.whole(network.parameters()):
             if self.is_first:
-                with self.grpo.ema.applied(self.model.network):
-                    save_weights(self.model.weights_of(self.model.network), path)
+                folder.mkdir(parents=True, exist_ok=True)
+                with self.grpo.ema.applied(network):
+                    save_weights(self.model.weights_of(network), folder / "ema.safetensors")
+                    if self.section.lora is not None:
+                        write_adapters(network, folder / ADAPTERS)
 
     def _keep_snapshot(self, done: int) -> None:
         self._save(self.folder / "snapshots" / f"{done:06d}.safetensors")
@@ -118,11 +122,7 @@ class Loop:
         out, done = self.work.out, len(self.curve)
         self._keep_snapshot(done)
         self._save(out / "raw.safetensors")
-        self._save_average(out / "ema.safetensors")
-        with self.engine.whole(self.model.parameters()):
-            if self.is_first and self.section.lora is not None:
-                with self.grpo.ema.applied(self.model.network):
-                    write_adapters(self.model.network, out / ADAPTERS)
+        self._save_average(out)
         if self.is_first:
             self._tell(done)
 
@@ -132,7 +132,7 @@ class Loop:
         self.work.events.upload()
         if (self.folder / _BEST).exists():
             shipped = best_rollout(self.section, self.curve)
-            shutil.copyfile(self.folder / _BEST, out / "ema.safetensors")
+            shutil.copytree(self.folder / _BEST, out, dirs_exist_ok=True)
             ended = f"ended after {done} of {self.section.rollouts} rollouts, "
             say(
                 f"grpo_finetuning: {ended if done < self.section.rollouts else ''}shipped as it was after "

@@ -91,7 +91,8 @@ def build(settings: OcrSettings, materials: Materials) -> OcrReward:
             f"reward {settings.label} reads with the package rapidocr-onnxruntime: pip install "
             "'flowmap[ocr]'"
         ) from None
-    engine = RapidOCR()
+    threads = torch.get_num_threads()  # by itself it takes all cores, in each of a training's processes
+    engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 
     def read(picture: Tensor) -> str:
         shown = picture.expand(3, -1, -1).permute(1, 2, 0)

@@ -4,6 +4,9 @@ write_pipeline(model, facts, grid, folder)
 
 pipeline = FluxPipeline.from_pretrained(folder, trust_remote_code=True)   # or StableDiffusion3Pipeline
 pipeline("a red three on blue", sigmas=[1.0, 0.75, 0.5, 0.25], guidance_scale=0.0)
+
+A map of two times is a class that diffusers does not have, whose source goes along. A checkpoint of few
+steps that is tuned as it is, such as FLUX.1-schnell, is diffusers' own class, and needs no other code.
 """
 
 from __future__ import annotations
@@ -38,8 +41,7 @@ pipeline_tag: text-to-image
 import torch
 from diffusers import {pipeline}
 
-# The code is transformer/flow_map_transformer.py: read it before you trust it.
-pipeline = {pipeline}.from_pretrained(".", trust_remote_code=True)
+{loading}
 pipeline.tokenizer_max_length = {tokenizer_max_length}
 pipeline(
     "{prompt}",
@@ -52,6 +54,9 @@ pipeline(
 ).images[0].save("sample.png")
 ```
 """
+_LOADING = 'pipeline = {pipeline}.from_pretrained(".")'
+_LOADING_TWO_TIMES = """# The code is transformer/flow_map_transformer.py: read it before you trust it.
+pipeline = {pipeline}.from_pretrained(".", trust_remote_code=True)"""
 
 
 def pipeline_of(model: Model, facts: TextToImageFacts, grid: tuple[float, ...]) -> Any:
@@ -60,7 +65,8 @@ def pipeline_of(model: Model, facts: TextToImageFacts, grid: tuple[float, ...]) 
     assert isinstance(network, TransformerNetwork)
     assert isinstance(codec, LatentCodec)
     assert isinstance(conditioner, TextConditioner)
-    network.transformer.register_to_config(grid=tuple(grid))
+    if facts.two_times:
+        network.transformer.register_to_config(grid=tuple(grid))
     pipeline = family_of(facts).pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=codec.vae,
@@ -74,18 +80,21 @@ def pipeline_of(model: Model, facts: TextToImageFacts, grid: tuple[float, ...]) 
 def write_pipeline(model: Model, facts: TextToImageFacts, grid: tuple[float, ...], folder: Path) -> None:
     """Leave the pipeline's folders, the transformer's source and a card that says how to draw."""
     pipeline_of(model, facts, grid).save_pretrained(folder)
-    (folder / "transformer" / f"{_MODULE}.py").write_text(inspect.getsource(transformer))
-    index = json.loads((folder / _INDEX).read_text())
-    index["transformer"] = [_MODULE, family_of(facts).two_times.__name__]
-    (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    if facts.two_times:
+        (folder / "transformer" / f"{_MODULE}.py").write_text(inspect.getsource(transformer))
+        index = json.loads((folder / _INDEX).read_text())
+        index["transformer"] = [_MODULE, family_of(facts).two_times.__name__]
+        (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     height, width = facts.shape[-2:]
     sizes = f"{facts.size().parameters:,} parameters; pictures of {height} x {width}; times {list(grid)}."
     if facts.sampler is not None:
         sizes += (
             " It was judged with stochastic transitions, which flowmap draws and this pipeline does not."
         )
+    name = family_of(facts).pipeline.__name__
     card = _CARD.format(
-        pipeline=family_of(facts).pipeline.__name__,
+        pipeline=name,
+        loading=(_LOADING_TWO_TIMES if facts.two_times else _LOADING).format(pipeline=name),
         num_evaluations=len(grid) - 1,
         sizes=sizes,
         num_tokens=facts.num_tokens,
