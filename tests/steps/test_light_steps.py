@@ -20,6 +20,17 @@ print("torch" in sys.modules)
 """
 
 
+HEAVY = """
+import sys
+import flowmap.{step}.component, flowmap.{step}.step, flowmap.steps.frame
+try:
+    import flowmap.{step}.worker
+except ModuleNotFoundError:
+    pass
+print([name for name in ("diffusers", "transformers", "peft") if name in sys.modules])
+"""
+
+
 def test_there_are_some() -> None:
     assert LIGHT == ["data_prep", "registry_push"]
 
@@ -30,3 +41,11 @@ def test_a_light_step_loads_no_torch(step: str) -> None:
         [sys.executable, "-c", SCRIPT.format(step=step)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize("step", sorted({step.name for step in PIPELINE}))
+def test_what_is_no_text_to_image_model_loads_nothing_of_theirs(step: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HEAVY.format(step=step)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -94,14 +95,23 @@ def by_attribute(columns: Mapping[str, Read], facts: DataFacts) -> dict[str, Row
 
 
 def _by_category(columns: Mapping[str, Read], attributes: Mapping[str, tuple[str, ...]]) -> dict[str, Row]:
-    return {
-        f"{name}: {category}": {
-            column: each.share(
-                torch.tensor([values[prompt] == category for prompt in each.prompt.tolist()]),
-                each.told == each.prompt,
-            )
-            for column, each in columns.items()
+    """And their mean, each counting alike, which is how GenEval (arXiv 2310.11513) tells its score."""
+    found: dict[str, Row] = {}
+    for name, values in attributes.items():
+        rows = {
+            f"{name}: {category}": {
+                column: each.share(
+                    torch.tensor([values[prompt] == category for prompt in each.prompt.tolist()]),
+                    each.told == each.prompt,
+                )
+                for column, each in columns.items()
+            }
+            for category in values_of(values)
         }
-        for name, values in attributes.items()
-        for category in values_of(values)
-    }
+        found |= {**rows, f"{name}: mean of these": {column: _mean(rows, column) for column in columns}}
+    return found
+
+
+def _mean(rows: Mapping[str, Row], column: str) -> float | None:
+    shares = [share for row in rows.values() if (share := row[column]) is not None]
+    return fmean(shares) if shares else None

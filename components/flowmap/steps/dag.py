@@ -5,35 +5,25 @@ From this the pipeline that Kubeflow runs is made, and `flowmap plan`, and the p
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
-from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.data.encoded import SHARDS
-from flowmap.data.external import external_digests, file_digest
-from flowmap.data.facts import FACTS, DataFacts
-from flowmap.data.naming import named
+from flowmap.data.external import external_digests
 from flowmap.data.pretrained import pretrained_digest
-from flowmap.errors import DataError
 from flowmap.modality import facet_modules, modality_of
 from flowmap.registry import Registry, anchor_of, terms_of, trial_of
-from flowmap.rewards.conditions import problem_of
 from flowmap.rewards.sources import function_digests, modules_of
 from flowmap.settings import (
-    ANCHOR,
-    AestheticSettings,
     AnyReward,
     Pretrained,
-    RulesSettings,
     RunConfig,
     Section,
 )
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
+from flowmap.steps.suiting import features_digest, model_digests, suits_the_run
 
 PROMOTE, REJECT = "promote", "reject"  # the gate's verdicts
 _ENCODER = "flowmap.text_to_image.encoding"
@@ -76,17 +66,13 @@ def _judging(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     """What a candidate is held against, such rewards that are only evaluated, and what distances are
     measured in."""
     found = {**_rivals(config, store, inputs), **_from_outside(config.evaluation.rewards or ())}
-    if (features := config.evaluation.features) is not None:
-        found["features"] = Input(pretrained_digest(features, "evaluation.features"))
-    return found
+    features = features_digest(config.evaluation)
+    return found if features is None else found | {"features": Input(features)}
 
 
 def _from_outside(rewards: Sequence[AnyReward]) -> Inputs:
-    found = {name: Input(digest) for name, digest in function_digests(rewards).items()}
-    models = {f"reward {each.label}": each for each in rewards if isinstance(each, Pretrained)}
-    found |= {name: Input(pretrained_digest(each, name)) for name, each in models.items()}
-    heads = {name: each.head for name, each in models.items() if isinstance(each, AestheticSettings)}
-    return found | {f"{name} head": Input(file_digest(head, f"{name} head")) for name, head in heads.items()}
+    found = {**function_digests(rewards), **model_digests(rewards)}
+    return {name: Input(digest) for name, digest in found.items()}
 
 
 def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
@@ -108,50 +94,6 @@ def _rivals(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
         if version is not None
     }
     return found | {"trial": Input(str(trial_of(registry, candidate, terms_of(config.evaluation))))}
-
-
-def _suits_the_run(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
-    """Raises DataError where the data don't suit the run: better now than after all training."""
-    facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(made.digest)}/{FACTS}"))
-    _demands_are_understood(config, facts)
-    _fits_its_name(config, store, facts)
-
-
-def _demands_are_understood(config: RunConfig, facts: DataFacts) -> None:
-    """By the reward that checks them, where there is one."""
-    rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
-    known = facts.prompt_facts
-    if known is None or not any(isinstance(each, RulesSettings) for each in rewards):
-        return
-    for index, prompt in enumerate(facts.prompts):
-        if told := problem_of(known.demanded(index)):
-            raise DataError(f"prompt {prompt!r}: {told}, for the reward rules to check it")
-
-
-def _fits_its_name(config: RunConfig, store: ObjectStore, facts: DataFacts) -> None:
-    """Data of other prompts or another shape make a model that can not be compared with those there are."""
-    registry = Registry(store, config.name)
-    aliases = registry.aliases()
-    for alias in (config.registry_push.alias, ANCHOR):
-        if alias not in aliases:
-            continue
-        version = registry.resolve(str(aliases[alias]))
-        with tempfile.TemporaryDirectory() as folder:
-            registry.download(version, Path(folder), ["model.json"])
-            model = json.loads((Path(folder) / "model.json").read_text())
-        there, here = set(model["prompts"]), set(facts.prompts)
-        told = []
-        if new := sorted(here - there):
-            told.append(f"prompts that it does not know, {named(map(repr, new))}")
-        if gone := sorted(there - here):
-            told.append(f"none of its prompts {named(map(repr, gone))}")
-        if tuple(model["shape"]) != facts.shape:
-            told.append(f"the shape {facts.shape}, where it has {tuple(model['shape'])}")
-        if told:
-            raise DataError(
-                f"the data have {'; '.join(told)}: a model of them can't be compared with "
-                f"{config.name}@{alias}, version {version.version}; give the run another `name`"
-            )
 
 
 def _publication(step: Step, config: RunConfig) -> Section:
@@ -220,7 +162,7 @@ PIPELINE = (
         "data",
         says="read, check, split",
         extra_inputs=_external,
-        check=_suits_the_run,
+        check=suits_the_run,
         modules=_all_of(_facets("reading"), _encoding),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
         more_libraries=_all_of(_of_series, _encoding_libraries),

@@ -1,0 +1,105 @@
+"""Whether what a run asks for is there and its data suit it: looked at when they are made, before hours are
+spent."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowmap.artifacts.manifest import Manifest
+from flowmap.artifacts.store import ObjectStore
+from flowmap.artifacts.transfer import artifact_prefix
+from flowmap.data.external import file_digest
+from flowmap.data.facts import FACTS, DataFacts
+from flowmap.data.naming import named
+from flowmap.data.pretrained import pretrained_digest
+from flowmap.errors import DataError
+from flowmap.registry import Registry
+from flowmap.rewards.conditions import problem_of
+from flowmap.settings import (
+    ANCHOR,
+    AestheticSettings,
+    AnyReward,
+    Evaluation,
+    Pretrained,
+    RulesSettings,
+    RunConfig,
+)
+
+
+def model_digests(rewards: Sequence[AnyReward]) -> dict[str, str]:
+    """Of the models of others that rewards ask, by what each is for. Raises DataError where one is none."""
+    models = {f"reward {each.label}": each for each in rewards if isinstance(each, Pretrained)}
+    heads = {name: each.head for name, each in models.items() if isinstance(each, AestheticSettings)}
+    return {name: pretrained_digest(each, name) for name, each in models.items()} | {
+        f"{name} head": file_digest(head, f"{name} head") for name, head in heads.items()
+    }
+
+
+def features_digest(section: Evaluation) -> str | None:
+    """Of the model that distances are measured in, where one is named. Raises DataError."""
+    return None if section.features is None else pretrained_digest(section.features, "evaluation.features")
+
+
+def suits_the_run(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
+    """Whether a run can be followed to its end, as far as can be told once its data are there.
+
+    Raises DataError or ConfigError: better now than after all training.
+    """
+    facts = DataFacts.model_validate_json(store.get(f"{artifact_prefix(made.digest)}/{FACTS}"))
+    _demands_are_understood(config, facts)
+    _fits_its_name(config, store, facts)
+    _models_are_there(config)
+
+
+def _demands_are_understood(config: RunConfig, facts: DataFacts) -> None:
+    """By the reward that checks them, where there is one."""
+    rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
+    known = facts.prompt_facts
+    if known is None or not any(isinstance(each, RulesSettings) for each in rewards):
+        return
+    for index, prompt in enumerate(facts.prompts):
+        if told := problem_of(known.demanded(index)):
+            raise DataError(f"prompt {prompt!r}: {told}, for the reward rules to check it")
+
+
+def _fits_its_name(config: RunConfig, store: ObjectStore, facts: DataFacts) -> None:
+    """Data of other prompts or another shape make a model that can not be compared with those there are."""
+    registry = Registry(store, config.name)
+    aliases = registry.aliases()
+    for alias in (config.registry_push.alias, ANCHOR):
+        if alias not in aliases:
+            continue
+        version = registry.resolve(str(aliases[alias]))
+        with tempfile.TemporaryDirectory() as folder:
+            registry.download(version, Path(folder), ["model.json"])
+            model = json.loads((Path(folder) / "model.json").read_text())
+        there, here = set(model["prompts"]), set(facts.prompts)
+        told = []
+        if new := sorted(here - there):
+            told.append(f"prompts that it does not know, {named(map(repr, new))}")
+        if gone := sorted(there - here):
+            told.append(f"none of its prompts {named(map(repr, gone))}")
+        if tuple(model["shape"]) != facts.shape:
+            told.append(f"the shape {facts.shape}, where it has {tuple(model['shape'])}")
+        if told:
+            raise DataError(
+                f"the data have {'; '.join(told)}: a model of them can't be compared with "
+                f"{config.name}@{alias}, version {version.version}; give the run another `name`"
+            )
+
+
+def _models_are_there(config: RunConfig) -> None:
+    """Those that rewards and distances ask for, which are read when their steps begin."""
+    rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
+    model_digests(rewards)
+    features_digest(config.evaluation)
+    for each in rewards:
+        folder = Path(each.source).expanduser() if isinstance(each, Pretrained) else None
+        if folder is not None and folder.is_dir() and not any(folder.rglob("*.safetensors")):
+            raise DataError(
+                f"reward {each.label}: {folder} holds no weights as safetensors; pickled ones, which run "
+                "code when they are read, are not taken"
+            )
