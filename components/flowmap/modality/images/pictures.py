@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -41,8 +42,8 @@ def labelled_rows(
     Args:
         rows: images in [-1, 1], (N, channels, height, width), the same N in each row.
         columns: what stands above each column.
-        right: for some rows, whether each image shows what it should, (N,): those are framed in green, the
-            others in red and crossed.
+        right: for some rows, whether each image shows what it should, (N,): those are framed in green and
+            ticked, the others in red and crossed.
     """
     num = len(next(iter(rows.values())))
     tall = _SIDE * next(iter(rows.values())).shape[-2] / next(iter(rows.values())).shape[-1]
@@ -80,9 +81,9 @@ def labelled_rows(
 def _mark(plane: Axes, left: float, top: float, tall: float, *, is_right: bool) -> None:
     colour = _RIGHT if is_right else _WRONG
     plane.add_patch(Rectangle((left, top), _SIDE, tall, fill=False, edgecolor=colour, linewidth=1.8))
-    if not is_right:  # not by colour alone
-        corner = (left + 0.97 * _SIDE, top + 0.03 * tall)
-        plane.text(*corner, "×", color=_WRONG, ha="right", va="top", weight="bold")
+    corner = (left + 0.97 * _SIDE, top + 0.03 * tall)
+    mark = plane.text(*corner, "✓" if is_right else "×", color=colour, ha="right", va="top", weight="bold")
+    mark.set_path_effects([withStroke(linewidth=1.5, foreground="white")])  # on whatever is drawn there
 
 
 def sheet_scale(shape: Sequence[int], most_px: int, num_columns: int = 1) -> int:
