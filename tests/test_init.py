@@ -61,6 +61,7 @@ def test_a_series_of_ones_own_becomes_a_configuration_that_loads(tmp_path: Path)
 def test_a_built_in_source_is_its_example() -> None:
     assert example_for("series") == example_for("co2") == "series"
     assert example_for("tinted_digits") == "tiny_flux"
+    assert example_for("words") == "tiny_ocr"
     assert example_for("nothing") is None
 
 
