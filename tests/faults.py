@@ -4,7 +4,7 @@
 def test_a_run_on_a_full_disk_ends_with_one_message() -> None: ...
 
 @fault("a disk is full", of="processes")         # shown by this test too
-python -m pytest -m fault                        # all of them
+python -m pytest -m fault                        # all that need no cluster
 make faults                                      # writes the tables anew
 """
 

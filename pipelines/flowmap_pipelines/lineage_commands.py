@@ -174,6 +174,7 @@ def attest(model: str | None, root: Path, store: str | None, key: str | None) ->
     """
     from flowmap.attestation.keys import signer_of
     from flowmap.attestation.signing import attest as sign
+    from flowmap.lineage.statement import is_statement
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
     from flowmap_pipelines.local_run import indexed_store
@@ -189,7 +190,8 @@ def attest(model: str | None, root: Path, store: str | None, key: str | None) ->
         versions = [each for name in model_names(models_in) for each in Registry(models_in, name).versions()]
     for version in versions:
         written = sign(models_in, version, signer)
-        told = f"{len(written)} statements" if written else "nothing that was not signed already"
+        num = sum(not is_statement(name) for name in written)
+        told = f"{num} statements" if num else "nothing that was not signed already"
         click.echo(
             f"signed {version.name}@{version.version} with key {signer.public_key.keyid[:12]}: {told}"
         )

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.artifacts.transfer import faults, fetch_artifact
+from flowmap.artifacts.transfer import artifact_prefix, faults, fetch
 from flowmap.attestation.restoring import restore_moves, restore_statements
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.documents.published import mend
 from flowmap.errors import IntegrityError
-from flowmap.registry import Registry, Version
+from flowmap.registry import Registry, UnknownModelError, Version
+from flowmap.registry.versions import model_names
 
 
 def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterator[tuple[str, str]]:
     """Mend what can be; yields each object's name and what it was made of.
 
     Args: trusted: whose signature a move needs that was lost; None takes any.
+
+    Raises UnknownModelError: there is no such model.
     """
+    if name not in model_names(store):
+        raise UnknownModelError(
+            f"{name!r}: no such model in {store.url}; there is {', '.join(model_names(store)) or 'none yet'}"
+        )
     registry = Registry(store, name)
     for object_ in restore_moves(registry, trusted):
         yield object_, "the signature beside it"
     for version in registry.versions():
-        for object_ in _files(registry, version):
-            yield object_, "the artifact that it was published from"
-        for object_ in mend(registry, version):
-            yield object_, "the version's evidence"
-        for object_ in restore_statements(store, version):
-            yield object_, "the records"
+        for work, of in (
+            (_files, "the artifact that it was published from"),
+            (mend, "the version's evidence"),
+            (restore_statements, "the records"),
+        ):
+            with contextlib.suppress(IntegrityError, KeyError, ValueError):  # which `verify` names
+                for object_ in work(registry, version):
+                    yield object_, of
 
 
 def _files(registry: Registry, version: Version) -> list[str]:
@@ -37,8 +47,5 @@ def _files(registry: Registry, version: Version) -> list[str]:
     if not faults(registry.store, version.manifest, registry.files_prefix(version)):
         return []
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            fetch_artifact(registry.store, version.candidate, Path(folder))
-        except IntegrityError:  # which `flowmap lineage verify` names
-            return []
+        fetch(registry.store, version.manifest, Path(folder), artifact_prefix(version.candidate))
         return registry.mend(version, Path(folder))

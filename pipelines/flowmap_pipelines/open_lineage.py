@@ -117,7 +117,7 @@ def _named(graph: Graph, digest: str) -> str:
     """Artifacts by what made them; the digest is the dataset's version, and part of its name, for no two are
     one dataset over time."""
     node = graph.nodes.get(digest)
-    return f"{node.kind if node is not None else 'outside'}/{digest}"
+    return f"{node.step if node is not None else 'outside'}/{digest}"
 
 
 def _version_of(digest: str) -> dict[str, DatasetFacet]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.audit.graph import Graph, Node
+from flowmap.audit.graph import Graph
 from flowmap.errors import ConfigError
 from flowmap.lineage.record import StepRecord, run_records
 from flowmap.lineage.sources import read_environment, sources_here, unpack_sources
@@ -125,7 +125,7 @@ def config_of(graph: Graph) -> RunConfig:
 
     Raises ConfigError where that is not on record.
     """
-    made = _weights(graph).made_by
+    made = graph.weights.made_by
     if made is None or made.config is None:
         raise ConfigError(
             "the configuration that made it is not on record: it was made by a flowmap from before 0.3"
@@ -154,14 +154,14 @@ def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) ->
         config = config.model_copy(
             update={"grpo_finetuning": config.grpo_finetuning.model_copy(update=update)}
         )
-    made = _weights(graph).made_by
+    made = graph.weights.made_by
     if made is None or made.sources in (None, sources_here()):
         records = run_locally(config, root, store_of(root)).records
     else:
         records = _run_with(store, made.sources, config, root)
     steps = [
         Reproduced(record.step, record, records.get(record.step))
-        for record in _history(graph, _weights(graph).digest)
+        for record in _history(graph, graph.weights.digest)
     ]
     return Reproduction(steps, _figures(version, store_of(root), records))
 
@@ -184,7 +184,7 @@ def write_sources(store: ObjectStore, graph: Graph, folder: Path) -> list[str]:
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder")
-    made = _weights(graph).made_by
+    made = graph.weights.made_by
     if made is None or made.sources is None or made.environment is None:
         raise ConfigError("its code was not kept: it was made by a flowmap from before 0.3")
     config = config_of(graph)
@@ -217,15 +217,11 @@ def _run_with(store: ObjectStore, sources: str, config: RunConfig, root: Path) -
     return run_records(made, run_id)
 
 
-def _weights(graph: Graph) -> Node:
-    return graph.nodes[graph.nodes[graph.root].inputs["model"]]
-
-
 def _history(graph: Graph, digest: str) -> list[StepRecord]:
     """Records of whoever made it and what it was made of, the first step first."""
     node, found = graph.nodes[digest], dict[str, StepRecord]()
     for used in node.inputs.values():
         found |= {record.step: record for record in _history(graph, used)}
     if node.made_by is not None:
-        found[node.kind] = node.made_by
+        found[node.step] = node.made_by
     return list(found.values())

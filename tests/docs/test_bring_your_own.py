@@ -105,6 +105,9 @@ def _base_is_published_whole(root: Path, given: tuple[str, ...]) -> None:
     assert base.documents is not None
     verified = flowmap("lineage", "verify", *given)
     assert verified.returncode == 0, verified.stdout
+    for command in (("diff", "mugs@1", "mugs@1"), ("show", "mugs@1"), ("export", "mugs@1")):
+        asked = flowmap("lineage", *command, *given)
+        assert asked.returncode == 0, asked.stderr
     bill = json.loads(store.get(f"{documents_prefix(base)}/bom.cdx.json"))
     refs = [each["bom-ref"] for each in [bill["metadata"]["component"], *bill["components"]]]
     assert len(refs) == len(set(refs))

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.transfer import faults
+from flowmap.attestation.checking import check_statements
 from flowmap.audit.checking import check
+from flowmap.audit.graph import trace
 from flowmap.audit.unneeded import remove, unneeded
 from flowmap.documents.published import mend
+from flowmap.lineage.edges import makers
+from flowmap.lineage.record import write_edges
 from flowmap.lineage.statement import folder_of_run, is_statement
-from flowmap.registry import Registry, Version
+from flowmap.registry import Judged, Registry, Version
 from flowmap.registry.documents import documents_prefix
 from tests.faults import fault
 
@@ -81,10 +86,40 @@ def test_what_another_flowmap_would_write_otherwise_is_left(
 
 
 @fault(
-    "a step's run, or a version, dies behind its statement and before its record",
+    "a step's run dies behind its statement and before its record",
     "`flowmap gc` takes the statement away",
     of="writing",
 )
+def test_what_a_version_rests_on_is_what_it_named_whoever_comes_later(store: LocalStore) -> None:
+    """A run that came to the same data before may be told of later, as by an import."""
+    version = version_of(store)
+    assert version.records is not None
+    data = next(node for node in trace(store, version).nodes.values() if node.kind == "data_prep")
+    assert data.made_by is not None
+    earlier = data.made_by.model_copy(
+        update={"finished_at": "2020-01-01T00:00:00.000+00:00", "host": "elsewhere", "is_stated": False}
+    )
+    written = earlier.model_dump_json(indent=1).encode()
+    store.put(f"lineage/{sha256_of(written)}.json", written)
+    write_edges(store, sha256_of(written), earlier)
+    assert next(iter(makers(store, data.digest).values())).host == "elsewhere"
+    audit = check(store, version)
+    check_statements(store, version, None, audit)
+    assert not audit.faults
+
+
+def test_two_versions_of_the_same_files_are_each_looked_at(store: LocalStore) -> None:
+    registry, version = Registry(store, "tiny"), version_of(store)
+    told = {name: getattr(version, name) for name in Judged.model_fields}
+    other = registry.write_version(version.manifest, Judged(**told))
+    assert other.manifest.digest == version.manifest.digest
+    name = "models/tiny/2/version.json"
+    changed = json.loads(store.get(name))
+    changed["figures"] = dict.fromkeys(changed["figures"], 1.0)
+    store.put(name, json.dumps(changed).encode())
+    assert name in [fault.name for fault in check(store, version_of(store)).faults]
+
+
 def test_a_statement_of_a_run_that_left_no_record_goes(store: LocalStore) -> None:
     left = f"{folder_of_run('e' * 64)}/{'f' * 64}.statement.json"
     store.put(left, b"{}")

@@ -70,7 +70,11 @@ def test_what_can_be_made_again_is_to_the_same_bytes(signed: tuple[Path, Path]) 
     ]
     for name in damaged:
         store.put(name, b"other")
-    lost = ["models/tiny/moves/champion/2.json", f"{documents_prefix(version)}/samples.png"]
+    lost = [
+        "models/tiny/moves/champion/2.json",
+        f"{documents_prefix(version)}/samples.png",
+        f"{documents_prefix(version)}/manifest.json",
+    ]
     for name in lost:
         store.delete(name)
     with pytest.raises(IntegrityError, match="`flowmap lineage mend` writes it again"):
@@ -81,6 +85,10 @@ def test_what_can_be_made_again_is_to_the_same_bytes(signed: tuple[Path, Path]) 
     assert all(f"wrote {name} again, from " in done.stdout for name in [*damaged, *lost])
     assert faults(root, public) == []
     assert bytes_of(root) == before
+    for wrong in ("tiny@2", "tini"):
+        told = flowmap("lineage", "mend", wrong, "--root", str(root))
+        assert told.returncode == 2
+        assert f"'{wrong}': no such model in" in told.stderr
     again = flowmap("lineage", "mend", "tiny", "--root", str(root), "--trusted", str(public))
     assert "nothing to mend that can be made again" in again.stdout
 

@@ -23,10 +23,9 @@ print("torch" in sys.modules)
 HEAVY = """
 import sys
 import flowmap.{step}.component, flowmap.{step}.step, flowmap.steps.frame
-try:
-    import flowmap.{step}.worker
-except ModuleNotFoundError:
-    pass
+from importlib import import_module, util
+if util.find_spec("flowmap.{step}.worker"):
+    import_module("flowmap.{step}.worker")
 print([name for name in ("diffusers", "transformers", "peft") if name in sys.modules])
 """
 

@@ -1,7 +1,7 @@
 """What was lost or damaged in a store and can be told from what is left: statements, and moves of aliases.
 
 for name in restore_moves(registry, trusted): ...       # from the signature that lies beside a move
-for name in restore_statements(store, version): ...     # from the records
+for name in restore_statements(registry, version): ...  # from the records
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.envelopes import Signed, envelopes
 from flowmap.attestation.signing import folder_of
 from flowmap.attestation.statement import statement_of
@@ -41,9 +40,10 @@ def restore_moves(registry: Registry, trusted: TrustedKeys | None) -> Iterator[s
                 break
 
 
-def restore_statements(store: ObjectStore, version: Version) -> Iterator[str]:
+def restore_statements(registry: Registry, version: Version) -> Iterator[str]:
     """Write what is stated of a version and of the runs beneath it where it is gone or changed; yields
     names."""
+    store = registry.store
     graph = trace(store, version)
     records = {digest: record for node in graph.nodes.values() for digest, record in node.records.items()}
     records |= pushes(store, version)
@@ -52,7 +52,7 @@ def restore_statements(store: ObjectStore, version: Version) -> Iterator[str]:
         for digest, record in records.items()
         if record.is_stated
     }
-    if version.documents is not None:
+    if version.records is not None:
         told[folder_of(version)] = partial(statement_of, graph, version)
     for folder, statement in told.items():
         payload = statement()

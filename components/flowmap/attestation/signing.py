@@ -25,6 +25,7 @@ from flowmap.attestation.envelopes import Signed, envelopes, opened, seal, seale
 from flowmap.attestation.model_signature import sign_files
 from flowmap.attestation.statement import statement_of, statement_of_move
 from flowmap.audit.graph import Node, reached, trace
+from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.statement import folder_of_run, is_statement, keep, statement_of_run
 from flowmap.registry import Registry, Version
 from flowmap.registry.records import Move
@@ -32,15 +33,27 @@ from flowmap.registry.records import Move
 
 def attest(store: ObjectStore, version: Version, signer: Signer | None) -> list[str]:
     """Sign what has no signature of this key yet, or without a key state it at least; returns the names of
-    what was written."""
+    what was written.
+
+    A version from before there were statements as such gets none: what it would say could change, for it
+    does not name the records that it rests on.
+    """
+    if signer is None and version.records is None:
+        return []
+    add_missing_edges(store)
     graph, registry = trace(store, version), Registry(store, version.name)
     written = _state_runs(store, graph.nodes.values(), signer)
     for alias, number, move in moves_to(registry, version) if signer is not None else ():
-        told = partial(statement_of_move, registry, alias, number, move)
-        written += _sign(store, registry.moved.folder(alias, number), told, signer)
+        written += _sign(
+            store,
+            registry.moved.folder(alias, number),
+            partial(statement_of_move, registry, alias, number, move),
+            signer,
+        )
     if signer is not None and (name := sign_files(store, version, signer)):
         written.append(name)
-    return written + _state(store, folder_of(version), partial(statement_of, graph, version), signer)
+    told = partial(statement_of, graph, version)
+    return written + _state(store, folder_of(version), told, signer, is_kept=version.records is not None)
 
 
 def attest_runs(store: ObjectStore, artifact: str, signer: Signer | None) -> list[str]:
@@ -51,20 +64,20 @@ def attest_runs(store: ObjectStore, artifact: str, signer: Signer | None) -> lis
 
 def _state_runs(store: ObjectStore, nodes: Iterable[Node], signer: Signer | None) -> list[str]:
     records = {digest: record for node in nodes for digest, record in node.records.items()}
-    return [
-        name
-        for digest, record in records.items()
-        for name in _state(store, folder_of_run(digest), partial(statement_of_run, digest, record), signer)
-    ]
+    written = []
+    for digest, record in records.items():
+        told = partial(statement_of_run, digest, record)
+        written += _state(store, folder_of_run(digest), told, signer, is_kept=True)
+    return written
 
 
 def _state(
-    store: ObjectStore, folder: str, statement: Callable[[], bytes], signer: Signer | None
+    store: ObjectStore, folder: str, statement: Callable[[], bytes], signer: Signer | None, *, is_kept: bool
 ) -> list[str]:
-    """The statement as such, and its envelope where there is a key; what of them was written."""
+    """The statement as such where `is_kept`, and its envelope where there is a key; what was written."""
     there = list(store.names(folder))
     written = []
-    if not any(is_statement(name) for name in there) and (kept := keep(store, folder, statement())):
+    if is_kept and not any(map(is_statement, there)) and (kept := keep(store, folder, statement())):
         written.append(kept)
     return written + (_sign(store, folder, statement, signer) if signer is not None else [])
 

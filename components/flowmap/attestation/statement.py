@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.manifest import FileEntry
 from flowmap.audit.graph import Graph, Node
 from flowmap.errors import IntegrityError
 from flowmap.lineage.formats import PROVENANCE, resource, statement
+from flowmap.lineage.record import StepRecord
 from flowmap.lineage.statement import code_of, expectations_of, run_of
 from flowmap.registry import Move, Registry, Version
 
@@ -31,7 +33,7 @@ def statement_of(graph: Graph, version: Version) -> bytes:
     Raises IntegrityError where no record says how the candidate was made.
     """
     made = graph.nodes.get(version.candidate)
-    record = None if made is None else made.made_by
+    record = None if made is None else _maker(version, made)
     if record is None:
         raise IntegrityError(
             f"{version.name}@{version.version}: no record says how {version.candidate[:12]} was made, so "
@@ -39,7 +41,8 @@ def statement_of(graph: Graph, version: Version) -> bytes:
         )
     beneath = _beneath(graph, version)
     judged = [graph.nodes[version.evaluation]] if version.evaluation in graph.nodes else []
-    records = [node.made_by for node in [*beneath, *judged] if node.made_by is not None]
+    makers = (_maker(version, node) for node in [*beneath, *judged])
+    records = [each for each in makers if each is not None]
     verdict = {"verdict": version.verdict.get("verdict", version.role)}
     predicate = {
         "buildDefinition": {
@@ -53,7 +56,7 @@ def statement_of(graph: Graph, version: Version) -> bytes:
                 for each in sorted(records, key=lambda each: each.step)
             },
             "resolvedDependencies": [
-                *(resource(node.label or node.kind, node.digest) for node in beneath),
+                *(resource(node.step, node.digest) for node in beneath),
                 *code_of(records),
             ],
         },
@@ -96,5 +99,12 @@ def _beneath(graph: Graph, version: Version) -> list[Node]:
         if node is None or node.digest in found or not node.is_artifact:
             continue
         found[node.digest] = node
-        waiting += node.inputs.values()
-    return sorted(found.values(), key=lambda node: (node.kind, node.digest))
+        maker = _maker(version, node)
+        used = node.inputs if maker is None else maker.inputs
+        waiting += filter(is_digest, used.values())
+    return sorted(found.values(), key=lambda node: (node.step, node.digest))
+
+
+def _maker(version: Version, node: Node) -> StepRecord | None:
+    """Who made an artifact, as was known when the version was published."""
+    return node.records.get((version.records or {}).get(node.digest, "")) or node.made_by

@@ -53,14 +53,16 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
         names = list(store.names(f"models/{each.name}/{each.version}"))
         told += [name for name in names if not name.endswith("/version.json")]
         last.append([name for name in names if name.endswith("/version.json")])
-    evidence = sorted({name for graph in graphs for name in _evidence(store, graph, version.name)})
+    named = _named(versions)
+    evidence = sorted({name for graph in graphs for name in _evidence(store, graph, version.name, named)})
     return [bytes_, manifests, evidence, told, *last]
 
 
 def records_of(store: ObjectStore, version: Version) -> set[str]:
     """Digests of the records among them."""
-    graphs = (trace(store, each) for each in with_rivals(store, version))
-    return {digest for graph in graphs for digest, _ in _records(graph, version.name)}
+    versions = with_rivals(store, version)
+    graphs, named = (trace(store, each) for each in versions), _named(versions)
+    return {digest for graph in graphs for digest, _ in _records(graph, version.name, named)}
 
 
 def carry(source: ObjectStore, target: ObjectStore, names: Iterable[str]) -> int:
@@ -91,16 +93,22 @@ def with_rivals(store: ObjectStore, version: Version) -> list[Version]:
     return [*rivals, version]
 
 
-def _records(graph: Graph, name: str) -> Iterator[tuple[str, StepRecord]]:
+def _named(versions: Iterable[Version]) -> set[str]:
+    """Digests of the records that versions themselves name."""
+    return {digest for each in versions for digest in (each.records or {}).values()}
+
+
+def _records(graph: Graph, name: str, named: set[str]) -> Iterator[tuple[str, StepRecord]]:
     for node in graph.nodes.values():
         for digest, record in node.records.items():
-            if record == node.made_by or (record.config or {}).get("name") == name:
+            is_own = (record.config or {}).get("name") == name
+            if record == node.made_by or is_own or digest in named:
                 yield digest, record
 
 
-def _evidence(store: ObjectStore, graph: Graph, name: str) -> Iterator[str]:
+def _evidence(store: ObjectStore, graph: Graph, name: str, named: set[str]) -> Iterator[str]:
     """Records, what leads to them, what was signed of them, and the code that they name."""
-    for digest, record in _records(graph, name):
+    for digest, record in _records(graph, name, named):
         yield f"{RECORDS}/{digest}.json"
         yield from edges_of(digest, record)
         yield from store.names(f"{RECORDS}/statements/{digest}")

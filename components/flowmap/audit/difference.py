@@ -35,7 +35,7 @@ def differences(left: Graph, right: Graph) -> Iterator[Difference]:
     """
     for graph in (left, right):
         graph.check_ordered()
-    makers = [graph.nodes[graph.nodes[graph.root].inputs["model"]].kind for graph in (left, right)]
+    makers = [graph.weights.step for graph in (left, right)]
     if makers[0] != makers[1]:
         yield Difference("version", "weights of", *makers)
     a, b = _steps(left), _steps(right)
@@ -57,12 +57,12 @@ def _steps(graph: Graph) -> dict[str, tuple[int, Node]]:
 
     def depth(digest: str) -> int:
         node = graph.nodes[digest]
-        if digest != graph.root and node.kind == "version":
+        if digest != graph.root and not node.is_artifact:
             return 0
         inputs = [depth(each) for each in node.inputs.values() if each in graph.nodes]
         own = 1 + max(inputs, default=0)
         if node.records:
-            found.setdefault(node.kind, (own, node))
+            found.setdefault(node.step, (own, node))
         return own
 
     depth(graph.root)

@@ -41,6 +41,11 @@ class Node:
         return self.kind != "version" or bool(self.records)
 
     @property
+    def step(self) -> str:
+        """That made it; of what no step made, its kind."""
+        return self.kind if self.made_by is None else self.made_by.step
+
+    @property
     def made_by(self) -> StepRecord | None:
         """The record of the run that did the work; None for what no step made."""
         return next(iter(self.records.values()), None)
@@ -52,6 +57,11 @@ class Graph:
 
     root: str
     nodes: Mapping[str, Node]
+
+    @property
+    def weights(self) -> Node:
+        """The artifact that the version's weights are of."""
+        return self.nodes[self.nodes[self.root].inputs.get("model", self.root)]
 
     def check_ordered(self) -> None:
         """Raise IntegrityError where artifacts are made of each other, for whoever goes step by step."""

@@ -247,6 +247,13 @@ def _evidence(known: _Known) -> Iterator[str]:
         yield f"- signed by {', '.join(f'key `{each}`' for each in signed) or 'nobody'}"
     if aliases and not known.as_published:
         yield f"- {' and '.join(aliases)} pointed to it when this was written"
+    if known.as_published:
+        yield (
+            "- where somebody signed, `model.sig` is over all files of this folder: `model_signing verify "
+            "key FOLDER --signature FOLDER/model.sig --public_key KEY.pub`; written by flowmap "
+            f"{flowmap.__version__}"
+        )
+        return
     yield (
         f"- `flowmap lineage verify {version.name}@{version.version} --root .` reads every byte that it "
         f"rests on; written by flowmap {flowmap.__version__}"

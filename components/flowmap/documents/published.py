@@ -1,6 +1,6 @@
 """The documents of a version: model card, bill of materials and samples, published with its files.
 
-    registry.write_version(manifest, judged, documents=partial(documents_of, store))
+    registry.write_version(manifest, judged, documents=partial(evidence_of, store))
     mend(registry, version)                      # what is damaged of them is made again
 
 They are made when the version is, from what is on record of it; from then on they are bytes with a digest,
@@ -10,12 +10,14 @@ as its weights are, whatever a later flowmap would write.
 from __future__ import annotations
 
 from flowmap.artifacts.digest import sha256_of
+from flowmap.artifacts.manifest import MANIFEST_NAME
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import faults
+from flowmap.audit.graph import trace
 from flowmap.documents.bill_of_materials import bill_of_materials
 from flowmap.documents.model_card import model_card
 from flowmap.registry import Registry, Version
-from flowmap.registry.documents import documents_prefix
+from flowmap.registry.documents import Evidence, documents_prefix
 from flowmap.registry.evaluation_result import SAMPLES, read_evaluated
 
 CARD, BILL = "README.md", "bom.cdx.json"
@@ -28,6 +30,13 @@ def documents_of(store: ObjectStore, version: Version) -> dict[str, bytes]:
         BILL: bill_of_materials(store, version).encode(),
         SAMPLES: read_evaluated(store, version.evaluation).samples,
     }
+
+
+def evidence_of(store: ObjectStore, version: Version) -> Evidence:
+    """Documents, and who made what beneath. Raises IntegrityError."""
+    nodes = trace(store, version).nodes.values()
+    records = {node.digest: next(iter(node.records)) for node in nodes if node.records}
+    return Evidence(documents_of(store, version), records)
 
 
 def mend(registry: Registry, version: Version) -> list[str]:
@@ -43,6 +52,9 @@ def mend(registry: Registry, version: Version) -> list[str]:
     if not damaged:
         return []
     made, mended = documents_of(registry.store, version), []
+    if (own := f"{prefix}/{MANIFEST_NAME}") in damaged:
+        registry.store.put(own, version.documents.to_bytes())
+        mended.append(own)
     for entry in version.documents.files:
         data, name = made.get(entry.path, b""), f"{prefix}/{entry.path}"
         if name in damaged and sha256_of(data) == entry.sha256:

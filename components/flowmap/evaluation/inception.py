@@ -36,8 +36,16 @@ def inception_of(weights: Path, device: torch.device, where: str) -> Callable[[T
         with tempfile.NamedTemporaryFile(suffix=".pth") as checked:  # the library itself would run its code
             torch.save(tensors, checked.name)
             network = FeatureExtractorInceptionV3("inception", [_LAYER], checked.name)
-    except (OSError, RuntimeError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        told = str(error).splitlines()[0][:200]
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
+        told = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise ConfigError(f"{where}: {weights} holds no weights of Inception v3: {told}") from None
     network = network.to(device)
 

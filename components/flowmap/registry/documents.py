@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest, build_manifest
@@ -11,7 +12,21 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import publish, verify
 from flowmap.registry.records import Version
 
-Documents = Callable[[Version], Mapping[str, bytes]]
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is published with a version.
+
+    Attributes:
+        documents: their bytes by name.
+        records: which run made each artifact beneath: digests of records by those of artifacts.
+    """
+
+    documents: Mapping[str, bytes]
+    records: Mapping[str, str]
+
+
+Documents = Callable[[Version], Evidence]
 _MAKER = "registry_push"
 
 
@@ -26,12 +41,13 @@ def with_documents(store: ObjectStore, version: Version, made: Documents | None)
     if made is None:
         return version
     with tempfile.TemporaryDirectory() as folder:
-        for path, data in made(version).items():
+        evidence = made(version)
+        for path, data in evidence.documents.items():
             Path(folder, path).write_bytes(data)
         manifest = build_manifest(Path(folder), step=_MAKER, step_digest=version.evaluation)
         publish(store, Path(folder), manifest, _prefix(version.name, manifest))
     verify(store, manifest, _prefix(version.name, manifest))
-    return version.model_copy(update={"documents": manifest})
+    return version.model_copy(update={"documents": manifest, "records": dict(evidence.records)})
 
 
 def _prefix(name: str, manifest: Manifest) -> str:

@@ -44,6 +44,9 @@ class Version(Judged):
     Attributes:
         documents: what was published beside them: model card, bill of materials, samples; None of a version
             from before there were any.
+        records: which run made each artifact that it rests on, as was known when it was published: digests
+            of records by those of artifacts. Other runs that came to the same bytes may be on record too, or
+            come from another store later. None of a version from before this was kept.
         role: `tuned` for what passed the gate, `base` for what it was held against.
         grid: the times of a base's figures, which names none itself.
     """
@@ -51,6 +54,7 @@ class Version(Judged):
     version: int
     manifest: Manifest
     documents: Manifest | None = None
+    records: dict[str, str] | None = None
     role: Role = "tuned"
     grid: tuple[float, ...] | None = None
 

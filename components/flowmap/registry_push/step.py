@@ -143,7 +143,7 @@ def _files(made: Manifest, files: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _documents(context: Context[Publication]) -> Any:
-    return partial(_published().documents_of, context.store)
+    return partial(_published().evidence_of, context.store)
 
 
 def _published() -> Any:
@@ -162,7 +162,8 @@ def _sign(context: Context[Publication], version: Version) -> None:
     """State what it was made of, and sign that where there is a key; and the moves to it that an older
     flowmap left without."""
     signer = _signer()
-    if _signing().attest(context.store, version, signer) and signer is not None:
+    written = _signing().attest(context.store, version, signer)
+    if signer is not None and any(name.endswith(f"/{signer.public_key.keyid}.json") for name in written):
         called = f"{version.name}@{version.version}"
         say(f"registry_push: signed what {called} was made of, with key {signer.public_key.keyid[:12]}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowmap.errors import ConfigError
+from flowmap.json_text import read_json
 from flowmap.settings.yaml_text import YamlTextError, read_yaml
 
 _SUITE, _KEYS = "expectations", ("type", "kwargs")
@@ -36,11 +37,12 @@ def read_expectations_files(raw: dict[Any, Any], folder: Path) -> None:
 
 def _read(path: Path, setting: str) -> list[Any]:
     try:
-        told = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting}: {path} can't be read: {error}") from None
+        text = path.read_text(encoding="utf-8")
+        told = read_json(text.encode()) if path.suffix == ".json" else read_yaml(text)
     except YamlTextError as error:
         raise ConfigError(f"{setting}: {path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{setting}: {path} can't be read: {error}") from None
     if isinstance(told, dict) and isinstance(told.get(_SUITE), list):  # what else a suite says is for people
         told = [
             {key: each[key] for key in _KEYS if key in each} if isinstance(each, dict) else each

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest
@@ -15,7 +16,7 @@ from flowmap.data.external import file_digest
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_digest
-from flowmap.errors import DataError
+from flowmap.errors import ConfigError, DataError
 from flowmap.registry import Registry
 from flowmap.rewards.conditions import problem_of
 from flowmap.settings import (
@@ -96,6 +97,9 @@ def _models_are_there(config: RunConfig) -> None:
     rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
     model_digests(rewards)
     features_digest(config.evaluation)
+    features = config.evaluation.features
+    if features is not None and _is_inception(Path(features.source)) and not find_spec("torch_fidelity"):
+        raise ConfigError("evaluation.features: FID wants torch-fidelity: pip install 'flowmap[fid]'")
     for each in rewards:
         folder = Path(each.source).expanduser() if isinstance(each, Pretrained) else None
         if folder is not None and folder.is_dir() and not any(folder.rglob("*.safetensors")):
@@ -103,3 +107,8 @@ def _models_are_there(config: RunConfig) -> None:
                 f"reward {each.label}: {folder} holds no weights as safetensors; pickled ones, which run "
                 "code when they are read, are not taken"
             )
+
+
+def _is_inception(folder: Path) -> bool:
+    """Whether it holds FID's network, as torch-fidelity keeps it."""
+    return any(folder.expanduser().glob("pt_inception-*.pth"))
