@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from flowmap.errors import ConfigError
-from flowmap.json_text import read_json
 from flowmap.settings.yaml_text import YamlTextError, read_yaml
 
 _SUITE, _KEYS = "expectations", ("type", "kwargs")
@@ -38,7 +37,7 @@ def read_expectations_files(raw: dict[Any, Any], folder: Path) -> None:
 def _read(path: Path, setting: str) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        told = read_json(text.encode()) if path.suffix == ".json" else read_yaml(text)
+        told = _read_json(text) if path.suffix == ".json" else read_yaml(text)
     except YamlTextError as error:
         raise ConfigError(f"{setting}: {path}: {error}") from None
     except (OSError, ValueError) as error:
@@ -54,3 +53,9 @@ def _read(path: Path, setting: str) -> list[Any]:
             "- {type: expect_..., kwargs: {...}} for each"
         )
     return told
+
+
+def _read_json(text: str) -> Any:
+    from flowmap.json_text import read_json  # in no step's code: settings are read before
+
+    return read_json(text.encode())

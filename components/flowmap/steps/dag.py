@@ -23,7 +23,7 @@ from flowmap.settings import (
 )
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
-from flowmap.steps.suiting import features_digest, model_digests, suits_the_run
+from flowmap.steps.suiting import features_digest, is_inception, model_digests, suits_the_run
 
 PROMOTE, REJECT = "promote", "reject"  # the gate's verdicts
 _ENCODER = "flowmap.text_to_image.encoding"
@@ -147,6 +147,17 @@ def _of_series(config: RunConfig) -> tuple[str, ...]:
     return ("statsmodels",) if config.data_prep.is_series else ()
 
 
+def _typefaces(config: RunConfig) -> tuple[str, ...]:
+    """What words are drawn in."""
+    return ("matplotlib",) if config.data_prep.source == "words" else ()
+
+
+def _measuring(config: RunConfig) -> tuple[str, ...]:
+    """What FID's features are of."""
+    features = config.evaluation.features
+    return ("torch-fidelity",) if features is not None and is_inception(features.source) else ()
+
+
 def _all_of(*chosen: Callable[[RunConfig], tuple[str, ...]]) -> Callable[[RunConfig], tuple[str, ...]]:
     return lambda config: tuple(module for each in chosen for module in each(config))
 
@@ -165,7 +176,7 @@ PIPELINE = (
         check=suits_the_run,
         modules=_all_of(_facets("reading"), _encoding),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
-        more_libraries=_all_of(_of_series, _encoding_libraries),
+        more_libraries=_all_of(_of_series, _encoding_libraries, _typefaces),
     ),
     Step(
         "base_training",
@@ -204,7 +215,7 @@ PIPELINE = (
         says="judge, figures, report",
         extra_inputs=_judging,
         modules=_all_of(_facets("judging", "pictures"), _evaluated_rewards, _networks),
-        more_libraries=_all_of(_libraries, _of_series),
+        more_libraries=_all_of(_libraries, _of_series, _measuring),
         libraries=("torch", "numpy", "scipy", "matplotlib", "pillow"),
     ),
     Step(

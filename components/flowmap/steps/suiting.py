@@ -98,7 +98,7 @@ def _models_are_there(config: RunConfig) -> None:
     model_digests(rewards)
     features_digest(config.evaluation)
     features = config.evaluation.features
-    if features is not None and _is_inception(Path(features.source)) and not find_spec("torch_fidelity"):
+    if features is not None and is_inception(features.source) and not find_spec("torch_fidelity"):
         raise ConfigError("evaluation.features: FID wants torch-fidelity: pip install 'flowmap[fid]'")
     for each in rewards:
         folder = Path(each.source).expanduser() if isinstance(each, Pretrained) else None
@@ -109,6 +109,6 @@ def _models_are_there(config: RunConfig) -> None:
             )
 
 
-def _is_inception(folder: Path) -> bool:
-    """Whether it holds FID's network, as torch-fidelity keeps it."""
-    return any(folder.expanduser().glob("pt_inception-*.pth"))
+def is_inception(source: str) -> bool:
+    """Whether a folder holds FID's network, as torch-fidelity keeps it."""
+    return any(Path(source).expanduser().glob("pt_inception-*.pth"))
