@@ -153,7 +153,7 @@ def test_figures_are_told_by_category() -> None:
     assert by_attribute({"tuned": read}, FACTS) == {
         "kind: light": {"tuned": 1.0},
         "kind: night": {"tuned": 0.0},
-        "kind: mean of these": {"tuned": 0.5},
+        "kind, mean of these": {"tuned": 0.5},
     }
 
 

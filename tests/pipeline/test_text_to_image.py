@@ -162,7 +162,7 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
     told = json.loads(ran.stdout)
     assert ran.returncode in (0, 3)
     metrics = told["metrics"]
-    assert list(metrics["accuracy_by_attribute"]) == ["kind: day", "kind: night"]
+    assert list(metrics["accuracy_by_attribute"]) == ["kind, mean of these", "kind: day", "kind: night"]
     assert list(metrics["rewards"]) == ["dull"]
     assert {each["name"] for each in told["verdict"]["criteria"]} >= {
         "judge_score",

@@ -108,7 +108,7 @@ def _by_category(columns: Mapping[str, Read], attributes: Mapping[str, tuple[str
             }
             for category in values_of(values)
         }
-        found |= {**rows, f"{name}: mean of these": {column: _mean(rows, column) for column in columns}}
+        found |= {**rows, f"{name}, mean of these": {column: _mean(rows, column) for column in columns}}
     return found
 
 
