@@ -113,8 +113,7 @@ def _look_at_runs(check: _Check, graph: Graph, version: Version) -> None:
     has_begun = any(
         not is_statement(name) for digest in made for name in check.store.names(folder_of_run(digest))
     )
-    records = {digest: record for node in graph.nodes.values() for digest, record in node.records.items()}
-    for digest, record in records.items():
+    for digest, record in graph.records.items():
         told = partial(statement_of_run, digest, record)
         check.look(folder_of_run(digest), told, is_asked=has_begun and digest in made)
         _look_at_plain(check, folder_of_run(digest), told, is_asked=record.is_stated)

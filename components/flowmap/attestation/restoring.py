@@ -45,8 +45,7 @@ def restore_statements(registry: Registry, version: Version) -> Iterator[str]:
     names."""
     store = registry.store
     graph = trace(store, version)
-    records = {digest: record for node in graph.nodes.values() for digest, record in node.records.items()}
-    records |= pushes(store, version)
+    records = graph.records | pushes(store, version)
     told = {
         folder_of_run(digest): partial(statement_of_run, digest, record)
         for digest, record in records.items()

@@ -59,6 +59,11 @@ class Graph:
     nodes: Mapping[str, Node]
 
     @property
+    def records(self) -> dict[str, StepRecord]:
+        """Of every run that made or reused something of it, by their digests."""
+        return {digest: record for node in self.nodes.values() for digest, record in node.records.items()}
+
+    @property
     def weights(self) -> Node:
         """The artifact that the version's weights are of."""
         return self.nodes[self.nodes[self.root].inputs.get("model", self.root)]

@@ -64,5 +64,11 @@ def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders:
     return fetch_from_hub(settings.source, settings.revision, scratch, where, folders)
 
 
+def inception_weights(folder: Path) -> Path | None:
+    """Those of FID's network as torch-fidelity keeps them; None where a folder holds another model, or is
+    none of this machine."""
+    return next(iter(sorted(folder.glob("pt_inception-*.pth"))), None)
+
+
 def _is_hub_name(source: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None

@@ -229,31 +229,33 @@ def _limits(known: _Known) -> Iterator[str]:
 
 def _evidence(known: _Known) -> Iterator[str]:
     version = known.version
-    signed = [
-        name.rsplit("/", 1)[1].removesuffix(".json")[:12]
-        for name in known.store.names(f"models/{version.name}/{version.version}/statements")
-        if not is_statement(name)
-    ]
-    aliases = [
-        alias
-        for alias, number in Registry(known.store, version.name).aliases().items()
-        if number == version.version
-    ]
     yield "## Evidence"
     yield ""
     yield f"- files `{version.manifest.digest}`"
     yield f"- evaluation `{version.evaluation}`"
-    if not known.as_published:
-        yield f"- signed by {', '.join(f'key `{each}`' for each in signed) or 'nobody'}"
-    if aliases and not known.as_published:
-        yield f"- {' and '.join(aliases)} pointed to it when this was written"
     if known.as_published:
         yield (
             "- where somebody signed, `model.sig` is over all files of this folder: `model_signing verify "
             "key FOLDER --signature FOLDER/model.sig --public_key KEY.pub`; written by flowmap "
             f"{flowmap.__version__}"
         )
-        return
+    else:
+        yield from _since(known)
+
+
+def _since(known: _Known) -> Iterator[str]:
+    """What came after it was published."""
+    version = known.version
+    signed = [
+        name.rsplit("/", 1)[1].removesuffix(".json")[:12]
+        for name in known.store.names(f"models/{version.name}/{version.version}/statements")
+        if not is_statement(name)
+    ]
+    aliases = Registry(known.store, version.name).aliases()
+    here = [alias for alias, number in aliases.items() if number == version.version]
+    yield f"- signed by {', '.join(f'key `{each}`' for each in signed) or 'nobody'}"
+    if here:
+        yield f"- {' and '.join(here)} pointed to it when this was written"
     yield (
         f"- `flowmap lineage verify {version.name}@{version.version} --root .` reads every byte that it "
         f"rests on; written by flowmap {flowmap.__version__}"

@@ -1,6 +1,6 @@
 """The documents of a version: model card, bill of materials and samples, published with its files.
 
-    registry.write_version(manifest, judged, documents=partial(evidence_of, store))
+    registry.write_version(manifest, judged, evidence=partial(evidence_of, store))
     mend(registry, version)                      # what is damaged of them is made again
 
 They are made when the version is, from what is on record of it; from then on they are bytes with a digest,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flowmap.data.pretrained import pretrained_at_hand
+from flowmap.data.pretrained import inception_weights, pretrained_at_hand
 from flowmap.errors import ConfigError
-from flowmap.evaluation.inception import PATTERN, inception_of
+from flowmap.evaluation.inception import inception_of
 from flowmap.rewards.fitting import fitted
 from flowmap.settings import Pretrained
 
@@ -57,8 +57,8 @@ def features_of(settings: Pretrained | None, device: torch.device) -> Features:
     models = {"clip": CLIPModel, "dinov2": Dinov2Model}
     with tempfile.TemporaryDirectory() as scratch:
         folder = pretrained_at_hand(settings, _WHERE, Path(scratch))
-        if weights := sorted(folder.glob(PATTERN)):
-            return Features(inception_of(weights[0], device, _WHERE), "FID")
+        if (weights := inception_weights(folder)) is not None:
+            return Features(inception_of(weights, device, _WHERE), "FID")
         try:
             kind = AutoConfig.from_pretrained(folder).model_type
             if kind not in models:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from flowmap.errors import ConfigError
 
-PATTERN = "pt_inception-*.pth"
 _LAYER = "2048"  # the last pooling, in which FID is told
 
 

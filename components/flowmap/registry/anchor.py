@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.manifest import Manifest
-from flowmap.registry.documents import Documents
+from flowmap.registry.documents import EvidenceOf
 from flowmap.registry.records import Judged, Version
 from flowmap.registry.versions import Registry, StaleVerdictError
 from flowmap.settings import ANCHOR, Section
@@ -91,7 +91,7 @@ def publish_anchor(
     judged: Judged,
     grid: tuple[float, ...],
     made: Callable[[Version], None],
-    documents: Documents | None = None,
+    evidence: EvidenceOf | None = None,
 ) -> Version | None:
     """Publish a base as the version that `anchor` points to, unless there is one; None where there is.
 
@@ -101,7 +101,7 @@ def publish_anchor(
         judged: its figures, and the evaluation they come from.
         grid: the times that those figures were taken at.
         made: is called with the version before the alias leads to it.
-        documents: makes what is published beside its files.
+        evidence: makes what is published with its files.
     """
     if registry.points_to(ANCHOR) is not None:
         return None
@@ -113,7 +113,7 @@ def publish_anchor(
     version = known
     if version is None:
         files = registry.upload(directory, paths, source)
-        version = registry.write_version(files, judged, role="base", grid=grid, documents=documents)
+        version = registry.write_version(files, judged, role="base", grid=grid, evidence=evidence)
     made(version)
     if registry.start_alias(ANCHOR, version):
         return version

@@ -26,7 +26,7 @@ class Evidence:
     records: Mapping[str, str]
 
 
-Documents = Callable[[Version], Evidence]
+EvidenceOf = Callable[[Version], Evidence]
 _MAKER = "registry_push"
 
 
@@ -36,7 +36,7 @@ def documents_prefix(version: Version) -> str:
     return _prefix(version.name, version.documents)
 
 
-def with_documents(store: ObjectStore, version: Version, made: Documents | None) -> Version:
+def with_evidence(store: ObjectStore, version: Version, made: EvidenceOf | None) -> Version:
     """A version that is about to be, naming its documents, which are there by then."""
     if made is None:
         return version

@@ -28,7 +28,7 @@ from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, v
 from flowmap.errors import ConfigError, FlowmapError, IntegrityError
 from flowmap.json_text import read_json
 from flowmap.registry import files
-from flowmap.registry.documents import Documents, with_documents
+from flowmap.registry.documents import EvidenceOf, with_evidence
 from flowmap.registry.moves import Moves, Seal
 from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
 
@@ -187,14 +187,14 @@ class Registry:
         *,
         role: Role = "tuned",
         grid: tuple[float, ...] | None = None,
-        documents: Documents | None = None,
+        evidence: EvidenceOf | None = None,
     ) -> Version:
-        """Write the next version, once; its files must lie there already, its documents are made for it."""
+        """Write the next version, once; its files must lie there already, its evidence is made for it."""
         while True:
             number = 1 + max(map(int, self._numbers()), default=0)
             told = judged.model_dump()
             version = Version(**told, version=number, manifest=manifest, role=role, grid=grid)
-            version = with_documents(self.store, version, documents)
+            version = with_evidence(self.store, version, evidence)
             data = version.model_dump_json(indent=1).encode()
             if self.store.create(f"{self._folder}/{number}/version.json", data):
                 return version

@@ -78,7 +78,7 @@ def _promoted(context: Context[Publication], candidate: Manifest, judged: Judged
         return known, False
     manifest = registry.upload(context.inputs["tuned"], _files(candidate, _TUNED_FILES), candidate)
     registry.check_judged(alias, judged)  # the upload takes its time
-    version = registry.write_version(manifest, judged, documents=_documents(context))
+    version = registry.write_version(manifest, judged, evidence=_evidence(context))
     _sign(context, version)  # before anybody is led to it
     try:
         registry.promote(alias, version, judged)
@@ -125,7 +125,7 @@ def _publish_base(context: Context[Publication], evaluated: Evaluated) -> None:
         _sign(context, version)
 
     version = publish_anchor(
-        registry, context.inputs["base"], base, files, judged, grid, sign, _documents(context)
+        registry, context.inputs["base"], base, files, judged, grid, sign, _evidence(context)
     )
     if version is not None:
         say(
@@ -142,7 +142,7 @@ def _files(made: Manifest, files: tuple[str, ...]) -> tuple[str, ...]:
     return files + tuple(path for path in below if path.partition("/")[0] != _SNAPSHOTS)
 
 
-def _documents(context: Context[Publication]) -> Any:
+def _evidence(context: Context[Publication]) -> Any:
     return partial(_published().evidence_of, context.store)
 
 

@@ -23,7 +23,7 @@ from flowmap.settings import (
 )
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
-from flowmap.steps.suiting import features_digest, is_inception, model_digests, suits_the_run
+from flowmap.steps.suiting import features_digest, measures_fid, model_digests, suits_the_run
 
 PROMOTE, REJECT = "promote", "reject"  # the gate's verdicts
 _ENCODER = "flowmap.text_to_image.encoding"
@@ -154,8 +154,7 @@ def _typefaces(config: RunConfig) -> tuple[str, ...]:
 
 def _measuring(config: RunConfig) -> tuple[str, ...]:
     """What FID's features are of."""
-    features = config.evaluation.features
-    return ("torch-fidelity",) if features is not None and is_inception(features.source) else ()
+    return ("torch-fidelity",) if measures_fid(config.evaluation) else ()
 
 
 def _all_of(*chosen: Callable[[RunConfig], tuple[str, ...]]) -> Callable[[RunConfig], tuple[str, ...]]:

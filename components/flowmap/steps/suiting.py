@@ -12,10 +12,10 @@ from pathlib import Path
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
-from flowmap.data.external import file_digest
+from flowmap.data.external import file_digest, local_path
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
-from flowmap.data.pretrained import pretrained_digest
+from flowmap.data.pretrained import inception_weights, pretrained_digest
 from flowmap.errors import ConfigError, DataError
 from flowmap.registry import Registry
 from flowmap.rewards.conditions import problem_of
@@ -92,23 +92,23 @@ def _fits_its_name(config: RunConfig, store: ObjectStore, facts: DataFacts) -> N
             )
 
 
+def measures_fid(section: Evaluation) -> bool:
+    """Whether distances are told in FID's own features, where a folder on this machine says so."""
+    features = section.features
+    return features is not None and inception_weights(local_path(features.source)) is not None
+
+
 def _models_are_there(config: RunConfig) -> None:
     """Those that rewards and distances ask for, which are read when their steps begin."""
     rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
     model_digests(rewards)
     features_digest(config.evaluation)
-    features = config.evaluation.features
-    if features is not None and is_inception(features.source) and not find_spec("torch_fidelity"):
+    if measures_fid(config.evaluation) and not find_spec("torch_fidelity"):
         raise ConfigError("evaluation.features: FID wants torch-fidelity: pip install 'flowmap[fid]'")
     for each in rewards:
-        folder = Path(each.source).expanduser() if isinstance(each, Pretrained) else None
+        folder = local_path(each.source) if isinstance(each, Pretrained) else None
         if folder is not None and folder.is_dir() and not any(folder.rglob("*.safetensors")):
             raise DataError(
                 f"reward {each.label}: {folder} holds no weights as safetensors; pickled ones, which run "
                 "code when they are read, are not taken"
             )
-
-
-def is_inception(source: str) -> bool:
-    """Whether a folder holds FID's network, as torch-fidelity keeps it."""
-    return any(Path(source).expanduser().glob("pt_inception-*.pth"))
