@@ -21,17 +21,19 @@ from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_files, fetch_artifact
 from flowmap.data.prompts import normal_prompt
 from flowmap.errors import ConfigError
+from flowmap.evaluation.drawing import at_once
 from flowmap.evaluation.entrants import policy_of
-from flowmap.maps import grid_for
+from flowmap.maps import compose, grid_for
+from flowmap.maps.condition import repeat
 from flowmap.modality import pictures
 from flowmap.models import ModelFacts, parts_among
 from flowmap.models.storing import AS_TUNED, MODEL, load_model, read_model_facts, shipped_weights
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version
 from flowmap.seeding import generator_for
 from flowmap.training.devices import device
+from flowmap.training.memory import full_memory_told, in_halves
 
 _SHEET_PX = 640
-_PART = 256
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,30 @@ def draw_samples(
         facts, model = read_model_facts(folder), load_model(folder, shipped_weights(folder), device())
     prompt = normal_prompt(prompt)
     try:
-        model.condition([prompt])
+        told = model.condition([prompt])
     except ConfigError as error:
         raise ConfigError(f"{version.name}: {error}") from None
     own = grid_of(version, facts)
     grid = grid_for(num_evaluations or len(own) - 1, own)
-    samples, policy, shape = [], policy_of(facts), model.codec.state_shape
-    for start in range(0, num, _PART):
-        indices = range(start, min(start + _PART, num))
-        noise = torch.stack([_noise(shape, seed, index) for index in indices])
-        if policy is None or grid != own:
-            samples.append(model.sample([prompt] * len(indices), noise, grid).cpu())
-            continue
-        drawn = [noise, *(torch.stack([_noise(shape, seed, i, k) for i in indices]) for k in policy.window)]
-        condition = model.condition([prompt] * len(indices))
-        state = policy.draw(model.flow_map, torch.stack(drawn, 1).to(model.device), condition, grid)
-        samples.append(model.codec.decode(state).cpu())
-    return Drawn(torch.cat(samples), facts.modality)
+    policy, shape = policy_of(facts) if grid == own else None, model.codec.state_shape
+    window = () if policy is None else policy.window
+
+    @torch.no_grad()
+    def data(noise: Tensor) -> Tensor:
+        """From (batch, 1 + window, *state): the start, and what transitions draw by."""
+        noise, condition = noise.to(model.device), repeat(told, len(noise))
+        if policy is None:
+            state = compose(model.flow_map, noise[:, 0], condition, grid)
+        else:
+            state = policy.draw(model.flow_map, noise, condition, grid)
+        return model.codec.decode(state).cpu()
+
+    parts = []
+    with full_memory_told("sample", "one picture was tried: the model wants a larger device"):
+        for indices in torch.arange(num).split(at_once(shape)):
+            drawn = [[_noise(shape, seed, i, *of) for of in ((), *zip(window))] for i in indices.tolist()]
+            parts.append(in_halves(data, torch.stack([torch.stack(each) for each in drawn])))
+    return Drawn(torch.cat(parts), facts.modality)
 
 
 def grid_of(version: Version | Rejection, facts: ModelFacts) -> tuple[float, ...]:

@@ -28,6 +28,4 @@ def measurer(num_prompts: int = 2, num_samples: int = 60) -> Measurer:
     judge = Panel(make_judges(SHAPE, num_prompts), num_prompts).eval()
     reward = PreferenceNetwork(SHAPE, num_prompts).eval()
     held_out = split(20, 1, num_prompts)
-    return Measurer.of(
-        judge, reward, split(40, 2, num_prompts), held_out, num_samples, num_prompts, torch.device("cpu")
-    )
+    return Measurer.of(judge, reward, split(40, 2, num_prompts), held_out, num_samples, torch.device("cpu"))

@@ -6,12 +6,12 @@ from scipy import stats
 
 from flowmap.evaluation.distances import frechet_distance, kernel_distance
 from flowmap.evaluation.intervals import (
-    Moments,
     distance_intervals,
     ratio_interval,
     share_interval,
     stratified_interval,
 )
+from flowmap.evaluation.moments import Moments
 from tests.evaluation.samples import normal
 
 PROMPT = np.repeat(np.arange(20), 30)

@@ -70,7 +70,7 @@ def judge(fulfilled: float | None = 0.2) -> RewardJudge:
 def measurer(fulfilled: float = 0.2) -> Measurer:
     paid = PaidRewards([Weighted(reward(), 2.0)], FACTS)
     held_out = Split(pictures(0.3, seed=9), PROMPT)
-    return Measurer.of(judge(fulfilled), paid, None, held_out, 80, 2, CPU)
+    return Measurer.of(judge(fulfilled), paid, None, held_out, 80, CPU)
 
 
 def measured(lift: float, seed: int = 0, fulfilled: float = 0.2) -> Measured:
@@ -197,7 +197,7 @@ def test_in_a_clip_model_s_features_there_is_cmmd_too(tmp_path: Path) -> None:
     features = features_of(Pretrained(source=str(clip(tmp_path / "model"))), CPU)
     paid = PaidRewards([Weighted(reward(), 2.0)], FACTS)
     held_out = Split(pictures(0.3, seed=9), PROMPT)
-    measurer = Measurer.of(RewardJudge(reward(), FACTS, features, 0.2), paid, None, held_out, 80, 2, CPU)
+    measurer = Measurer.of(RewardJudge(reward(), FACTS, features, 0.2), paid, None, held_out, 80, CPU)
     near, far = (measurer.measure([(pictures(lift), PROMPT)]).figures["cmmd"] for lift in (0.3, 0.9))
     assert 0 < near < far
     broken = pictures(0.3)

@@ -12,8 +12,8 @@ from flowmap.data.dataset import Split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
-from flowmap.evaluation.intervals import Moments
 from flowmap.evaluation.measure import FIGURES, Measured
+from flowmap.evaluation.moments import Moments
 from flowmap.evaluation.report import Report, write_report
 from flowmap.settings import Evaluation
 from tests.browser import stands_alone_and_fits

@@ -68,6 +68,66 @@ def test_a_prompt_is_encoded_once_and_any_text_will_do(model: Model, facts: Text
     assert not torch.equal(new, both["tokens"][0])
 
 
+def test_of_any_number_of_prompts_so_many_are_kept_and_the_bytes_are_the_same(folder: Path) -> None:
+    prompts = [f"{word} {what}" for word in ("red", "blue", "a", "the") for what in ("cat", "dog", "ball")]
+    whole = load_model(folder, "ema").conditioner
+    assert isinstance(whole, TextConditioner)
+    told = whole.encode(prompts)
+    size = sum(leaf[0].nbytes for leaf in told.values())
+    few = TextConditioner(whole.encoders, torch.device("cpu"), most_kept=4 * size)
+    seen: list[str] = []
+    whole.encoders.register_forward_pre_hook(lambda module, given: seen.extend(given[0]))
+
+    few.prepare(prompts)  # more than can be kept: one is looked at, to see how large it is
+    assert seen == prompts[:1]
+    few.prepare(prompts[:4])
+    few.prepare(prompts[:4])
+    assert seen[1:] == prompts[:4]
+    few.encode(prompts[:4])
+    assert seen[1:] == prompts[:4]
+    for some in (prompts[6:], prompts[::-1], prompts[3:5]):
+        there = few.encode(some)
+        for name, leaf in there.items():
+            rows = [prompts.index(prompt) for prompt in some]
+            torch.testing.assert_close(leaf, told[name][rows], rtol=0, atol=0)
+    few.encode(prompts[:4])
+    del seen[:]
+    few.encode([prompts[4], prompts[1]])  # in the place of what was asked for longest ago
+    few.encode([prompts[0], prompts[1]])
+    assert seen == [prompts[4], prompts[0]]
+
+
+def test_grpo_is_the_same_where_few_prompts_are_kept(folder: Path) -> None:
+    told = []
+    for most_kept in (2**30, 1):
+        model = load_model(folder, "ema")
+        assert isinstance(model.conditioner, TextConditioner)
+        model.conditioner.most_kept = most_kept
+        model.network.requires_grad_(True)
+        grpo = Grpo(model, [brightness], PROMPTS, settings())
+        told.append([grpo.rollout(index) for index in range(2)])
+    assert told[0] == told[1]
+
+
+def test_latents_are_decoded_some_at_a_time_to_the_same_pictures(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec, state = model.codec, noise(11)
+    whole = codec.decode(state)
+    sizes: list[int] = []
+    assert isinstance(codec, LatentCodec)
+    decode = codec.vae.decode
+
+    def counted(part: torch.Tensor) -> object:
+        sizes.append(len(part))
+        return decode(part)
+
+    monkeypatch.setattr(codec.vae, "decode", counted)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)  # as on a GPU, where that is done
+    torch.testing.assert_close(codec.decode(state), whole, rtol=0, atol=1e-6)
+    assert sizes == [8, 3]
+
+
 @pytest.mark.filterwarnings("ignore")  # weights that are on no device are not filled
 def test_all_that_draws_is_on_the_device_and_encoders_come_there_to_encode(folder: Path) -> None:
     model = load_model(folder, "ema", torch.device("meta"))

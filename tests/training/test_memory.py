@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from flowmap.settings import BaseTraining, GrpoFinetuning
-from flowmap.training.memory import OutOfMemoryError, full_memory_told, less_for_base, less_for_grpo
+from flowmap.training.memory import (
+    OutOfMemoryError,
+    full_memory_told,
+    in_halves,
+    less_for_base,
+    less_for_encoding,
+    less_for_grpo,
+)
 
 
 def test_a_full_device_and_a_full_machine_are_told_alike() -> None:
@@ -44,3 +51,33 @@ def test_what_a_network_can_not_do_is_not_asked_for() -> None:
     one = GrpoFinetuning(micro_batch=1)
     assert "gradient_checkpointing" not in less_for_grpo(one, can_recompute=False)
     assert "batch_size to 64" in less_for_base(BaseTraining(batch_size=128))
+    assert "captioned.batch to 8" in less_for_encoding(16)
+    assert "resize" in less_for_encoding(1)
+
+
+def test_where_memory_is_full_halves_are_computed_down_to_one() -> None:
+    tried: list[int] = []
+
+    def twice(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        tried.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x + y
+
+    x = torch.arange(11.0)
+    assert torch.equal(in_halves(twice, x, x), 2 * x)
+    assert tried == [11, 5, 2, 3, 6, 3, 3]
+
+    def never(x: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        in_halves(never, x)
+
+    def wrong(x: torch.Tensor) -> torch.Tensor:
+        tried.append(-1)
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_halves(wrong, x)
+    assert tried.count(-1) == 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -17,8 +18,10 @@ from flowmap.maps import Condition, FlowMap, compose, euler
 from flowmap.maps.condition import rows
 from flowmap.models.model import Model
 from flowmap.seeding import generator_for
+from flowmap.training.memory import in_halves
 
 PART = 256  # samples at once
+_MOST_VALUES = 2**22  # in the states of a part: of those of 512 x 512 pictures there are 64 in it
 _MOST_THREADS = 4  # each holds the activations of a part
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -79,18 +82,35 @@ class Drawing:
     def _parts(
         self, model: Model, draw: Draw, noise: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        with torch.no_grad():
-            conditions = model.condition(self.prompts)
-
         @torch.no_grad()
-        def drawn(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            prompt, noise = part
-            condition = rows(conditions, prompt.to(model.device))
-            return model.codec.decode(draw(model.flow_map, noise.to(model.device), condition)), prompt
+        def drawn(part: tuple[Tensor, Tensor, Condition]) -> tuple[Tensor, Tensor]:
+            prompt, noise, condition = part
+            names = list(condition)
 
-        given = self.noise if noise is None else noise
-        parts = zip(self.prompt.split(PART), given.split(PART), strict=True)
+            def data(noise: Tensor, *leaves: Tensor) -> Tensor:
+                told = dict(zip(names, leaves, strict=True))
+                return model.codec.decode(draw(model.flow_map, noise.to(model.device), told))
+
+            return in_halves(data, noise, *condition.values()), prompt
+
+        given, size = self.noise if noise is None else noise, at_once(self.noise.shape[1:])
+        parts = (
+            (prompt, noise, self._condition(model, prompt))
+            for prompt, noise in zip(self.prompt.split(size), given.split(size), strict=True)
+        )
         return side_by_side(drawn, parts) if model.device.type == "cpu" else map(drawn, parts)
+
+    @torch.no_grad()
+    def _condition(self, model: Model, prompt: Tensor) -> Condition:
+        """Of a part; what all prompts are to a model may be more than memory holds."""
+        different, index = prompt.unique(return_inverse=True)
+        told = model.condition([self.prompts[each] for each in different.tolist()])
+        return rows(told, index.to(model.device))
+
+
+def at_once(state_shape: Sequence[int]) -> int:
+    """How many samples are drawn at once."""
+    return max(1, min(PART, _MOST_VALUES // math.prod(state_shape)))
 
 
 def side_by_side(compute: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:

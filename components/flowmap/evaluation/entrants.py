@@ -15,6 +15,7 @@ from flowmap.evaluation.drawing import Drawing
 from flowmap.models import ModelFacts
 from flowmap.models.model import Model
 from flowmap.models.storing import AS_BASE, AS_TUNED, load_model, read_model_facts, shipped_weights
+from flowmap.prompts.facts import some_of
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def entrants(inputs: Mapping[str, Path]) -> dict[str, Entrant]:
         facts = read_model_facts(inputs[name])
         if (facts.shape, facts.prompts) != (candidate.shape, candidate.prompts):
             raise DataError(
-                f"the {name} makes data of {facts.shape} for prompts {', '.join(facts.prompts)}, the "
-                f"candidate {candidate.shape} for {', '.join(candidate.prompts)}: they can't be compared; "
+                f"the {name} makes data of {facts.shape} for prompts {some_of(facts.prompts)}, the "
+                f"candidate {candidate.shape} for {some_of(candidate.prompts)}: they can't be compared; "
                 "give the run another `name`"
             )
         weights, grid = shipped_weights(inputs[name]), facts.grid or candidate.grid

@@ -6,14 +6,12 @@ dictionary with `mean` (what the samples themselves say), `low` and `high`.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from flowmap.evaluation.distances import Array, Kernels, frechet_distance
+from flowmap.evaluation.moments import Moments
 
 Interval = dict[str, float]
 LEVEL = 0.025  # one end of a 95 % interval
@@ -41,45 +39,6 @@ def stratified_interval(difference: Array, prompt: NDArray[np.int64], level: flo
 def share_interval(old: NDArray[np.bool_], new: NDArray[np.bool_], level: float = LEVEL) -> Interval:
     """The change of a share of the real data, such as recall: `old` and `new` tell of each datum, (M,)."""
     return stratified_interval(new.astype(np.float64) - old, np.zeros(len(old), dtype=np.int64), level)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Of the samples of each prompt, in folds: all that a spread within prompts, and its bootstrap, need.
-
-    Attributes:
-        num: samples, (folds, prompts).
-        squares: the sum of their squared norms, (folds, prompts).
-        total: the sum of the samples themselves, (folds, prompts, dims).
-    """
-
-    num: Array
-    squares: Array
-    total: Array
-
-    def spread(self, weight: Array | None = None) -> float:
-        """Root mean square of a dimension's deviation within a prompt, pooled over the prompts with at least
-        two samples; 0 where no prompt has two.
-
-        Args:
-            weight: how often each fold counts, (folds,); None is once.
-        """
-        weight = np.ones(len(self.num)) if weight is None else weight
-        num = weight @ self.num
-        counts = num > 1
-        if not counts.any():
-            return 0.0
-        among = np.einsum("f,pfg,g->p", weight, self._products, weight)[counts] / num[counts]
-        within = (weight @ self.squares)[counts] - among
-        pooled = within.clip(0).sum() / (num[counts] - 1).sum() / self.total.shape[-1]
-        return float(np.sqrt(pooled))
-
-    @functools.cached_property
-    def _products(self) -> Array:
-        """Of the folds' sums with each other, (prompts, folds, folds)."""
-        by_prompt = self.total.swapaxes(0, 1)
-        products: Array = by_prompt @ by_prompt.swapaxes(1, 2)
-        return products
 
 
 def ratio_interval(

@@ -14,7 +14,7 @@ from torch import nn
 
 from flowmap.data.dataset import Split, read_split
 from flowmap.data.facts import DataFacts
-from flowmap.evaluation.drawing import PART, Drawing
+from flowmap.evaluation.drawing import Drawing, at_once
 from flowmap.evaluation.features import features_of
 from flowmap.evaluation.judge import Judge, Moved, Panel, train_judge
 from flowmap.evaluation.measure import Measurer
@@ -61,7 +61,9 @@ def reference_of(
     baseline = load_baseline(inputs["base"], device())
     drawing, steps = drawing_of(str(seed), "reference", facts, prompt, inputs), section.most_steps
     drawn = []
-    with Progress("evaluation: the baseline's pictures", -(-len(prompt) // PART)) as progress:
+    with Progress(
+        "evaluation: the baseline's pictures", -(-len(prompt) // at_once(drawing.noise.shape[1:]))
+    ) as progress:
         for data, _ in drawing.integrated(baseline, steps):
             drawn.append(data.cpu())
             progress.update()
@@ -99,7 +101,6 @@ def measurer_of(
         training=reference.other if reference.are_data else None,
         held_out=reference.held_out,
         num_samples=num_samples,
-        num_prompts=len(facts.prompts),
         device=device(),
     )
 

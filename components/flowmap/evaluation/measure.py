@@ -20,8 +20,9 @@ from flowmap.data.dataset import Split
 from flowmap.evaluation.distances import Reach, cmmd, frechet_distance, kernel_distance
 from flowmap.evaluation.drawing import in_parts
 from flowmap.evaluation.features import Features
-from flowmap.evaluation.intervals import Moments
 from flowmap.evaluation.judge import Judge
+from flowmap.evaluation.moments import NUM_FOLDS, Moments, MomentsSoFar
+from flowmap.evaluation.shown import SIDE_PX, made_small
 
 FIGURES = (
     "judge_accuracy",
@@ -38,7 +39,7 @@ FIGURES = (
     "copies",
 )
 _NUM_WORST = 32
-_NUM_FOLDS = 20
+_LARGE_PX, _COARSE_PX = 32, 16
 _NEAR = 0.01  # the share of held-out real data that lie as near to training data as a copy does
 
 
@@ -59,10 +60,10 @@ class Measured:
         reach: who is within reach of whom, among as many samples as there are real ones to compare; None
             when a sample is not finite.
         moments: of the samples in which the judge recognises the prompt: others vary by what is wrong with
-            them.
-        shown: those samples that were asked for, (shown, *data).
+            them. Of pictures of more than 32 pixels on a side, of what they are when averaged to 16.
+        shown: those samples that were asked for, (shown, *data); larger pictures made small.
         shown_right: whether the judge recognises the prompt in each of them, (shown,).
-        worst: those that the judge gives the least probability, the worst first, (up to 32, *data).
+        worst: those that the judge gives the least probability, the worst first, (up to 32, *data), so too.
     """
 
     figures: dict[str, float]
@@ -94,7 +95,6 @@ class Measurer:
             in a score has no such ends.
         num_compared: how many samples distances, recall and the like are taken of: they depend on the
             number, so that it is the same for every model and for real data.
-        num_prompts: prompts are integers below it.
         device: of both networks.
     """
 
@@ -106,7 +106,6 @@ class Measurer:
     floor: float
     ceiling: float
     num_compared: int
-    num_prompts: int
     device: torch.device
 
     @property
@@ -128,7 +127,6 @@ class Measurer:
         training: Split | None,
         held_out: Split,
         num_samples: int,
-        num_prompts: int,
         device: torch.device,
     ) -> Measurer:
         """With what real data say: the judge's features of them, and what it thinks of them."""
@@ -152,7 +150,6 @@ class Measurer:
             floor=min(judge.least, real),
             ceiling=real if judge.capped else math.inf,
             num_compared=min(num_samples, len(held_out if training is None else training)),
-            num_prompts=num_prompts,
             device=device,
         )
 
@@ -162,7 +159,7 @@ class Measurer:
         Args:
             shown: indices among all samples, rising, of those to keep for people.
         """
-        seen = _Seen(self.num_prompts, shown if shown is not None else torch.empty(0, dtype=torch.long))
+        seen = _Seen(shown if shown is not None else torch.empty(0, dtype=torch.long))
         for data, prompt in parts:
             seen.add(data.cpu(), prompt, self._look(data.to(self.device), prompt.to(self.device)))
         return seen.measured(self)
@@ -213,48 +210,29 @@ class _Look:
 class _Seen:
     """What has been seen so far."""
 
-    num_prompts: int
     wanted: Tensor
     looks: list[_Look] = field(default_factory=list)
     shown: list[Tensor] = field(default_factory=list)
     shown_right: list[Tensor] = field(default_factory=list)
     num: int = 0
     is_finite: bool = True
-    num_right: Tensor | None = None
-    squares: Tensor | None = None
-    total: Tensor | None = None
+    sums: MomentsSoFar = field(default_factory=MomentsSoFar)
     worst: tuple[Tensor, Tensor] | None = None
 
     def add(self, data: Tensor, prompt: Tensor, look: _Look) -> None:
         here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
-        self.shown.append(data[here])
+        self.shown.append(made_small(data[here], SIDE_PX))
         self.shown_right.append(look.right[here])
-        self._add_moments(data.flatten(1).double(), prompt.cpu(), look.right)
+        fold = (self.num + torch.arange(len(data))) % NUM_FOLDS
+        x = data if max(data.shape[2:], default=0) <= _LARGE_PX else made_small(data, _COARSE_PX)
+        self.sums.add(x.flatten(1).double()[look.right], prompt.cpu()[look.right], fold[look.right])
         self.num += len(data)
         self.is_finite &= bool(data.isfinite().all())
         self.looks.append(look)
         self._keep_worst(data, look.log_probability)
 
-    def _add_moments(self, x: Tensor, prompt: Tensor, right: Tensor) -> None:
-        """Add the samples that show their prompt to those of its fold."""
-        fold = (self.num + torch.arange(len(x))) % _NUM_FOLDS
-        place, x = (fold * self.num_prompts + prompt)[right], x[right]
-        if self.total is None:
-            num = _NUM_FOLDS * self.num_prompts
-            self.total = torch.zeros(num, x.shape[1], dtype=torch.double)
-            self.squares, self.num_right = torch.zeros(2, num, dtype=torch.double)
-        assert self.squares is not None
-        assert self.num_right is not None
-        self.total.index_add_(0, place, x)
-        self.squares.index_add_(0, place, x.square().sum(1))
-        self.num_right.index_add_(0, place, torch.ones(len(x), dtype=torch.double))
-
-    def _moments(self) -> Moments:
-        parts = (self.num_right, self.squares, self.total)
-        shape = (_NUM_FOLDS, self.num_prompts)
-        return Moments(*(each.unflatten(0, shape).numpy() for each in parts if each is not None))
-
     def _keep_worst(self, data: Tensor, log_probability: Tensor) -> None:
+        data = made_small(data, SIDE_PX)
         if self.worst is not None:
             data, log_probability = (
                 torch.cat([self.worst[0], data]),
@@ -265,7 +243,7 @@ class _Seen:
 
     def measured(self, measurer: Measurer) -> Measured:
         assert self.worst is not None
-        look, moments = _Look.joined(self.looks), self._moments()
+        look, moments = _Look.joined(self.looks), self.sums.moments()
         figures, reach = dict.fromkeys(measurer.figures, math.nan), None
         if self.is_finite:
             compared = np.linspace(0, self.num - 1, min(measurer.num_compared, self.num)).astype(int)

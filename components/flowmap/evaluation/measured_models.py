@@ -25,11 +25,15 @@ def measure_models(
     entered: Mapping[str, Entrant],
     measurer: Measurer,
     drawing: Drawing,
+    shape: tuple[int, ...],
 ) -> Models:
-    """Every model at every number of map evaluations, from the same noise."""
+    """Every model at every number of map evaluations, from the same noise.
+
+    Args: shape: of a datum.
+    """
     counts = sorted({*section.evaluations, entered["tuned"].num_evaluations})
     baseline_counts = sorted({*section.baseline_evaluations, *counts})
-    shown = shown_indices(drawing.prompt)
+    shown = shown_indices(drawing.prompt, shape)
     models: Models = {}
     with Progress("evaluation: samples", len(entered) * len(counts) + len(baseline_counts)) as progress:
         for name, entrant in entered.items():

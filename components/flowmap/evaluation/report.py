@@ -21,7 +21,7 @@ from flowmap.data.dataset import Split
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.charts import COLOURS, Line, line_chart
 from flowmap.evaluation.measure import Measured
-from flowmap.evaluation.shown import MOST_PROMPTS, NUM_SEEDS, first_of_each, shown_indices, some_of
+from flowmap.evaluation.shown import SIDE_PX, first_of_each, made_small, num_shown, shown_indices, some_of
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.wording import columns_of, sentence
 from flowmap.modality import pictures
@@ -79,7 +79,7 @@ class Report:
     @property
     def shown_prompt(self) -> Tensor:
         """The prompt of each sample that is shown."""
-        return self.prompt[shown_indices(self.prompt)]
+        return self.prompt[shown_indices(self.prompt, self.facts.shape)]
 
 
 def write_report(directory: Path, report: Report) -> None:
@@ -120,7 +120,7 @@ def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tenso
             label, measured = f"{name}, {count} evaluation{'s' * (count > 1)}", report.models[name][count]
             rows[label], right[label] = measured.shown[chosen], measured.shown_right[chosen]
     held = report.held_out
-    real = held.data[first_of_each(held.prompts, 2, prompts)]
+    real = made_small(held.data[first_of_each(held.prompts, 2, prompts)], SIDE_PX)
     if report.facts.context is not None:  # one thing came each time
         real = real.repeat_interleave(2, 0)
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
@@ -151,12 +151,15 @@ def _pictures(report: Report) -> dict[int, dict[str, dict[str, Any]]]:
 
 def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
     held = report.held_out
-    real = held.data[first_of_each(held.prompts, NUM_SEEDS, some_of(held.prompts, MOST_PROMPTS))]
+    num_prompts, num_seeds = num_shown(report.facts.shape)
+    real = held.data[first_of_each(held.prompts, num_seeds, some_of(held.prompts, num_prompts))]
     worst = report.models["tuned"][report.verdict.num_evaluations].worst
     alone = report.facts.prompts_alone
     compared = "what the baseline draws with its most steps" if alone else "real, held out"
     return {
-        compared: _sheet(report, real, "What samples are compared with, prompt after prompt"),
+        compared: _sheet(
+            report, made_small(real, SIDE_PX), "What samples are compared with, prompt after prompt"
+        ),
         "tuned, least probable first": _sheet(
             report, worst, "The candidate's samples with the lowest judge probability"
         ),
@@ -165,7 +168,7 @@ def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
 
 def _sheet(report: Report, x: Tensor, alt: str) -> dict[str, Any]:
     """A picture for the page; the browser scales its few pixels up."""
-    png = pictures(report.facts.modality).contact_sheet(x, NUM_SEEDS)
+    png = pictures(report.facts.modality).contact_sheet(x, num_shown(report.facts.shape)[1])
     (width,) = struct.unpack(">I", png[16:20])
     scale = max(1, round(_SHEET_WIDTH_PX / width))
     return {"source": _embedded(png), "width": width * scale, "alt": alt}

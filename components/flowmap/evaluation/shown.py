@@ -1,4 +1,4 @@
-"""Which samples are shown to people."""
+"""Which samples are shown to people, and how large."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
-MOST_PROMPTS, NUM_SEEDS = 20, 8
+_PICTURES = 4  # dimensions
+
+_PROMPTS, _SEEDS = 20, 8
+_PROMPTS_LARGE, _SEEDS_LARGE, _LARGE_PX = 10, 4, 64
+SIDE_PX = 128  # of what is shown of larger pictures: the page has some hundreds of them
 
 
 def some_of(prompt: Tensor, most: int) -> list[int]:
@@ -24,6 +29,22 @@ def first_of_each(prompt: Tensor, num_each: int, prompts: Sequence[int]) -> Tens
     return torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.long)
 
 
-def shown_indices(prompt: Tensor) -> Tensor:
+def made_small(x: Tensor, most: int) -> Tensor:
+    """Pictures (N, colours, rows, columns) of more than so many pixels on a side averaged down to them;
+    anything else as it is."""
+    if x.ndim != _PICTURES or max(x.shape[2:]) <= most:
+        return x
+    rows, columns = (max(1, round(side * most / max(x.shape[2:]))) for side in x.shape[2:])
+    return adaptive_avg_pool2d(x.clamp(-1, 1), (rows, columns))
+
+
+def num_shown(shape: Sequence[int]) -> tuple[int, int]:
+    """How many prompts the report shows, and how many samples of each, of data of that shape."""
+    is_large = len(shape) == _PICTURES - 1 and max(shape[1:]) > _LARGE_PX
+    return (_PROMPTS_LARGE, _SEEDS_LARGE) if is_large else (_PROMPTS, _SEEDS)
+
+
+def shown_indices(prompt: Tensor, shape: Sequence[int]) -> Tensor:
     """The samples that the report shows, of those with these prompts, (N,), rising."""
-    return first_of_each(prompt, NUM_SEEDS, some_of(prompt, MOST_PROMPTS)).sort().values
+    num_prompts, num_seeds = num_shown(shape)
+    return first_of_each(prompt, num_seeds, some_of(prompt, num_prompts)).sort().values

@@ -15,12 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from flowmap.artifacts.manifest import Manifest
-from flowmap.data.dataset import read_facts, read_split
+from flowmap.data.dataset import read_facts
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
+from flowmap.evaluation.asked import prompts_asked
 from flowmap.evaluation.breakdown import Read, by_attribute, by_prompt, by_set, read_of
 from flowmap.evaluation.controls import BEST_OF, DrawFrom, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
@@ -30,7 +29,7 @@ from flowmap.evaluation.held_out_rewards import Scored, score_rewards
 from flowmap.evaluation.materials import Reference, drawing_of, judge_seed, measurer_of, reference_of
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.measured_models import Models, measure_models, real_figures
-from flowmap.evaluation.outcomes import occasions_asked, simpler
+from flowmap.evaluation.outcomes import simpler
 from flowmap.evaluation.report import Report, write_report
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
@@ -43,20 +42,18 @@ from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdic
 from flowmap.seeding import generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
-
-_SAMPLES, _FEWEST = 1000, 20
-_FORECASTS, _MOST_OCCASIONS = 16, 128
+from flowmap.training.memory import LESS_FOR_EVALUATION, full_memory_told
 
 
 def run(context: Context[Evaluation]) -> None:
-    with begun(context) as control:
+    with full_memory_told("evaluation", LESS_FOR_EVALUATION), begun(context) as control:
         _run(context, control)
 
 
 def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     section, inputs = context.section, context.inputs
     facts, entered = read_facts(inputs["data"]), entrants(inputs)
-    prompt = _prompts(section, facts, inputs["data"])
+    prompt = prompts_asked(section, facts, inputs["data"])
     seed = judge_seed(context.manifests["data"].digest)
     reference = reference_of(section, inputs, facts, prompt, seed)
     measurer = measurer_of(section, inputs, facts, reference, len(prompt), seed)
@@ -70,7 +67,7 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     trained = entered["tuned"].num_evaluations
 
     drawing = drawing_of(candidate, "published", facts, prompt, inputs)
-    models = measure_models(section, inputs, entered, measurer, drawing)
+    models = measure_models(section, inputs, entered, measurer, drawing, facts.shape)
     if trained_on := control.entrant(entered["base"]):
         drawn = measurer.measure(trained_on.drawn(drawing, trained_on.model(measurer.device)))
         models[TRAINED_ON] = {trained: drawn}
@@ -126,15 +123,6 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
 
 def _digest(manifests: Mapping[str, Manifest], name: str) -> str | None:
     return manifests[name].digest if name in manifests else None
-
-
-def _prompts(section: Evaluation, facts: DataFacts, data: Path) -> torch.Tensor:
-    """The prompt of each sample, (N,): as many of each; of occasions those that nobody has seen."""
-    if facts.context is not None:
-        num_each = section.samples_per_prompt or _FORECASTS
-        return occasions_asked(read_split(data, "holdout"), num_each, _MOST_OCCASIONS)
-    num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(facts.prompts))
-    return torch.arange(len(facts.prompts)).repeat_interleave(num_each)
 
 
 def _contest(entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawing) -> Contest:

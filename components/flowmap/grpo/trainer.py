@@ -36,6 +36,7 @@ from flowmap.training.engine import Engine, TorchEngine
 
 Figures = dict[str, float]
 _MAX_DRIFT = 1e-5
+_AHEAD = 16  # rollouts whose prompts are prepared
 _WEIGHT_DECAY = 1e-4
 
 
@@ -89,7 +90,8 @@ class Grpo:
         with engine.whole(model.parameters()):
             self.ema = Ema(network, section.ema)
         self.controllers = {each: KlController(section.kl_weight, section.kl_target) for each in self.window}
-        model.condition([prompt.text for prompt in self.prompts])
+        model.prepare([prompt.text for prompt in self.prompts])
+        self._prepared = range(0)
 
     def rollout(self, index: int) -> Figures:
         """Draw samples once, score them, take the updates.
@@ -104,6 +106,7 @@ class Grpo:
             InvariantError: a law of the method is broken; the message says which and what to do.
             RewardError: more samples than `max_unscored` allows are without a verdict.
         """
+        self._prepare(index)
         groups = self.draw_prompts(index)
         members = self.members(groups)
         drawn, scores = self.draw(index, members, groups)
@@ -140,6 +143,13 @@ class Grpo:
         generator = generator_for(self.settings.seed, "prompts", index)
         drawn = torch.randint(len(self.prompts), (self.settings.groups,), generator=generator).tolist()
         return [self.prompts[chosen] for chosen in drawn[self.groups.start : self.groups.stop]]
+
+    def _prepare(self, index: int) -> None:
+        """For the prompts of some rollouts at once: encoders of texts come to the device and go from it."""
+        if index in self._prepared:
+            return
+        self._prepared = range(index, index + _AHEAD)
+        self.model.prepare([prompt.text for each in self._prepared for prompt in self.draw_prompts(each)])
 
     def members(self, groups: Sequence[Prompt]) -> Condition:
         """The condition of each member of groups with these prompts."""

@@ -13,7 +13,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,14 @@ class Conditioner(Protocol):
 
         Raises ConfigError for one it does not know.
         """
+
+
+@runtime_checkable
+class Preparing(Conditioner, Protocol):
+    """One to whom a prompt is work, and who keeps what came of some."""
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Do now what is to be asked for, where all of it can be kept."""
 
 
 class Codec(Protocol):
@@ -132,6 +140,16 @@ class Model:
     def condition(self, prompts: Sequence[str]) -> Condition:
         """The condition of prompts, on the network's device."""
         return {name: leaf.to(self.device) for name, leaf in self.conditioner.encode(prompts).items()}
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Get ready for prompts that are to be asked for.
+
+        Raises ConfigError for one that the model does not know.
+        """
+        if isinstance(self.conditioner, Preparing):
+            self.conditioner.prepare(prompts)
+        else:
+            self.conditioner.encode(prompts)
 
     def freeze_reference(self) -> None:
         """Make the network as it is now the reference, whatever training makes of it: keep a frozen copy.

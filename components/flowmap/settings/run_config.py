@@ -129,8 +129,8 @@ class RunConfig(Section):
     def _prompts_without_data_are_for_rewards_that_need_none(self) -> Self:
         prompts, evaluation = self.data_prep.prompts, self.evaluation
         if prompts is None:
-            judging = {"fulfilled": evaluation.fulfilled, "features": evaluation.features}
-            if asked := [name for name, value in judging.items() if value is not None]:
+            judging = ("fulfilled", "features", "most_prompts")
+            if asked := [name for name in judging if getattr(evaluation, name) is not None]:
                 raise ValueError(
                     f"evaluation.{' and '.join(asked)}: set where data_prep.prompts come without data; with "
                     "data a judge is trained"

@@ -156,6 +156,9 @@ class Evaluation(Section):
     noise follows from the candidate, so that nobody can draw again until it passes.
 
     Attributes:
+        most_prompts: where prompts come without data, how many of them models are asked for: as many of
+            those that GRPO drew as of those that were kept from it, where there are any; left open it is
+            600.
         false_promotions: the chance that of all candidates that a name ever has one passes without a gain.
             The first may take half of it, the second a sixth, the k-th 1 / (k (k + 1)).
         kid_tolerance, frechet_tolerance: how much the kernel distance to real data may rise above the
@@ -180,6 +183,7 @@ class Evaluation(Section):
     """
 
     samples_per_prompt: Annotated[int, Field(ge=4)] | None = None
+    most_prompts: Annotated[int, Field(ge=2)] | None = None
     evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 8), strict=False)
     baseline_evaluations: tuple[Count, ...] = Field(default=(1, 2, 4, 10, 50), strict=False)
     judge_updates: Count = 800

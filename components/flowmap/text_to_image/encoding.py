@@ -9,6 +9,7 @@ encoded once and trained on often.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,7 @@ from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import POOLED, TOKENS
 from flowmap.text_to_image.text import TextEncoders
 from flowmap.training.devices import device
+from flowmap.training.memory import full_memory_told, less_for_encoding
 
 
 class Encoder:
@@ -91,13 +93,18 @@ class Encoder:
 
     def latents(self, pictures: NDArray[np.float32]) -> Tensor:
         """Of pictures (N, colours, rows, columns) in [-1, 1], on the processor."""
-        return self.codec.encode(torch.from_numpy(pictures).to(self.device)).to("cpu", self.dtype)
+        with self._full_memory_told():
+            return self.codec.encode(torch.from_numpy(pictures).to(self.device)).to("cpu", self.dtype)
 
     @torch.no_grad()
     def condition(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """What a transformer is told of each caption, on the processor; leaves (N, ...)."""
-        tokens, pooled = self.texts(captions)
+        with self._full_memory_told():
+            tokens, pooled = self.texts(captions)
         return {TOKENS: tokens.to("cpu", self.dtype), POOLED: pooled.to("cpu", self.dtype)}
+
+    def _full_memory_told(self) -> AbstractContextManager[None]:
+        return full_memory_told("data_prep", less_for_encoding(self.batch))
 
     def write_shard(
         self, directory: Path, number: int, latents: Sequence[Tensor], captions: Sequence[str]

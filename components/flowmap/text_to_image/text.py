@@ -7,7 +7,8 @@ text.save(folder); text = FluxText.load(folder, num_tokens=8)
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,7 +32,7 @@ from flowmap.text_to_image.network import POOLED, TOKENS
 
 _PADDING, _END, _UNKNOWN, _BEGIN = "<pad>", "</s>", "<unk>", "<s>"
 _LAYERS, _HEADS = 2, 4
-_AT_ONCE = 32  # texts on a GPU
+_MOST_KEPT = 4 * 2**30
 
 
 class TextEncoders(nn.Module):
@@ -139,32 +140,67 @@ def clip_tokens(tokenizer: Any, positions: int) -> int:
 
 
 class TextConditioner:
-    """Encodes each text once and keeps what comes of it: encoders are frozen.
+    """Encodes texts and keeps what came of those that were asked for last: encoders are frozen.
 
     Both lie in the machine's own memory; the encoders are on the device only while they encode, for those of
-    FLUX.1 take ten gigabytes there.
+    FLUX.1 take ten gigabytes there. Each text is encoded by itself, so that what it becomes does not depend
+    on what else was asked for, or is kept: an interrupted run goes on with the same bytes.
 
     Args:
         device: where texts are encoded.
+        most_kept: bytes; a prompt takes four million in FLUX.1, so that a thousand of them are kept.
     """
 
-    def __init__(self, encoders: TextEncoders, device: torch.device) -> None:
+    def __init__(self, encoders: TextEncoders, device: torch.device, most_kept: int = _MOST_KEPT) -> None:
         self.encoders, self.device = encoders.eval().requires_grad_(False), device
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+        self.most_kept = most_kept
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._bytes = 0
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        different = dict.fromkeys(prompts)
+        told = {prompt: self._kept[prompt] for prompt in different if prompt in self._kept}
+        new = [prompt for prompt in different if prompt not in told]
+        told |= dict(zip(new, self._encoded(new), strict=True))
+        for prompt, leaves in told.items():
+            self._keep(prompt, leaves)
+        tokens, pooled = zip(*(told[prompt] for prompt in prompts), strict=True)
+        return {TOKENS: torch.stack(tokens), POOLED: torch.stack(pooled)}
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Encode now what is to be asked for, where all of it can be kept."""
+        different = dict.fromkeys(prompts)
+        new = [prompt for prompt in different if prompt not in self._kept]
+        for prompt, leaves in zip(new, self._encoded(new), strict=True):
+            if _size(leaves) * len(different) > self.most_kept:
+                return
+            self._keep(prompt, leaves)
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
-        new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._known))
-        if new:
-            self.encoders.to(self.device)
-            size = _AT_ONCE if self.device.type == "cuda" else len(new)
-            for first in range(0, len(new), size):
-                part = new[first : first + size]
-                told = (each.cpu() for each in self.encoders(part))
-                self._known |= dict(zip(part, zip(*told, strict=True), strict=True))
+    def _encoded(self, prompts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:
+        if not prompts:
+            return
+        self.encoders.to(self.device)
+        try:
+            for prompt in prompts:
+                tokens, pooled = self.encoders([prompt])
+                yield tokens[0].cpu(), pooled[0].cpu()
+        finally:
             self.encoders.to("cpu")
-        tokens, pooled = zip(*(self._known[prompt] for prompt in prompts), strict=True)
-        return {TOKENS: torch.stack(tokens), POOLED: torch.stack(pooled)}
+
+    def _keep(self, prompt: str, leaves: tuple[Tensor, Tensor]) -> None:
+        """As the one that was asked for last; what nobody asked for longest goes."""
+        if prompt not in self._kept:
+            self._bytes += _size(leaves)
+        self._kept[prompt] = leaves
+        self._kept.move_to_end(prompt)
+        while self._bytes > self.most_kept and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self._bytes -= _size(old)
+
+
+def _size(leaves: Iterable[Tensor]) -> int:
+    return sum(leaf.nbytes for leaf in leaves)
 
 
 def fresh_text(prompts: Sequence[str], num_tokens: int, width: int) -> FluxText:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from flowmap.errors import FlowmapError
 from flowmap.settings import BaseTraining, GrpoFinetuning
@@ -23,11 +24,31 @@ def full_memory_told(step: str, advice: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        is_full = isinstance(error, torch.OutOfMemoryError) or _OF_A_PROCESSOR in str(error)
-        if not is_full:
+        if not _is_full(error):
             raise
         told = str(error).splitlines()[0]
         raise OutOfMemoryError(f"{step}: memory is full: {advice}. It was said: {told}") from error
+
+
+def in_halves(compute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """What is computed of rows, (batch, ...), or where memory is full, of their halves, each by itself.
+
+    Args: compute: from rows, as many of each tensor, to as many rows.
+    """
+    num = len(rows[0])
+    try:
+        return compute(*rows)
+    except RuntimeError as error:
+        if num == 1 or not _is_full(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    halves = slice(num // 2), slice(num // 2, num)
+    return torch.cat([in_halves(compute, *(each[half] for each in rows)) for half in halves])
+
+
+def _is_full(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or _OF_A_PROCESSOR in str(error)
 
 
 def less_for_grpo(section: GrpoFinetuning, can_recompute: bool) -> str:
@@ -46,6 +67,19 @@ def less_for_grpo(section: GrpoFinetuning, can_recompute: bool) -> str:
     if section.zero_stage < 3 and section.processes > 1 and section.lora is not None:
         return "set grpo_finetuning.zero_stage to 3: processes share the weights, layer by layer"
     return "the weights alone are too large: train adapters (grpo_finetuning.lora), or take a larger device"
+
+
+def less_for_encoding(batch: int) -> str:
+    """The same, for pictures that data_prep encodes."""
+    if batch > 1:
+        return f"set data_prep.captioned.batch to {batch // 2}, which halves what it takes"
+    return "a single picture is too much: set a smaller data_prep.resize or captioned.buckets"
+
+
+LESS_FOR_EVALUATION = (
+    "fewer samples at once were tried, down to one; rewards and features that are models lie on the device "
+    "beside what is measured: serve heavy ones elsewhere (kind: http), or take a larger device"
+)
 
 
 def less_for_base(section: BaseTraining) -> str:

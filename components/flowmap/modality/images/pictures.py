@@ -17,6 +17,7 @@ from torch import Tensor
 _GAP = 1
 _UPRIGHT_TITLE, _LONGEST_TITLE = 8, 32
 _LEAN = 60  # degrees
+_SMALL_PX, _INCHES, _INCHES_LARGE = 64, 0.5, 1.2  # of an image and the gap behind it
 _SIDE = 0.9  # of an image, where the next one begins at 1
 _RIGHT, _WRONG = "#2e9e6b", "#d1495b"
 
@@ -49,8 +50,9 @@ def labelled_rows(
     tall = _SIDE * next(iter(rows.values())).shape[-2] / next(iter(rows.values())).shape[-1]
     tallest = max((len(each) for each in columns), default=0)
     tallest = 0 if tallest <= _UPRIGHT_TITLE else min(tallest, _LONGEST_TITLE)
-    figure_height = 0.5 * (tall + 1 - _SIDE) * len(rows) + (0.25 if columns else 0.06) + 0.06 * tallest
-    figure = Figure(figsize=(1.9 + 0.5 * num, figure_height), layout="constrained", dpi=110)
+    side = _INCHES if next(iter(rows.values())).shape[-1] <= _SMALL_PX else _INCHES_LARGE
+    figure_height = side * (tall + 1 - _SIDE) * len(rows) + (0.25 if columns else 0.06) + 0.06 * tallest
+    figure = Figure(figsize=(1.9 + side * num, figure_height), layout="constrained", dpi=110)
     # One plane for all of them: axes of their own take a hundred times as long to draw as what is in them.
     plane = figure.subplots()
     tops = [row * (tall + 1 - _SIDE) for row in range(len(rows))]
