@@ -145,7 +145,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url -
 .PHONY: lock
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock, and the images' locks from it (TORCH_BACKEND=cpu for the image cpu)
 	@$(COMPILE) --universal --all-extras -o requirements.lock
-	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow --extra mnist --extra series --extra diffusers --extra fid $(addprefix --torch-backend ,$(TORCH_BACKEND)) -o images/cpu/requirements.lock
+	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra steps --extra mlflow --extra mnist --extra series --extra diffusers --extra ocr --extra fid $(addprefix --torch-backend ,$(TORCH_BACKEND)) -o images/cpu/requirements.lock
 	@$(COMPILE) --python-platform linux --constraint requirements.lock --extra client --extra train --extra mlflow --extra mnist --extra series --extra diffusers --extra ocr --extra fid -o images/train/requirements.lock
 
 .PHONY: clean

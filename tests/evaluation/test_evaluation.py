@@ -22,6 +22,21 @@ def test_the_frechet_distance_of_two_gaussians_is_the_closed_form() -> None:
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-8)
 
 
+@pytest.mark.parametrize("sizes", [(20, 90), (90, 90), (20, 30)])
+def test_it_is_the_same_the_other_way_round_with_fewer_data_than_features_too(
+    sizes: tuple[int, int],
+) -> None:
+    random = np.random.default_rng(0)
+    x, y = (random.normal(size=(size, 50)) @ random.normal(size=(50, 50)) for size in sizes)
+    there = frechet_distance(x, y)
+    assert there == pytest.approx(frechet_distance(y, x))
+    covariances = np.cov(x.T), np.cov(y.T)
+    roots = np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(0) ** 0.5
+    between = ((x.mean(0) - y.mean(0)) ** 2).sum()
+    told = between + sum(np.trace(each) for each in covariances) - 2 * roots.sum()
+    assert there == pytest.approx(told, rel=1e-5)
+
+
 def test_the_kernel_distance_is_zero_on_average_between_equal_distributions() -> None:
     same = [kernel_distance(normal(100, 4, seed), normal(100, 4, 1000 + seed)) for seed in range(200)]
     assert abs(np.mean(same)) < 4 * np.std(same) / math.sqrt(len(same))

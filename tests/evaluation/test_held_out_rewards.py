@@ -40,9 +40,14 @@ def parts(shift: float, size: int = 5) -> list[tuple[torch.Tensor, torch.Tensor]
 
 def scored(monkeypatch: pytest.MonkeyPatch, function: Any, size: int = 5) -> Scored:
     built = [Weighted(FunctionReward(function, "mine"))]
-    monkeypatch.setattr(held_out_rewards, "build_rewards", lambda settings, materials: built)
+    monkeypatch.setattr(
+        held_out_rewards, "build_rewards", lambda settings, materials: built if settings else []
+    )
     drawn = {"tuned": parts(0.5, size), "anchor": parts(0.0, size)}
-    return score_rewards(ASKED, Path("trained"), drawn, FACTS, PROMPT, torch.device("cpu"))["mine"]
+    lists = {"evaluation.rewards": ASKED, "grpo_finetuning.rewards": ()}
+    found = score_rewards(lists, Path("trained"), drawn, FACTS, PROMPT, torch.device("cpu"))
+    assert found["grpo_finetuning.rewards"] == {}
+    return found["evaluation.rewards"][ASKED[0].label]
 
 
 def test_a_reward_sees_whole_groups_and_pairs_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +77,9 @@ def test_samples_without_a_verdict_are_left_out_and_too_many_are_an_error(
         return values
 
     assert scored(monkeypatch, some).difference["mean"] == pytest.approx(0.5, abs=1e-5)
-    with pytest.raises(RewardError, match=r"mine gave no verdict for 100% of the samples of tuned"):
+    with pytest.raises(
+        RewardError, match=r"evaluation.rewards: python gave no verdict for 100% of the samples of tuned"
+    ):
         scored(monkeypatch, lambda samples: torch.full(samples.data.shape[:2], math.nan))
 
 

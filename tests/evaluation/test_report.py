@@ -14,7 +14,8 @@ from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
 from flowmap.evaluation.measure import FIGURES, Measured
 from flowmap.evaluation.moments import Moments
-from flowmap.evaluation.report import Report, write_report
+from flowmap.evaluation.report import write_report
+from flowmap.evaluation.reported import Report
 from flowmap.settings import Evaluation
 from tests.browser import stands_alone_and_fits
 
@@ -33,6 +34,11 @@ _DIFFERENCES = (
     "diversity",
     "copies",
 )
+
+
+def scored(gain: float) -> dict[str, Any]:
+    interval = {"mean": gain, "low": gain - 0.05, "high": gain + 0.05}
+    return {"means": {"tuned": 0.5 + gain, "anchor": 0.5}, "difference": interval, "spread": 0.3}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +83,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "best_of": {"num": 4, "chosen_by": "preference", "evaluations": 16, **RATHER_GOOD},
         },
         "curve": [{"rollout": rollout, **RATHER_GOOD} for rollout in (10, 20)],
+        "rewards_paid": {"edges": scored(0.1)},
+        "rewards": {"clip": scored(-0.2)},
     }
     facts = DataFacts(
         modality="images",
@@ -111,6 +119,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shown=draw(),
             shown_right=no_scores > 0,
             worst=draw(),
+            shown_met=[{"1 of ears": True, "colour: <i>red</i>": False}] * 24,
         )
 
     measured = {name: {count: measured_once() for count in counts} for name in models}
@@ -155,3 +164,26 @@ def test_what_training_warned_of_and_what_is_shipped_is_said(report: Path) -> No
     told = report.read_text()
     assert "Shipped is the average of the weights as it was after rollout 25 of 40" in told
     assert "From rollout 12: 84% of the ratios are clipped." in told
+
+
+def test_rewards_that_were_paid_stand_beside_those_that_were_not(report: Path, page: Page) -> None:
+    page.goto(report.as_uri())
+    paid = page.get_by_role("region", name="Rewards that GRPO was paid by").locator("tbody tr")
+    assert paid.all_inner_texts() == ["edges\t0.6\t0.5\t+0.1000 [+0.0500, +0.1500]\t0.3"]
+    other = page.get_by_role("region", name="Rewards that are only evaluated").locator("tbody tr")
+    assert other.first.inner_text().startswith("clip\t0.3\t0.5\t-0.2000")
+    last = page.get_by_role("region", name="The gate's criteria").locator("tbody tr").last.inner_text()
+    assert last.startswith("paid: edges\t0.05\t")
+    assert "decides nothing" in last
+
+
+def test_samples_stand_beside_each_other_with_what_is_there_of_their_captions(
+    report: Path, page: Page
+) -> None:
+    page.goto(report.as_uri())
+    rows = page.get_by_role("region", name="Samples with their captions").locator("tbody tr")
+    assert rows.count() == 3
+    first = rows.first
+    assert first.locator("img").count() == 3  # base, incumbent and candidate
+    assert first.locator(".good").first.inner_text() == "✓ 1 of ears"
+    assert first.locator(".bad").first.inner_text() == "✗ colour: <i>red</i>"

@@ -164,6 +164,8 @@ def test_prompts_without_data_go_through(tmp_path: Path) -> None:
     metrics = told["metrics"]
     assert list(metrics["accuracy_by_attribute"]) == ["kind, mean of these", "kind: day", "kind: night"]
     assert list(metrics["rewards"]) == ["dull"]
+    assert list(metrics["rewards_paid"]) == ["bright"]
+    assert set(metrics["rewards_paid"]["bright"]["means"]) == {"tuned", "anchor"}
     assert {each["name"] for each in told["verdict"]["criteria"]} >= {
         "judge_score",
         "kid_judge",

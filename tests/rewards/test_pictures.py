@@ -22,7 +22,8 @@ from flowmap.errors import ConfigError, DataError, RewardError
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.clip import ClipReward
 from flowmap.rewards.ocr import edit_distance
-from flowmap.rewards.protocol import Reward, Samples
+from flowmap.rewards.protocol import Explaining, Reward, Samples
+from flowmap.rewards.sources import modules_of
 from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap.steps.dag import step_of
 from flowmap.text_to_image.text import word_tokenizer
@@ -148,6 +149,20 @@ def test_clip_refuses_what_it_can_not_use(clip: Path, tmp_path: Path) -> None:
         built(tmp_path, kind="clip", source=str(clip)).score(points)
 
 
+def test_pickscore_and_hps_are_such_models_under_their_own_names(clip: Path, tmp_path: Path) -> None:
+    scores = [
+        built(tmp_path, kind=kind, source=str(clip), revision=None).score(samples())
+        for kind in ("clip", "pickscore", "hps")
+    ]
+    assert torch.equal(scores[0], scores[1])
+    assert torch.equal(scores[0], scores[2])
+    rewards = [{"kind": "clip", "source": "a/b"}, {"kind": "pickscore"}, {"kind": "hps", "source": "a/c"}]
+    named = RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": rewards}})
+    assert [each.label for each in named.grpo_finetuning.rewards] == ["clip", "pickscore", "hps"]
+    assert modules_of(named.grpo_finetuning.rewards) == ("flowmap.rewards.clip",)
+    assert named.grpo_finetuning.rewards[1].model_dump()["source"] == "yuvalkirstain/PickScore_v1"
+
+
 def test_another_model_is_another_result(clip: Path, tmp_path: Path) -> None:
     rewards = [{"kind": "clip", "source": str(clip)}]
     config = RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": rewards}})
@@ -222,6 +237,15 @@ def test_text_is_read_off_pictures(tmp_path: Path) -> None:
     assert found[1].isnan().all()  # nothing was asked for
     asked = Samples(data[None], ["a sign"], [{"text": "HELP"}])
     assert built(tmp_path, kind="ocr").score(asked)[0].tolist() == [pytest.approx(1 - 2 / 4), 1, 0]
+
+
+def test_what_is_read_is_told(tmp_path: Path) -> None:
+    reward = built(tmp_path, kind="ocr")
+    assert isinstance(reward, Explaining)
+    data = torch.stack([written("hello"), written("help"), torch.ones(3, 64, 192)])
+    both = Samples(torch.stack([data, data]), ['a sign that says "Hello"', "a plain sign"])
+    told = [{"reads “hello”": True}, {"reads “help”": False}, {"reads nothing": False}]
+    assert reward.met(both) == [told, [{}, {}, {}]]
 
 
 def test_small_pictures_are_read_as_one_line(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.conditions import Thing, classes_of, problem_of, share_fulfilled
 from flowmap.rewards.protocol import Samples
 from flowmap.rewards.rules import RulesReward, detector, nearest_colour
-from flowmap.settings import GrpoFinetuning, Pretrained
+from flowmap.rewards.sources import modules_of
+from flowmap.settings import GrpoFinetuning, Pretrained, load_config
 
 CPU = torch.device("cpu")
 RED, BLUE = (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0)
@@ -150,6 +151,56 @@ def test_a_drawn_scene_is_scored_by_what_its_prompt_demands() -> None:
     assert unsure[1].tolist() == [0, 0, 0, 0]  # none is as sure as a number asks for
     with pytest.raises(ConfigError, match="it looks at pictures"):
         reward.score(Samples(torch.zeros(1, 2, 5), ["a"]))
+
+
+def test_what_of_a_demand_is_there_is_told_in_words() -> None:
+    two_left = {
+        "include": [
+            {"class": "square", "count": 2, "color": "red"},
+            {"class": "square", "color": "blue", "position": ["right of", 0]},
+        ],
+        "exclude": [{"class": "square", "count": 4}],
+    }
+    pictures = torch.stack([scene((0, 0, RED), (0, 16, RED), (48, 0, BLUE)), scene((0, 0, RED))])
+    (found,) = RulesReward(squares_in, nearest_colour).met(Samples(pictures[None], ["a"], [two_left]))
+    assert list(found[0]) == [
+        "2 of square",
+        "square: red",
+        "square",
+        "square: blue",
+        "square: right of square",
+        "fewer than 4 of square",
+    ]
+    assert all(found[0].values())
+    assert [words for words, there in found[1].items() if there] == ["square", "fewer than 4 of square"]
+
+
+READER = """
+from flowmap.rewards.conditions import Thing
+
+
+def find(picture, classes):
+    return [Thing(name, (0, 0, 8, 8), colour="green") for name in classes if float(picture.mean()) > 0.5]
+"""
+
+
+def test_a_function_of_one_s_own_finds_things_in_the_detector_s_place(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(READER)
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "name: x\ngrpo_finetuning: {rewards: [{kind: python_rules, function: 'mine:find', strict: true}]}\n"
+    )
+    rewards = load_config(config).grpo_finetuning.rewards
+    (tmp_path / "mine.py").unlink()  # it travels with the run
+    assert modules_of(rewards) == ("flowmap.rewards.rules",)
+    (one,) = build_rewards(rewards, Materials(tmp_path, CPU))
+    pictures = torch.stack([torch.ones(1, 16, 16), -torch.ones(1, 16, 16)])
+    demands = [
+        {"include": [{"class": "dog", "color": "green"}]},
+        {"include": [{"class": "dog", "color": "red"}]},
+    ]
+    scores = one.reward.score(Samples(pictures[None].expand(2, -1, -1, -1, -1), ["a", "b"], demands))
+    assert scores.tolist() == [[1, 0], [0, 0]]  # its own colours are not asked for again
 
 
 def yolos(folder: Path) -> Path:

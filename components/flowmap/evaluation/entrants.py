@@ -41,6 +41,10 @@ class Entrant:
         """Data and prompts in parts, as it ships them."""
         return drawing.composed(model, self.grid, self.policy)
 
+    def samples(self, drawing: Drawing, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same, of a model that is in memory only while it draws."""
+        yield from self.drawn(drawing, self.model(device))
+
     def model(self, device: torch.device) -> Model:
         return load_model(self.folder, self.weights, device)
 

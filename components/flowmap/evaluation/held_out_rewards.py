@@ -1,7 +1,7 @@
-"""Rewards that are only evaluated: what a candidate was not paid for, and should not lose.
+"""What rewards say of the gate's samples: those that GRPO was paid by, and those that are only evaluated.
 
-Whoever is paid by one judge's taste learns that taste. What other rewards say of the same samples tells
-whether more than that was learnt.
+Whoever is paid by one judge's taste learns that taste. What others say of the same samples tells whether
+more than that was learnt: a candidate should not lose what it was not paid for.
 """
 
 from __future__ import annotations
@@ -42,34 +42,37 @@ class Scored:
 
 
 def score_rewards(
-    settings: Sequence[AnyReward],
+    lists: Mapping[str, Sequence[AnyReward]],
     trained: Path,
     drawn: Mapping[str, Parts],
     facts: DataFacts,
     prompt: Tensor,
     device: torch.device,
-) -> dict[str, Scored]:
-    """What each reward says of every model's samples, by the reward's name.
+) -> dict[str, dict[str, Scored]]:
+    """What each reward says of every model's samples, by its list and its name there.
 
     Args:
+        lists: of rewards, by the setting that names them.
         drawn: samples in parts, by the model's name: `tuned` and `anchor` among them.
         prompt: of each sample, (N,), those of a prompt one after the other and as many of each.
 
     Raises:
         RewardError: more than half of a model's samples are without a verdict.
     """
-    rewards = [each.reward for each in build_rewards(settings, Materials(trained, device))]
+    materials, names, rewards = Materials(trained, device), [], []
+    for where, settings in lists.items():
+        rewards += [each.reward for each in build_rewards(settings, materials)]
+        names += [(where, each.label) for each in settings]
     values = {model: _values(rewards, parts, facts, prompt, device) for model, parts in drawn.items()}
-    found = {}
-    for index, reward in enumerate(rewards):
+    found: dict[str, dict[str, Scored]] = {where: {} for where in lists}
+    for index, (where, name) in enumerate(names):
         of_model = {model: each[index] for model, each in values.items()}
         for model, each in of_model.items():
             if (unscored := float(np.isnan(each).mean())) > _MOST_UNSCORED:
                 raise RewardError(
-                    f"evaluation.rewards: {reward.name} gave no verdict for {unscored:.0%} of the samples "
-                    f"of {model}"
+                    f"{where}: {name} gave no verdict for {unscored:.0%} of the samples of {model}"
                 )
-        found[reward.name] = Scored(
+        found[where][name] = Scored(
             {model: float(np.nanmean(each)) for model, each in of_model.items()},
             _difference(of_model["tuned"], of_model["anchor"], prompt.numpy()),
             float(np.nanstd(of_model["anchor"])),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from flowmap.evaluation.distances import Array, Kernels, frechet_distance
+from flowmap.evaluation.distances import Array, Frechet, Kernels
 from flowmap.evaluation.moments import Moments
 
 Interval = dict[str, float]
@@ -77,12 +77,12 @@ def distance_intervals(
         return {"kid_judge": UNKNOWN, "fd_judge": UNKNOWN}
     random = np.random.default_rng(seed)
     strata = [np.flatnonzero(prompt == each) for each in np.unique(prompt)]
-    kernels = Kernels.of(old, real), Kernels.of(new, real)
+    kernels, frechet = (Kernels.of(old, real), Kernels.of(new, real)), Frechet.of(real)
 
     def both(chosen: NDArray[np.int64]) -> tuple[float, float]:
         weight = np.bincount(chosen, minlength=len(old)).astype(np.float64)
         kid_old, kid_new = (each.distance(weight) for each in kernels)
-        ratio = frechet_distance(new[chosen], real) / frechet_distance(old[chosen], real)
+        ratio = frechet.distance(new[chosen]) / frechet.distance(old[chosen])
         return kid_new - kid_old, ratio
 
     itself = both(np.arange(len(old)))

@@ -7,9 +7,9 @@ the panel need not fool the others, of which one is of another architecture.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,14 @@ class Judge(Protocol):
 
     def read(self, x: Tensor, prompt: Tensor) -> Opinion:
         """Of samples (batch, *data) that are to show prompts (batch,)."""
+
+
+@runtime_checkable
+class Explaining(Judge, Protocol):
+    """One who can say what of a prompt a sample shows."""
+
+    def met(self, x: Tensor, prompt: Tensor) -> Sequence[Mapping[str, bool]]:
+        """What is asked of each of samples (batch, *data) in words, and whether it is there."""
 
 
 class Panel(nn.Module):

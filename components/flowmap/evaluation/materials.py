@@ -28,7 +28,7 @@ from flowmap.progress import Progress
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.preference import read_preference
 from flowmap.seeding import derived_seed, generator_for
-from flowmap.settings import Evaluation, GrpoFinetuning
+from flowmap.settings import AnyReward, Evaluation, GrpoFinetuning
 from flowmap.training.devices import device
 
 
@@ -115,8 +115,13 @@ def _of_rewards(
     judge = RewardJudge(first.reward, facts, features_of(section.features, device()), section.fulfilled)
     if section.fulfilled is None:
         judge.set_by(reference.held_out.data, reference.held_out.prompts, device())
-    grpo = GrpoFinetuning.model_validate(json.loads((inputs["tuned"] / "grpo.json").read_text()))
-    return judge, PaidRewards(build_rewards(grpo.rewards, materials), facts)
+    return judge, PaidRewards(build_rewards(rewards_paid(inputs["tuned"]), materials), facts)
+
+
+def rewards_paid(tuned: Path) -> tuple[AnyReward, ...]:
+    """Those that a candidate was trained with."""
+    grpo = GrpoFinetuning.model_validate(json.loads((tuned / "grpo.json").read_text()))
+    return grpo.rewards
 
 
 def _panel(section: Evaluation, data: Path, facts: DataFacts, held_out: Split, seed: int) -> Panel:

@@ -9,7 +9,7 @@ Kept of each part are its features, scores and moments, and the few samples that
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ from flowmap.data.dataset import Split
 from flowmap.evaluation.distances import Reach, cmmd, frechet_distance, kernel_distance
 from flowmap.evaluation.drawing import in_parts
 from flowmap.evaluation.features import Features
-from flowmap.evaluation.judge import Judge
+from flowmap.evaluation.judge import Explaining, Judge
 from flowmap.evaluation.moments import NUM_FOLDS, Moments, MomentsSoFar
 from flowmap.evaluation.shown import SIDE_PX, made_small
 
@@ -63,6 +63,7 @@ class Measured:
             them. Of pictures of more than 32 pixels on a side, of what they are when averaged to 16.
         shown: those samples that were asked for, (shown, *data); larger pictures made small.
         shown_right: whether the judge recognises the prompt in each of them, (shown,).
+        shown_met: what is asked of each of them in words, and whether it is there, where the judge can say.
         worst: those that the judge gives the least probability, the worst first, (up to 32, *data), so too.
     """
 
@@ -78,6 +79,7 @@ class Measured:
     shown: Tensor
     shown_right: Tensor
     worst: Tensor
+    shown_met: Sequence[Mapping[str, bool]] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ class Measurer:
         """
         seen = _Seen(shown if shown is not None else torch.empty(0, dtype=torch.long))
         for data, prompt in parts:
-            seen.add(data.cpu(), prompt, self._look(data.to(self.device), prompt.to(self.device)))
+            seen.add(
+                data.cpu(), prompt, self._look(data.to(self.device), prompt.to(self.device)), self.judge
+            )
         return seen.measured(self)
 
     @torch.no_grad()
@@ -214,15 +218,18 @@ class _Seen:
     looks: list[_Look] = field(default_factory=list)
     shown: list[Tensor] = field(default_factory=list)
     shown_right: list[Tensor] = field(default_factory=list)
+    shown_met: list[Mapping[str, bool]] = field(default_factory=list)
     num: int = 0
     is_finite: bool = True
     sums: MomentsSoFar = field(default_factory=MomentsSoFar)
     worst: tuple[Tensor, Tensor] | None = None
 
-    def add(self, data: Tensor, prompt: Tensor, look: _Look) -> None:
+    def add(self, data: Tensor, prompt: Tensor, look: _Look, judge: Judge) -> None:
         here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
         self.shown.append(made_small(data[here], SIDE_PX))
         self.shown_right.append(look.right[here])
+        if len(here) and isinstance(judge, Explaining):
+            self.shown_met += judge.met(data[here], prompt[here])
         fold = (self.num + torch.arange(len(data))) % NUM_FOLDS
         x = data if max(data.shape[2:], default=0) <= _LARGE_PX else made_small(data, _COARSE_PX)
         self.sums.add(x.flatten(1).double()[look.right], prompt.cpu()[look.right], fold[look.right])
@@ -273,5 +280,6 @@ class _Seen:
             moments=moments,
             shown=torch.cat(self.shown),
             shown_right=torch.cat(self.shown_right),
+            shown_met=self.shown_met,
             worst=self.worst[0],
         )

@@ -8,7 +8,7 @@ than the base does, and stay near what the model draws when it takes its time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from flowmap.evaluation.drawing import in_parts
 from flowmap.evaluation.features import Features
 from flowmap.evaluation.judge import Opinion
 from flowmap.prompts.facts import PromptFacts
-from flowmap.rewards.protocol import Reward, Samples, Weighted
+from flowmap.rewards.protocol import Explaining, Reward, Samples, Weighted
 
 _NO_PROMPT = -1
 
@@ -60,6 +60,12 @@ class RewardJudge:
         right = score >= self.fulfilled.to(score)[prompt]
         return Opinion(score, right, torch.where(right, prompt, _NO_PROMPT))
 
+    def met(self, x: Tensor, prompt: Tensor) -> list[Mapping[str, bool]]:
+        """What is asked of each of samples (batch, *data), as far as the reward knows."""
+        if not isinstance(self.reward, Explaining):
+            return [{} for _ in prompt]
+        return [mine for group in self.reward.met(_alone(x, prompt, self.facts)) for mine in group]
+
     def _scores(self, x: Tensor, prompt: Tensor) -> Tensor:
         """No verdict counts as the worst there was."""
         score = scores_of(self.reward, x, prompt, self.facts)
@@ -89,8 +95,12 @@ class PaidRewards(nn.Module):
 
 def scores_of(reward: Reward, x: Tensor, prompt: Tensor, facts: DataFacts) -> Tensor:
     """A reward's scores of samples (batch, *data), each a group of one, (batch,)."""
+    return reward.score(_alone(x, prompt, facts))[:, 0].float()
+
+
+def _alone(x: Tensor, prompt: Tensor, facts: DataFacts) -> Samples:
+    """Each as a group of one."""
     known, index = facts.prompt_facts or PromptFacts(), prompt.tolist()
-    samples = Samples(
+    return Samples(
         x[:, None], [facts.prompts[each] for each in index], [known.demanded(each) for each in index]
     )
-    return reward.score(samples)[:, 0].float()

@@ -26,11 +26,19 @@ from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
 from flowmap.evaluation.held_out_rewards import Scored, score_rewards
-from flowmap.evaluation.materials import Reference, drawing_of, judge_seed, measurer_of, reference_of
+from flowmap.evaluation.materials import (
+    Reference,
+    drawing_of,
+    judge_seed,
+    measurer_of,
+    reference_of,
+    rewards_paid,
+)
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.evaluation.measured_models import Models, measure_models, real_figures
 from flowmap.evaluation.outcomes import simpler
-from flowmap.evaluation.report import Report, write_report
+from flowmap.evaluation.report import write_report
+from flowmap.evaluation.reported import Report
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
 from flowmap.modality import forecasting
@@ -43,6 +51,8 @@ from flowmap.seeding import generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
 from flowmap.training.memory import LESS_FOR_EVALUATION, full_memory_told
+
+PAID, ONLY_EVALUATED = "grpo_finetuning.rewards", "evaluation.rewards"
 
 
 def run(context: Context[Evaluation]) -> None:
@@ -62,8 +72,9 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
     candidate = context.manifests["tuned"].digest
     drawing = drawing_of(candidate, "gate", facts, prompt, inputs)
     contest = _contest(entered, measurer, drawing)
-    scored = _scored(section, entered, measurer, drawing, facts, inputs["reward"])
-    verdict, difference = _judged(section, contest, measurer, entered, real, scored, context)
+    scored = _scored(section, entered, measurer, drawing, facts, inputs)
+    held_out_rewards = scored.get(ONLY_EVALUATED, {})
+    verdict, difference = _judged(section, contest, measurer, entered, real, held_out_rewards, context)
     trained = entered["tuned"].num_evaluations
 
     drawing = drawing_of(candidate, "published", facts, prompt, inputs)
@@ -89,7 +100,10 @@ def _run(context: Context[Evaluation], control: TrainedOn) -> None:
         },
         "gate": {name: getattr(contest, name).figures for name in ("candidate", "incumbent", "anchor")},
         "difference": difference,
-        "rewards": {name: asdict(each) for name, each in scored.items()},
+        **{
+            key: {name: asdict(each) for name, each in scored.get(where, {}).items()}
+            for key, where in (("rewards", ONLY_EVALUATED), ("rewards_paid", PAID))
+        },
         "real": real,
         "accuracy_by_prompt": by_prompt(read, facts),
         **_parts_of_accuracy(read, facts),
@@ -144,16 +158,21 @@ def _scored(
     measurer: Measurer,
     drawing: Drawing,
     facts: DataFacts,
-    trained: Path,
-) -> dict[str, Scored]:
-    """What rewards say that nothing is trained on, of the gate's samples."""
-    if not section.rewards:
+    inputs: Mapping[str, Path],
+) -> dict[str, dict[str, Scored]]:
+    """What rewards say of the gate's samples, those that GRPO was paid and those that nothing is trained on;
+    of forecasts, of occasions that those rewards know nothing of, there is nothing to say."""
+    if facts.context is not None:
         return {}
     names = {"tuned": "tuned", "anchor": "anchor" if "anchor" in entered else "base"}
     names |= {"incumbent": "incumbent"} if "incumbent" in entered else {}
-    drawn = {name: _draw(entered[each], measurer)(drawing) for name, each in names.items()}
-    rewards = section.rewards[1:] if facts.prompts_alone else section.rewards  # the first one judges
-    return score_rewards(rewards, trained, drawn, facts, drawing.prompt, measurer.device)
+    drawn = {name: entered[each].samples(drawing, measurer.device) for name, each in names.items()}
+    evaluated = section.rewards or ()
+    lists = {
+        PAID: rewards_paid(inputs["tuned"]),
+        ONLY_EVALUATED: evaluated[1:] if facts.prompts_alone else evaluated,  # the first one judges
+    }
+    return score_rewards(lists, inputs["reward"], drawn, facts, drawing.prompt, measurer.device)
 
 
 def _draw(entrant: Entrant, measurer: Measurer) -> DrawFrom:

@@ -19,12 +19,13 @@ from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
 from flowmap.rewards.fitting import MEAN, STD, fitted, pictures_of
 from flowmap.rewards.protocol import Samples
-from flowmap.settings import AestheticSettings, ClipSettings
+from flowmap.settings import AestheticSettings, ClipSettings, HpsSettings, PickScoreSettings
 
 with torch.device("cpu"):  # before transformers loads anything: flowmap.text_to_image says why
     torch.empty(0)
 
 _PART = 64
+AsClip = ClipSettings | PickScoreSettings | HpsSettings | AestheticSettings
 
 
 class ClipReward:
@@ -82,7 +83,7 @@ class ClipReward:
         return self._known[prompt]
 
 
-def build(settings: ClipSettings | AestheticSettings, materials: Materials) -> ClipReward:
+def build(settings: AsClip, materials: Materials) -> ClipReward:
     """Raises ConfigError or DataError where the model can't be fetched or is of another class."""
     where = f"reward {settings.label}"
     with tempfile.TemporaryDirectory() as scratch:

@@ -53,10 +53,15 @@ def share_fulfilled(found: Sequence[Thing], demands: Mapping[str, Any], *, stric
     Of a number of things it is how near their number is. With `strict` it is 1 or 0: whether all of it is
     there.
     """
-    met = list(_conditions(found, demands))
+    met = [share for _, share in _conditions(found, demands)]
     if strict:
         return float(all(each == 1 for each in met))
     return sum(met) / len(met) if met else 1.0
+
+
+def conditions_met(found: Sequence[Thing], demands: Mapping[str, Any]) -> dict[str, bool]:
+    """Each condition in words, and whether it is met."""
+    return {words: share == 1 for words, share in _conditions(found, demands)}
 
 
 def demands_anything(facts: Mapping[str, Any]) -> bool:
@@ -97,22 +102,25 @@ def classes_of(facts: Mapping[str, Any]) -> list[str]:
     return sorted({str(each["class"]) for each in named})
 
 
-def _conditions(found: Sequence[Thing], demands: Mapping[str, Any]) -> Iterator[float]:
+def _conditions(found: Sequence[Thing], demands: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     groups: list[list[Thing]] = []
-    for each in demands.get("include") or ():
-        wanted = int(each.get("count", 1))
-        here = sorted(_of(found, each["class"]), key=lambda thing: -thing.confidence)
-        yield min(len(here) / wanted, 1.0)
+    included = demands.get("include") or ()
+    for each in included:
+        wanted, name = int(each.get("count", 1)), each["class"]
+        here = sorted(_of(found, name), key=lambda thing: -thing.confidence)
+        yield name if wanted == 1 else f"{wanted} of {name}", min(len(here) / wanted, 1.0)
         coloured = [thing for thing in here if each.get("color") in (None, thing.colour)]
         if "color" in each:
-            yield min(len(coloured) / wanted, 1.0)
+            yield f"{name}: {each['color']}", min(len(coloured) / wanted, 1.0)
         groups.append(coloured[:wanted])
         if "position" in each:
             way, index = each["position"]
-            yield float(_all_lie(groups[-1], way, groups[int(index)]))
+            where = f"{name}: {way} {included[int(index)]['class']}"
+            yield where, float(_all_lie(groups[-1], way, groups[int(index)]))
     for each in demands.get("exclude") or ():
-        too_many = len(_of(found, each["class"])) - int(each["count"]) + 1
-        yield 1.0 if too_many <= 0 else max(0.0, 1 - too_many / int(each["count"]))
+        name, limit = each["class"], int(each["count"])
+        too_many = len(_of(found, name)) - limit + 1
+        yield f"fewer than {limit} of {name}", 1.0 if too_many <= 0 else max(0.0, 1 - too_many / limit)
 
 
 def _of(found: Sequence[Thing], name: str) -> list[Thing]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -42,6 +42,25 @@ class OcrReward:
 
     def score(self, samples: Samples) -> Tensor:
         """Raises ConfigError for what is no picture in colours or grey."""
+        scores = [
+            [math.nan if text is None else likeness(self.read(picture), text) for picture in group]
+            for text, group in self._asked(samples)
+        ]
+        return torch.tensor(scores, device=samples.data.device)
+
+    def met(self, samples: Samples) -> list[list[dict[str, bool]]]:
+        """Of each sample what is read there, and whether that was asked for; by groups and members."""
+
+        def told(picture: Tensor, text: str | None) -> dict[str, bool]:
+            if text is None:
+                return {}
+            read = self.read(picture)
+            return {f"reads “{read}”" if read else "reads nothing": likeness(read, text) == 1}
+
+        return [[told(picture, text) for picture in group] for text, group in self._asked(samples)]
+
+    def _asked(self, samples: Samples) -> Iterator[tuple[str | None, Tensor]]:
+        """Of each group the text that it is to show, and its pictures in bytes."""
         if samples.data.dim() != 5 or samples.data.shape[2] not in (1, 3):
             raise ConfigError(
                 f"reward {self.name}: it reads pictures, and samples have the shape "
@@ -49,11 +68,7 @@ class OcrReward:
             )
         levels = ((samples.data.detach().clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
         wanted = [wanted_text(*each) for each in zip(samples.prompts, samples.facts, strict=True)]
-        scores = [
-            [math.nan if text is None else likeness(self.read(picture), text) for picture in group]
-            for text, group in zip(wanted, levels, strict=True)
-        ]
-        return torch.tensor(scores, device=samples.data.device)
+        return zip(wanted, levels, strict=True)
 
 
 def wanted_text(prompt: str, facts: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from flowmap.errors import InvariantError
 
@@ -56,6 +56,14 @@ class Reward(Protocol):
         NaN is no verdict: that member leaves its group. Whoever wants no graph asks under `torch.no_grad`; a
         reward that can be differentiated leaves it to them.
         """
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A reward that can say what of a prompt is there."""
+
+    def met(self, samples: Samples) -> Sequence[Sequence[Mapping[str, bool]]]:
+        """What is asked of each sample in words, and whether it is there, by groups and members."""
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,31 @@ import importlib
 import importlib.util
 import tempfile
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
 from flowmap.rewards.protocol import FunctionReward
 from flowmap.rewards.sources import function_source
-from flowmap.settings import PythonSettings
+from flowmap.settings import FunctionSettings, PythonSettings
 
 
 def build(settings: PythonSettings, materials: Materials) -> FunctionReward:
     """The function, from the file that travels with the run or from an installed module."""
+    return FunctionReward(function_of(settings), settings.label)
+
+
+def function_of(settings: FunctionSettings) -> Callable[..., Any]:
+    """The one that is named. Raises ConfigError where there is none."""
     text, (module_name, _, name) = function_source(settings), settings.function.partition(":")
     module = importlib.import_module(module_name) if settings.source is None else _module(module_name, text)
     function = getattr(module, name, None)
     if not callable(function):
         raise ConfigError(f"reward {settings.label}: {settings.function} is no function")
-    return FunctionReward(function, settings.label)
+    found: Callable[..., Any] = function
+    return found
 
 
 def _module(name: str, text: bytes) -> types.ModuleType:

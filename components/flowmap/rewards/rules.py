@@ -19,9 +19,16 @@ from torch import Tensor
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError
 from flowmap.rewards.building import Materials
-from flowmap.rewards.conditions import Thing, classes_of, demands_anything, share_fulfilled
+from flowmap.rewards.conditions import (
+    Thing,
+    classes_of,
+    conditions_met,
+    demands_anything,
+    share_fulfilled,
+)
 from flowmap.rewards.protocol import Samples
-from flowmap.settings import Pretrained, RulesSettings
+from flowmap.rewards.python import function_of
+from flowmap.settings import Pretrained, PythonRulesSettings, RulesSettings
 
 Find = Callable[[Tensor, Sequence[str]], Sequence[Thing]]
 NameColour = Callable[[Tensor, str], str]
@@ -66,27 +73,45 @@ class RulesReward:
     @torch.no_grad()
     def score(self, samples: Samples) -> Tensor:
         """Raises ConfigError for what is no picture in colours or grey."""
+        scores = [
+            [
+                share_fulfilled(self._found(picture, facts), facts, strict=self.strict)
+                if demands_anything(facts)
+                else math.nan
+                for picture in group
+            ]
+            for facts, group in zip(samples.facts, self._pictures(samples), strict=True)
+        ]
+        return torch.tensor(scores, device=samples.data.device)
+
+    @torch.no_grad()
+    def met(self, samples: Samples) -> list[list[dict[str, bool]]]:
+        """Of each sample its conditions in words, and whether they are met; by groups and members."""
+        return [
+            [conditions_met(self._found(picture, facts), facts) for picture in group]
+            for facts, group in zip(samples.facts, self._pictures(samples), strict=True)
+        ]
+
+    def _pictures(self, samples: Samples) -> Tensor:
+        """(groups, members, 3, rows, columns) in [0, 1]."""
         if samples.data.dim() != 5 or samples.data.shape[2] not in (1, 3):
             raise ConfigError(
                 f"reward {self.name}: it looks at pictures, and samples have the shape "
                 f"{tuple(samples.data.shape[2:])}"
             )
-        levels = (samples.data.clamp(-1, 1) + 1) / 2
-        scores = [
-            [self._of(picture.expand(3, -1, -1), facts) for picture in group]
-            for facts, group in zip(samples.facts, levels, strict=True)
-        ]
-        return torch.tensor(scores, device=samples.data.device)
+        return ((samples.data.clamp(-1, 1) + 1) / 2).expand(-1, -1, 3, -1, -1)
 
-    def _of(self, picture: Tensor, facts: Any) -> float:
-        if not demands_anything(facts):
-            return math.nan
+    def _found(self, picture: Tensor, facts: Any) -> list[Thing]:
+        """Things of the classes that are demanded, with their colours where those are."""
         found = list(self.find(picture, classes_of(facts)))
         if any("count" in each and int(each["count"]) > 1 for each in facts.get("include") or ()):
             found = [thing for thing in found if thing.confidence >= self.counting]
         if any("color" in each for each in facts.get("include") or ()):
-            found = [replace(thing, colour=self._colour(picture, thing)) for thing in found]
-        return share_fulfilled(found, facts, strict=self.strict)
+            found = [
+                thing if thing.colour else replace(thing, colour=self._colour(picture, thing))
+                for thing in found
+            ]
+        return found
 
     def _colour(self, picture: Tensor, thing: Thing) -> str:
         rows, columns = picture.shape[1:]
@@ -106,10 +131,16 @@ def nearest_colour(part: Tensor, name: str) -> str:
     return min(_COLOURS, key=lambda each: float((seen - torch.tensor(_COLOURS[each]).to(seen)).norm()))
 
 
-def build(settings: RulesSettings, materials: Materials) -> RulesReward:
-    """Raises ConfigError or DataError where a model can't be fetched or is of another class."""
+def build(settings: RulesSettings | PythonRulesSettings, materials: Materials) -> RulesReward:
+    """Raises ConfigError or DataError where a model can't be fetched or is of another class, or there is no
+    such function."""
+    find: Find
+    if isinstance(settings, PythonRulesSettings):
+        find = function_of(settings)
+    else:
+        find = detector(settings, materials.device, settings.threshold, f"reward {settings.label}")
     return RulesReward(
-        detector(settings, materials.device, settings.threshold, f"reward {settings.label}"),
+        find,
         nearest_colour,
         counting=settings.counting_threshold,
         strict=settings.strict,

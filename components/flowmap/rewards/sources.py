@@ -13,12 +13,14 @@ from pathlib import Path
 
 from flowmap.artifacts.digest import sha256_of
 from flowmap.errors import ConfigError
-from flowmap.settings import AnyReward, PythonSettings
+from flowmap.settings import AnyReward, FunctionSettings
+
+_AS = {"pickscore": "clip", "hps": "clip", "python_rules": "rules"}  # kinds that another's module builds
 
 
 def module_of(settings: AnyReward) -> str:
     """The module that builds this kind of reward."""
-    return f"flowmap.rewards.{settings.kind}"
+    return f"flowmap.rewards.{_AS.get(settings.kind, settings.kind)}"
 
 
 def modules_of(settings: Iterable[AnyReward]) -> tuple[str, ...]:
@@ -34,11 +36,11 @@ def function_digests(settings: Iterable[AnyReward]) -> dict[str, str]:
     return {
         f"reward {each.label}": sha256_of(function_source(each))
         for each in settings
-        if isinstance(each, PythonSettings) and each.source is None
+        if isinstance(each, FunctionSettings) and each.source is None
     }
 
 
-def function_source(settings: PythonSettings) -> bytes:
+def function_source(settings: FunctionSettings) -> bytes:
     """The source of the function's module.
 
     Raises ConfigError when it is nowhere, or has no such function.
@@ -56,7 +58,7 @@ def function_source(settings: PythonSettings) -> bytes:
     return text
 
 
-def _installed(settings: PythonSettings, name: str) -> bytes:
+def _installed(settings: FunctionSettings, name: str) -> bytes:
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:

@@ -20,6 +20,7 @@ from flowmap.settings.section import (
     Name,
     Positive,
     Pretrained,
+    Revision,
     Section,
     written_as,
 )
@@ -68,8 +69,8 @@ class ClassifierSettings(RewardSettings):
     saturating: bool = True
 
 
-class PythonSettings(RewardSettings):
-    """A function of one's own, `module:function`, called with `flowmap.Samples`; gives (groups, members).
+class FunctionSettings(RewardSettings):
+    """Those kinds that ask a function of one's own, `module:function`.
 
     `module` is a file beside the configuration, which then travels with the run, or a module that is
     installed where the step runs. Either one's source decides the step's digest.
@@ -78,13 +79,18 @@ class PythonSettings(RewardSettings):
         source: that file's text, base64; filled in when the configuration is read.
     """
 
-    kind: Literal["python"] = "python"
     function: Annotated[str, written_as(_FUNCTION, "write module:function, such as sharpness:edges")]
     source: str | None = None
 
     @property
     def module(self) -> str:
         return self.function.partition(":")[0]
+
+
+class PythonSettings(FunctionSettings):
+    """A function of one's own, called with `flowmap.Samples`; gives (groups, members)."""
+
+    kind: Literal["python"] = "python"
 
 
 class HttpSettings(RewardSettings):
@@ -137,10 +143,25 @@ class OcrSettings(RewardSettings):
 
 
 class ClipSettings(RewardSettings, Pretrained):
-    """How well a picture fits its prompt in the eyes of a CLIP model of the library transformers; PickScore
-    and HPSv2 are such models too."""
+    """How well a picture fits its prompt in the eyes of a CLIP model of the library transformers."""
 
     kind: Literal["clip"] = "clip"
+
+
+class PickScoreSettings(RewardSettings, Pretrained):
+    """Which of two pictures people would pick for a prompt, as PickScore says, a CLIP model that was trained
+    on their choices: its authors' own weights where no others are named."""
+
+    kind: Literal["pickscore"] = "pickscore"
+    source: Annotated[str, Field(min_length=1)] = "yuvalkirstain/PickScore_v1"
+    revision: Revision | None = "a4e4367c6dfa7288a00c550414478f865b875800"
+
+
+class HpsSettings(RewardSettings, Pretrained):
+    """How much people would prefer a picture for its prompt, as HPSv2 says, a CLIP model too: its weights as
+    transformers has them."""
+
+    kind: Literal["hps"] = "hps"
 
 
 class AestheticSettings(RewardSettings, Pretrained):
@@ -177,6 +198,20 @@ class RulesSettings(RewardSettings, Pretrained):
     strict: bool = False
 
 
+class PythonRulesSettings(FunctionSettings):
+    """The same conditions, with a function of one's own in the detector's place: `find(picture, classes)`
+    gives the `flowmap.rewards.conditions.Thing`s of those classes in a picture (3, rows, columns) in [0, 1],
+    with their colours where it knows them.
+
+    Attributes:
+        counting_threshold, strict: as for `rules`.
+    """
+
+    kind: Literal["python_rules"] = "python_rules"
+    counting_threshold: Fraction = 0.9
+    strict: bool = False
+
+
 class EnergySettings(RewardSettings):
     """How good a group of forecasts is, by the energy score against what came: each member's own part."""
 
@@ -201,8 +236,11 @@ AnyReward = Annotated[
     | PythonSettings
     | HttpSettings
     | ClipSettings
+    | PickScoreSettings
+    | HpsSettings
     | OcrSettings
     | RulesSettings
+    | PythonRulesSettings
     | AestheticSettings
     | ImageRewardSettings
     | EnergySettings

@@ -20,7 +20,7 @@ from flowmap.settings.data import DataPrep
 from flowmap.settings.expectations_file import read_expectations_files
 from flowmap.settings.grpo import GrpoFinetuning
 from flowmap.settings.messages import explain
-from flowmap.settings.rewards import OF_DATA, AnyReward, PythonSettings
+from flowmap.settings.rewards import OF_DATA, AnyReward, FunctionSettings
 from flowmap.settings.section import Name, Section
 from flowmap.settings.sections import (
     BaseTraining,
@@ -211,7 +211,7 @@ def _with_sources(rewards: Sequence[AnyReward] | None, folder: Path) -> tuple[An
     """With the text of each one's file that lies beside the configuration: it travels with the run."""
 
     def with_source(reward: AnyReward) -> AnyReward:
-        file = folder / f"{reward.module}.py" if isinstance(reward, PythonSettings) else None
+        file = folder / f"{reward.module}.py" if isinstance(reward, FunctionSettings) else None
         if file is None or not file.is_file():
             return reward
         return reward.model_copy(update={"source": base64.b64encode(file.read_bytes()).decode()})

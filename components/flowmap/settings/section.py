@@ -59,6 +59,9 @@ class Section(BaseModel):
         return _decisive(self)
 
 
+Revision = Annotated[str, written_as("[0-9a-f]{40}", "write a commit's 40 hexadecimal digits")]
+
+
 class Pretrained(Section):
     """A model of others, as the libraries that have it write it: folders, weights as safetensors.
 
@@ -68,9 +71,7 @@ class Pretrained(Section):
     """
 
     source: Annotated[str, Field(min_length=1)]
-    revision: Annotated[str, written_as("[0-9a-f]{40}", "write a commit's 40 hexadecimal digits")] | None = (
-        None
-    )
+    revision: Revision | None = None
 
 
 class Checkpoint(Pretrained):

@@ -106,7 +106,8 @@ def _rewards(config: RunConfig) -> tuple[str, ...]:
 
 
 def _evaluated_rewards(config: RunConfig) -> tuple[str, ...]:
-    return modules_of(config.evaluation.rewards or ())
+    """Those that samples are scored by: what GRPO was paid, and what is only evaluated."""
+    return modules_of((*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ())))
 
 
 def _checkpoint(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:

@@ -25,6 +25,7 @@ from flowmap.settings import (
     AnyReward,
     Evaluation,
     Pretrained,
+    PythonRulesSettings,
     RulesSettings,
     RunConfig,
 )
@@ -59,7 +60,7 @@ def _demands_are_understood(config: RunConfig, facts: DataFacts) -> None:
     """By the reward that checks them, where there is one."""
     rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
     known = facts.prompt_facts
-    if known is None or not any(isinstance(each, RulesSettings) for each in rewards):
+    if known is None or not any(isinstance(each, RulesSettings | PythonRulesSettings) for each in rewards):
         return
     for index, prompt in enumerate(facts.prompts):
         if told := problem_of(known.demanded(index)):
