@@ -44,8 +44,8 @@ def configuration_for_prompts(name: str, source: Path, checkpoint: str | None) -
     model = checkpoint or _MODEL
     quoted = sum(wanted_text(prompt, facts) is not None for prompt, facts in found.items())
     writes = quoted == len(found)
-    judge = ["{kind: ocr}"] if writes else [_pretrained(_CLIP, "clip")]
-    paid = [*(judge if writes else []), _pretrained(_PICKSCORE, "pickscore")]
+    judge = ["{kind: ocr}"] if writes else [_pretrained("clip", _CLIP)]
+    paid = [*(judge if writes else []), _pretrained("pickscore", _PICKSCORE)]
     lines = [
         f"# {len(found)} prompts without data: {named(map(repr, list(found)))}",
         f"name: {write_value(name)}",
@@ -93,8 +93,8 @@ def _column_of(source: Path) -> str:
     return found
 
 
-def _pretrained(source: str, name: str) -> str:
-    return f"{{kind: clip, name: {name}, source: {source}, revision: {_KNOWN[source]}}}"
+def _pretrained(kind: str, source: str) -> str:
+    return f"{{kind: {kind}, source: {source}, revision: {_KNOWN[source]}}}"
 
 
 def _revision(source: str, indent: str) -> list[str]:
