@@ -85,7 +85,7 @@ def test_prompts_that_quote_words_are_read_by_a_recogniser(tmp_path: Path) -> No
     text, told = configuration_for(tmp_path / "signs.txt", None, str(tmp_path))
     (tmp_path / "signs.yaml").write_text(text)
     config = load_config(tmp_path / "signs.yaml")
-    assert [reward.kind for reward in config.grpo_finetuning.rewards] == ["ocr", "clip"]
+    assert [reward.kind for reward in config.grpo_finetuning.rewards] == ["ocr", "pickscore"]
     assert config.evaluation.fulfilled == 1
     assert "revision: null" not in text  # a folder has none
     assert told == f"2 prompts without data, for {tmp_path}"
