@@ -128,6 +128,10 @@ def apply_profile(task: Any, section: str, profile: Profile, images: Images) -> 
     if section == "registry_push":
         named = {"key.pem": environment.SIGNING_KEY}
         kubernetes.use_secret_as_env(task, _SIGNING_SECRET, named, optional=True)
+    if section in ("data_prep", "base_training", "grpo_finetuning", "evaluation"):  # who fetches models
+        kubernetes.use_secret_as_env(
+            task, environment.HUB_SECRET, {"token": environment.HUB_TOKEN}, optional=True
+        )
     if section in ("grpo_finetuning", "evaluation"):  # who asks rewards
         kubernetes.use_secret_as_env(
             task, environment.VLM_SECRET, {"key": environment.VLM_KEY}, optional=True

@@ -22,6 +22,7 @@ SECRETS = {
         "AWS_SECRET_ACCESS_KEY",
         "AWS_ACCESS_KEY_ID",
         environment.VLM_KEY,
+        environment.HUB_TOKEN,
         environment.KUBEFLOW_TOKEN,
     )
 } | {environment.WEBHOOK: "http://127.0.0.1:9/hush-webhook"}

@@ -112,3 +112,4 @@ def test_what_another_model_encoded_is_refused(tmp_path: Path) -> None:
     ran = flowmap("run", str(path), "--root", str(tmp_path / "root"))
     assert ran.returncode == 2, ran.stderr
     assert "captioned.encoder has another autoencoder than base_training.checkpoint" in ran.stderr
+    assert "encoding" not in ran.stderr  # before hours are spent

@@ -139,6 +139,8 @@ def test_every_pod_is_pinned_bounded_and_unprivileged(name: str) -> None:
             webhook |= {"flowmap-signing"}
         if executor in ("exec-grpo-finetuning", "exec-evaluation"):
             webhook |= {"flowmap-vlm"}
+        if executor in ("exec-data-prep", "exec-base-training", "exec-grpo-finetuning", "exec-evaluation"):
+            webhook |= {"flowmap-hub"}
         for each in (*pod["secretAsEnv"], *pod["configMapAsEnv"]):  # nothing keeps the exit handler down
             assert each.get("optional") or executor != "exec-run-end", executor
         assert secrets == {"flowmap-registry" if publishes else "flowmap-store"} | webhook, executor
@@ -198,7 +200,7 @@ def test_a_cluster_of_other_ways_is_a_profile_too(tmp_path: Path) -> None:
     for name, pod in executors.items():
         assert pod["securityContext"] == {"runAsNonRoot": True}, name
         secrets = {each["secretName"] for each in pod.get("secretAsEnv", [])}
-        assert secrets <= {"flowmap-webhook", "flowmap-signing", "flowmap-vlm"}, name
+        assert secrets <= {"flowmap-webhook", "flowmap-signing", "flowmap-vlm", "flowmap-hub"}, name
         (authority,) = pod["configMapAsVolume"]
         assert (authority["configMapName"], authority["mountPath"]) == (
             "authority",

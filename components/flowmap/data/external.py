@@ -89,18 +89,18 @@ def file_digest(source: str, where: str) -> str:
     """That of a file or an object; `where` is the setting. Raises DataError where it is none."""
     if not is_remote(source) and not local_path(source).is_file():
         raise DataError(f"{where}: there is no file {local_path(source)}")
-    return _digest(source)
+    return _digest(source, where)
 
 
 def _folder_digest(source: str, where: str) -> str:
     if not is_remote(source) and not local_path(source).is_dir():
         raise DataError(f"{where}: there is no folder {local_path(source)}")
-    return _digest(source)
+    return _digest(source, where)
 
 
-def _digest(source: str) -> str:
+def _digest(source: str, where: str = "data_prep") -> str:
     if is_remote(source):
-        return remote_digest(source)
+        return remote_digest(source, where)
     path = local_path(source)
     try:
         if path.is_file():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -13,11 +14,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._paths import filter_repo_objects
 
 from flowmap.errors import ConfigError
 
 # No pickled weights, which may run code when they are read, and no code.
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
+_WEIGHTS = ("safetensors", "bin", "pt", "pth")  # pickled ones too: that they are there is told
 _UNWANTED = ("*.fp16.*", "*.bf16.*", "flax_*", "openvino_*")
 
 
@@ -29,8 +32,7 @@ def fetch_from_hub(
     Raises:
         ConfigError: there is no such model or commit, it asks for a token, or the hub can't be reached.
     """
-    where = f"{setting}: {name} on the Hugging Face hub"
-    try:
+    with _told(name, revision, setting):
         snapshot_download(
             name,
             revision=revision,
@@ -38,6 +40,37 @@ def fetch_from_hub(
             allow_patterns=wanted(folders),
             ignore_patterns=list(_UNWANTED),
         )
+    return folder
+
+
+def outline_from_hub(
+    name: str, revision: str, folder: Path, setting: str, folders: Sequence[str] = ()
+) -> Path:
+    """The same with empty files in the place of weights. Raises as `fetch_from_hub` does."""
+    patterns = wanted(folders)
+    with _told(name, revision, setting):
+        names = HfApi().list_repo_files(name, revision=revision)
+        snapshot_download(
+            name,
+            revision=revision,
+            local_dir=folder,
+            allow_patterns=[each for each in patterns if not each.endswith("*.safetensors")],
+            ignore_patterns=list(_UNWANTED),
+        )
+    weights = [f"{each}/*.{ending}" for each in folders for ending in _WEIGHTS]
+    for each in filter_repo_objects(names, allow_patterns=weights, ignore_patterns=list(_UNWANTED)):
+        file = folder / each
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return folder
+
+
+@contextlib.contextmanager
+def _told(name: str, revision: str, setting: str) -> Iterator[None]:
+    """What the hub refuses, in words."""
+    where = f"{setting}: {name} on the Hugging Face hub"
+    try:
+        yield
     except GatedRepoError:
         raise ConfigError(
             f"{where} is given to those who agreed to its licence: agree on its page, and set HF_TOKEN to a "
@@ -49,7 +82,6 @@ def fetch_from_hub(
         raise ConfigError(f"{where}: there is no such model, or HF_TOKEN may not see it") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(f"{where} can't be fetched: {str(error).splitlines()[0]}") from None
-    return folder
 
 
 def wanted(folders: Sequence[str]) -> list[str]:

@@ -16,6 +16,8 @@ from flowmap.data.remote import fetch_source, is_remote, remote_digest
 from flowmap.errors import DataError
 from flowmap.settings import Pretrained
 
+_SMALL = (".json", ".txt", ".model")
+
 
 def pretrained_digest(settings: Pretrained, where: str) -> str:
     """That of a model's files, or where the hub has them, of its name and commit: they do not change.
@@ -28,7 +30,7 @@ def pretrained_digest(settings: Pretrained, where: str) -> str:
     """
     source = settings.source
     if is_remote(source):
-        return remote_digest(source)
+        return remote_digest(source, where)
     folder = local_path(source)
     if folder.is_dir():
         return folder_digest(folder)
@@ -54,7 +56,7 @@ def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders:
     Raises ConfigError or DataError where they can't be fetched.
     """
     if is_remote(settings.source):
-        return fetch_source(settings.source, scratch)
+        return fetch_source(settings.source, scratch, where)
     folder = local_path(settings.source)
     if folder.is_dir() or not _is_hub_name(settings.source):
         return folder
@@ -62,6 +64,23 @@ def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders:
 
     assert settings.revision is not None  # who asked for its digest has seen to that
     return fetch_from_hub(settings.source, settings.revision, scratch, where, folders)
+
+
+def pretrained_outline(settings: Pretrained, where: str, scratch: Path, folders: Sequence[str] = ()) -> Path:
+    """The folder with what a model's files are called and say of themselves: as `pretrained_at_hand`, but in
+    a copy below `scratch` files of weights are empty.
+
+    Raises ConfigError or DataError where they can't be fetched.
+    """
+    if is_remote(settings.source):
+        return fetch_source(settings.source, scratch, where, only=_SMALL)
+    folder = local_path(settings.source)
+    if folder.is_dir() or not _is_hub_name(settings.source):
+        return folder
+    from flowmap.data.hub import outline_from_hub
+
+    assert settings.revision is not None
+    return outline_from_hub(settings.source, settings.revision, scratch, where, folders)
 
 
 def inception_weights(folder: Path) -> Path | None:

@@ -25,28 +25,39 @@ def is_remote(source: str) -> bool:
     return source.startswith("s3://")
 
 
-def remote_digest(source: str) -> str:
-    """What decides whether the data changed. Raises DataError when there are none."""
-    _, tags = _look(source)
+def remote_digest(source: str, where: str = "data_prep") -> str:
+    """What decides whether the data changed.
+
+    Args: where: the setting, for messages.
+
+    Raises DataError when there are none.
+    """
+    _, tags = _look(source, where)
     return sha256_of(canonical_json(tags))
 
 
-def fetch_source(source: str, folder: Path) -> Path:
-    """Download what a setting names into `folder`; returns the file, or the folder itself."""
-    store, tags = _look(source)
+def fetch_source(source: str, folder: Path, where: str = "data_prep", only: tuple[str, ...] = ("",)) -> Path:
+    """Download what a setting names into `folder`; returns the file, or the folder itself.
+
+    Args:
+        where: the setting, for messages.
+        only: how names end of the files that are wanted; others are left empty.
+    """
+    store, tags = _look(source, where)
 
     def download(name: str) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
-            file.writelines(store.chunks(name))
+            if name.endswith(only):
+                file.writelines(store.chunks(name))
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         list(pool.map(download, tags))
     return folder / next(iter(tags)) if _file_of(source) else folder
 
 
-def _look(source: str) -> tuple[S3Store, dict[str, str]]:
+def _look(source: str, where: str) -> tuple[S3Store, dict[str, str]]:
     """The store below which the data lie, and the entity tag of each of its objects that belongs to them."""
     file = _file_of(source)
     parsed = urlparse(source)
@@ -56,10 +67,10 @@ def _look(source: str) -> tuple[S3Store, dict[str, str]]:
     apart = set(hidden_names(found))
     tags = {name: tag for name, tag in found.items() if name not in apart}
     if not tags:
-        raise DataError(f"data_prep: {source}: there is no such object, and none below it")
+        raise DataError(f"{where}: {source}: there is no such object, and none below it")
     if outside := [name for name in tags if ".." in name.split("/")]:
         raise DataError(
-            f"data_prep: {source}: {len(outside)} names lead out of the folder, such as {outside[0]!r}"
+            f"{where}: {source}: {len(outside)} names lead out of the folder, such as {outside[0]!r}"
         )
     return store, tags
 

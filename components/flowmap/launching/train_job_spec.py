@@ -79,11 +79,19 @@ def train_job_name(job: Job) -> str:
     return f"flowmap-{_short(job.checkpoints)}"
 
 
-# Rewards may ask a model elsewhere for marks; only they need it.
-_VLM_KEY = {
-    "name": environment.VLM_KEY,
-    "valueFrom": {"secretKeyRef": {"name": environment.VLM_SECRET, "key": "key", "optional": True}},
-}
+def _secret(variable: str, name: str, key: str) -> dict[str, Any]:
+    """A variable that a Secret has the value of, where there is one."""
+    return {
+        "name": variable,
+        "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": True}},
+    }
+
+
+# Rewards may ask a model elsewhere for marks, or fetch one that is given out under a licence.
+_SECRETS = (
+    _secret(environment.VLM_KEY, environment.VLM_SECRET, "key"),
+    _secret(environment.HUB_TOKEN, environment.HUB_SECRET, "token"),
+)
 
 
 def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -110,7 +118,7 @@ def train_job(job: Job, settings: TrainJobSettings, owners: Sequence[dict[str, A
                 "numNodes": settings.nodes,
                 "numProcPerNode": num_here,
                 "resourcesPerNode": {"requests": settings.requests, "limits": settings.limits},
-                "env": [*({"name": name, "value": value} for name, value in variables.items()), _VLM_KEY],
+                "env": [*({"name": name, "value": value} for name, value in variables.items()), *_SECRETS],
             },
         },
     }

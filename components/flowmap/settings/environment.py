@@ -28,6 +28,10 @@ MLFLOW_URI = "MLFLOW_TRACKING_URI"
 VLM_KEY = "FLOWMAP_VLM_KEY"  # a secret,
 VLM_SECRET = "flowmap-vlm"  # on a cluster that of this name, under `key`
 
+# Who gives out models, to those who agreed to a licence.
+HUB_TOKEN = "HF_TOKEN"  # a secret, of the Hugging Face hub,
+HUB_SECRET = "flowmap-hub"  # on a cluster that of this name, under `token`
+
 # How training processes are started, and when they end.
 RUN_PID = "FLOWMAP_RUN_PID"  # the run whose end is theirs too
 TRAIN_JOB = "FLOWMAP_TRAINJOB"  # train on other nodes, and how

@@ -23,7 +23,13 @@ from flowmap.settings import (
 )
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
-from flowmap.steps.suiting import features_digest, measures_fid, model_digests, suits_the_run
+from flowmap.steps.suiting import (
+    checkpoint_will_do,
+    features_digest,
+    measures_fid,
+    model_digests,
+    suits_the_run,
+)
 
 PROMOTE, REJECT = "promote", "reject"  # the gate's verdicts
 _ENCODER = "flowmap.text_to_image.encoding"
@@ -173,6 +179,7 @@ PIPELINE = (
         "data",
         says="read, check, split",
         extra_inputs=_external,
+        look=checkpoint_will_do,
         check=suits_the_run,
         modules=_all_of(_facets("reading"), _encoding),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),

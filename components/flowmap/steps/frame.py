@@ -160,6 +160,7 @@ def _run(
     made_by = digest_of({name: decided.get(name) for name in ("code", "libraries")})
     with tempfile.TemporaryDirectory(prefix=f"flowmap-{step.name}-") as folder:
         scratch = Path(folder)
+        step.look(config, scratch / "look")
         manifests = {name: each.manifest for name, each in inputs.items() if each.manifest is not None}
         copies = {name: scratch / "inputs" / name for name in manifests}
         for name, manifest in manifests.items():

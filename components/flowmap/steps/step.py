@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore
@@ -39,6 +40,10 @@ def _nothing(config: RunConfig, store: ObjectStore, inputs: Inputs) -> Inputs:
     return {}
 
 
+def _nothing_to_look_at(config: RunConfig, scratch: Path) -> None:
+    pass
+
+
 def _nothing_to_check(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
     pass
 
@@ -63,6 +68,7 @@ class Step:
         reuse: False where its effect is outside its artifact.
         section_of: its settings; its own section unless it says otherwise.
         extra_inputs: what else decides its result: data outside the store, the incumbent.
+        look: looks at what the run will need later, before its work begins; raises what would end the run.
         check: looks at its result, made now or found, before any other step works with it; raises what would
             end the run later.
         modules: of this package, that it imports by name only: the kinds of rewards that the settings ask
@@ -82,6 +88,7 @@ class Step:
     reuse: bool = True
     section_of: Callable[[Step, RunConfig], Section] = _own_section
     extra_inputs: Callable[[RunConfig, ObjectStore, Inputs], Inputs] = _nothing
+    look: Callable[[RunConfig, Path], None] = _nothing_to_look_at
     check: Callable[[RunConfig, ObjectStore, Manifest], None] = _nothing_to_check
     modules: Callable[[RunConfig], tuple[str, ...]] = _no_modules
     libraries: tuple[str, ...] = ()

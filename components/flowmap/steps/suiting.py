@@ -3,6 +3,7 @@ spent."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ from flowmap.settings import (
     RunConfig,
 )
 
+_LOOKING = "flowmap.text_to_image.looking"  # by name, as all of that room
+
 
 def model_digests(rewards: Sequence[AnyReward]) -> dict[str, str]:
     """Of the models of others that rewards ask, by what each is for. Raises DataError where one is none."""
@@ -43,6 +46,13 @@ def model_digests(rewards: Sequence[AnyReward]) -> dict[str, str]:
 def features_digest(section: Evaluation) -> str | None:
     """Of the model that distances are measured in, where one is named. Raises DataError."""
     return None if section.features is None else pretrained_digest(section.features, "evaluation.features")
+
+
+def checkpoint_will_do(config: RunConfig, scratch: Path) -> None:
+    """Whether the checkpoint that base training takes over suits data and settings, as far as its files say
+    without their weights. Raises ConfigError or DataError."""
+    if config.base_training.checkpoint is not None:
+        importlib.import_module(_LOOKING).look_at(config, scratch)
 
 
 def suits_the_run(config: RunConfig, store: ObjectStore, made: Manifest) -> None:

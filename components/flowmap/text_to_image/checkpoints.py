@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -27,16 +28,17 @@ from flowmap.models.storing import AS_BASE, AS_BASELINE, copy_parts, save_weight
 from flowmap.progress import say
 from flowmap.settings import Checkpoint
 from flowmap.text_to_image.converting import converted
-from flowmap.text_to_image.families import FAMILIES, family_in, family_of, fresh_transformer
+from flowmap.text_to_image.families import FAMILIES, family_in, fresh_transformer
 from flowmap.text_to_image.family import Family
 from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
 from flowmap.text_to_image.network import dtype_of
+from flowmap.text_to_image.text import clip_tokens
 from flowmap.training.devices import device
 
 _MOST_TOKENS = 512
 _AT_ONCE = 4096  # texts that are made tokens of
-_WHERE = "base_training.checkpoint"
-_FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
+WHERE = "base_training.checkpoint"
+FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
 
 
 def take_over(
@@ -51,15 +53,14 @@ def take_over(
     Raises:
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
-    folder = pretrained_at_hand(checkpoint, _WHERE, scratch / "checkpoint", _FOLDERS)
-    family = family_at(folder, _WHERE)
-    facts = _facts(family, folder, data).model_copy(update={"precision": checkpoint.precision})
+    folder = pretrained_at_hand(checkpoint, WHERE, scratch / "checkpoint", FOLDERS)
+    family = family_at(folder, WHERE)
+    facts = facts_of(family, folder, data).model_copy(update={"precision": checkpoint.precision})
     file = AS_BASE
     weights = _weights(folder / "transformer", facts)
     steps = "two times" if facts.two_times else "one time: it goes straight to its endpoint"
     if checkpoint.convert:
-        if facts.two_times:
-            raise ConfigError(f"{_WHERE}.convert: {checkpoint.source} knows two times already: leave it out")
+        check_convertible(checkpoint, facts)
         known = {"two_times": True, "guidance": checkpoint.guidance}
         facts, file = facts.model_copy(update=known), AS_BASELINE
         weights, steps = converted(weights, facts, device()), "one time, to be taught a second"
@@ -70,9 +71,15 @@ def take_over(
     if encoded is not None:
         check_encoded(encoded, folder, family)
     write_model_facts(out, facts)
-    _count_tokens(folder, facts)
+    tell_cut(family, folder, facts.prompts, "base_training: prompts")
     say(f"base_training: took over {checkpoint.source}, {facts.size().parameters:,} parameters, {steps}")
     return facts
+
+
+def check_convertible(checkpoint: Checkpoint, facts: TextToImageFacts) -> None:
+    """Raise ConfigError where there is nothing to convert."""
+    if facts.two_times:
+        raise ConfigError(f"{WHERE}.convert: {checkpoint.source} knows two times already: leave it out")
 
 
 def family_at(folder: Path, where: str, *, without_transformer: bool = False) -> Family:
@@ -88,7 +95,7 @@ def family_at(folder: Path, where: str, *, without_transformer: bool = False) ->
             f"{where}: {folder} has no {index.name}: a pipeline of diffusers is asked for, as "
             "`save_pretrained` writes it"
         )
-    found = _config(index, where).get("_class_name")
+    found = part_config(index, where).get("_class_name")
     family = family_in(found)
     if family is None:
         known = " or ".join(each.pipeline.__name__ for each in FAMILIES)
@@ -110,7 +117,7 @@ def family_at(folder: Path, where: str, *, without_transformer: bool = False) ->
     return family
 
 
-def _config(path: Path, where: str = _WHERE) -> dict[str, Any]:
+def part_config(path: Path, where: str = WHERE) -> dict[str, Any]:
     """What a part says of itself. Raises ConfigError where that can't be read."""
     try:
         return dict(read_json(path.read_bytes()))
@@ -119,10 +126,10 @@ def _config(path: Path, where: str = _WHERE) -> dict[str, Any]:
         raise ConfigError(f"{where}: {path.parent.name}/{path.name} can't be read: {told}") from None
 
 
-def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
+def facts_of(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
     names = [name for name in family.text.folders() if name.startswith("text_encoder")]
     transformer, vae, *texts = (
-        _config(folder / name / "config.json") for name in ("transformer", "vae", *names)
+        part_config(folder / name / "config.json") for name in ("transformer", "vae", *names)
     )
     kind, stock, ours = (
         transformer.get("_class_name"),
@@ -130,7 +137,7 @@ def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
         family.two_times.__name__,
     )
     if kind not in {stock, ours}:
-        raise ConfigError(f"{_WHERE}: its transformer is a {kind}, and {stock} is asked for")
+        raise ConfigError(f"{WHERE}: its transformer is a {kind}, and {stock} is asked for")
     for takes, gives, what in (
         (
             transformer["joint_attention_dim"],
@@ -145,24 +152,24 @@ def _facts(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
     ):
         if takes != gives:
             raise ConfigError(
-                f"{_WHERE}: the transformer takes {what.format(takes)} {gives}: they are of different models"
+                f"{WHERE}: the transformer takes {what.format(takes)} {gives}: they are of different models"
             )
     patch, channels = family.patch(transformer), vae["latent_channels"]
     values = patch**2 if family.packed else 1
     if channels * values != transformer["in_channels"]:
         told = f", which are {patch} x {patch} latents of {transformer['in_channels'] // values}"
         raise ConfigError(
-            f"{_WHERE}: the transformer takes {transformer['in_channels']} channels"
+            f"{WHERE}: the transformer takes {transformer['in_channels']} channels"
             f"{told if family.packed else ''}, and the vae gives latents of {channels}: they are of "
             "different models"
         )
     try:
         latent = latent_shape(data.shape, channels, len(vae["block_out_channels"]) - 1, patch)
     except ValueError as error:
-        raise ConfigError(f"{_WHERE}: {error}; set data_prep.resize") from None
+        raise ConfigError(f"{WHERE}: {error}; set data_prep.resize") from None
     if data.shape[0] != vae["in_channels"]:
         raise ConfigError(
-            f"{_WHERE}: its pictures have {vae['in_channels']} colours, and the data have {data.shape[0]}: "
+            f"{WHERE}: its pictures have {vae['in_channels']} colours, and the data have {data.shape[0]}: "
             "set data_prep.color"
         )
     return family.facts.model_validate(
@@ -188,20 +195,33 @@ def _weights(folder: Path, facts: TextToImageFacts) -> dict[str, Tensor]:
 
     Raises ConfigError where they do not fit what its configuration says.
     """
-    weights: dict[str, Tensor] = {}
+    check_shapes(folder, facts)
+    return {
+        name: value
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, value in load_file(file).items()
+    }
+
+
+def check_shapes(folder: Path, facts: TextToImageFacts) -> None:
+    """Raise ConfigError where a transformer's weights, by their files' headers, do not fit what its
+    configuration says."""
+    found: dict[str, tuple[int, ...]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            weights |= load_file(file)
+            with safe_open(file, "pt") as weights:
+                found |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ConfigError(f"{_WHERE}: {file.name} can't be read: {error}") from None
-    expected = {name: value.shape for name, value in fresh_transformer(facts).state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
+            raise ConfigError(f"{WHERE}: {file.name} can't be read: {error}") from None
+    with torch.device("meta"):  # no weights, which may be gigabytes
+        expected = {
+            name: tuple(value.shape) for name, value in fresh_transformer(facts).state_dict().items()
+        }
     if expected != found:
         odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
         raise ConfigError(
-            f"{_WHERE}: {len(odd)} weights of the transformer are not as its config.json says: {named(odd)}"
+            f"{WHERE}: {len(odd)} weights of the transformer are not as its config.json says: {named(odd)}"
         )
-    return weights
 
 
 def digests_of(folder: Path, family: Family) -> tuple[str, str]:
@@ -212,39 +232,47 @@ def digests_of(folder: Path, family: Family) -> tuple[str, str]:
 
 def check_encoded(encoded: EncodedFacts, folder: Path, family: Family) -> None:
     """Raise ConfigError where what encoded pictures is not what a model has in its folder."""
-    there = digests_of(folder, family)
-    parts = zip(("autoencoder", "text encoders"), (encoded.autoencoder, encoded.texts), there, strict=True)
+    tell_encoded_by_another((encoded.autoencoder, encoded.texts), digests_of(folder, family))
+
+
+def tell_encoded_by_another(encoder: tuple[str, str], model: tuple[str, str]) -> None:
+    """Raise ConfigError where those digests of autoencoder and text encoders differ."""
+    parts = zip(("autoencoder", "text encoders"), encoder, model, strict=True)
     if odd := [name for name, here, other in parts if here != other]:
         raise ConfigError(
-            f"data_prep.captioned.encoder has another {' and other '.join(odd)} than {_WHERE}: what it "
+            f"data_prep.captioned.encoder has another {' and other '.join(odd)} than {WHERE}: what it "
             "encoded means nothing to that model; name the same one"
         )
 
 
 def num_tokens_of(family: Family, folder: Path) -> int:
     """That T5 has of a text, by its tokenizer."""
-    return min(_MOST_TOKENS, int(_t5_tokenizer(family, folder).model_max_length))
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
+    return min(_MOST_TOKENS, int(tokenizer.model_max_length))
 
 
-def cut_texts(family: Family, folder: Path, num_tokens: int, texts: Sequence[str]) -> list[str]:
-    """Those that T5's tokenizer makes more tokens of than that."""
-    tokenizer = _t5_tokenizer(family, folder)
-    return [
-        text
-        for part in (texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE))
-        for text, tokens in zip(part, tokenizer(list(part)).input_ids, strict=True)
-        if len(tokens) > num_tokens
-    ]
+def tell_cut(family: Family, folder: Path, texts: Sequence[str], what: str) -> None:
+    """Say of each text encoder which texts it gets cut.
 
-
-def _t5_tokenizer(family: Family, folder: Path) -> Any:
-    return AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
-
-
-def _count_tokens(folder: Path, facts: TextToImageFacts) -> None:
-    """Say which prompts are cut."""
-    if long := cut_texts(family_of(facts), folder, facts.num_tokens, facts.prompts):
-        say(
-            f"base_training: {len(long)} of {len(facts.prompts)} prompts are longer than the "
-            f"{facts.num_tokens} tokens that the encoder takes, and are cut: {named(map(repr, long))}"
-        )
+    Args: what: step and name of the texts, such as `data_prep: captions`.
+    """
+    step, _, name = what.partition(": ")
+    names = family.text.folders()
+    encoders = names[: len(names) // 2]
+    for encoder, folder_of in zip(encoders, names[len(encoders) :], strict=True):
+        tokenizer = AutoTokenizer.from_pretrained(folder / folder_of)
+        most = num_tokens_of(family, folder)
+        if encoder != encoders[-1]:
+            told = part_config(folder / encoder / "config.json")
+            most = min(most, clip_tokens(tokenizer, told["max_position_embeddings"]))
+        long = [
+            text
+            for part in (texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE))
+            for text, tokens in zip(part, tokenizer(list(part)).input_ids, strict=True)
+            if len(tokens) > most
+        ]
+        if long:
+            say(
+                f"{step}: {len(long)} of {len(texts)} {name} are longer than the {most} tokens that "
+                f"{encoder} takes, and are cut there: {named(map(repr, long))}"
+            )

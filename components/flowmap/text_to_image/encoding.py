@@ -23,9 +23,8 @@ from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.data.shards import write_shard
 from flowmap.errors import ConfigError
-from flowmap.progress import say
 from flowmap.settings.data import Captioned
-from flowmap.text_to_image.checkpoints import cut_texts, digests_of, family_at, num_tokens_of
+from flowmap.text_to_image.checkpoints import digests_of, family_at, num_tokens_of, tell_cut
 from flowmap.text_to_image.families import FAMILIES
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import POOLED, TOKENS
@@ -41,7 +40,7 @@ class Encoder:
         digests: of the autoencoder and of the text encoders.
         dtype: what the text encoders are computed in, and everything is kept in.
         batch: pictures, or captions, at once.
-        cut: which texts are longer than the encoders take.
+        tell_cut: says which captions are longer than the encoders take.
     """
 
     def __init__(
@@ -51,9 +50,9 @@ class Encoder:
         digests: tuple[str, str],
         dtype: torch.dtype,
         batch: int,
-        cut: Callable[[Sequence[str]], list[str]],
+        tell_cut: Callable[[Sequence[str]], None],
     ) -> None:
-        self.device, self.dtype, self.batch, self._cut = device(), dtype, batch, cut
+        self.device, self.dtype, self.batch, self.tell_cut = device(), dtype, batch, tell_cut
         self.codec, self.texts = codec, texts.eval().requires_grad_(False)
         codec.vae.to(self.device), texts.to(self.device, dtype)
         self.digests = digests
@@ -80,16 +79,8 @@ class Encoder:
         dtype = torch.bfloat16 if captioned.precision == "bfloat16" else torch.float32
         num_tokens = num_tokens_of(family, folder)
         texts = family.text.load(folder, num_tokens)
-        cut = partial(cut_texts, family, folder, num_tokens)
+        cut = partial(tell_cut, family, folder, what="data_prep: captions")
         return cls(codec, texts, digests_of(folder, family), dtype, captioned.batch, cut)
-
-    def tell_cut(self, captions: Sequence[str]) -> None:
-        """Say which captions are longer than the encoders take."""
-        if long := self._cut(captions):
-            say(
-                f"data_prep: {len(long)} of {len(captions)} captions are longer than the encoder takes, and "
-                f"are cut: {named(map(repr, long))}"
-            )
 
     def latents(self, pictures: NDArray[np.float32]) -> Tensor:
         """Of pictures (N, colours, rows, columns) in [-1, 1], on the processor."""

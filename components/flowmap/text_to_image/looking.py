@@ -1,0 +1,125 @@
+"""Whether a checkpoint will do, by what its files are called and say of themselves: before anything is
+encoded or trained, and without the gigabytes of its weights.
+
+    look_at(config, scratch)               # ConfigError where a later step could only refuse it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowmap.data.external import local_path
+from flowmap.data.facts import DataFacts
+from flowmap.data.naming import named
+from flowmap.data.pretrained import pretrained_outline
+from flowmap.data.remote import is_remote
+from flowmap.errors import ConfigError
+from flowmap.models import TextToImageFacts
+from flowmap.settings import Checkpoint, DataPrep, Lora, RunConfig
+from flowmap.text_to_image.checkpoints import (
+    FOLDERS,
+    WHERE,
+    check_convertible,
+    check_shapes,
+    digests_of,
+    facts_of,
+    family_at,
+    part_config,
+    tell_encoded_by_another,
+)
+from flowmap.text_to_image.family import Family
+from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
+
+_ENCODER = "data_prep.captioned.encoder"
+_CHANGES = {
+    "_name_or_path",
+    "_diffusers_version",
+    "transformers_version",
+}  # with who wrote a part, not with it
+
+
+def look_at(config: RunConfig, scratch: Path) -> None:
+    """Raises:
+    ConfigError: the checkpoint is of another class, lacks a part, has pickled weights, or does not suit
+        the data, the settings, or what encodes pictures.
+    """
+    checkpoint = config.base_training.checkpoint
+    if checkpoint is None:
+        return
+    folder = pretrained_outline(checkpoint, WHERE, scratch / "checkpoint", FOLDERS)
+    family, facts = family_at(folder, WHERE), outlined(checkpoint, folder, config.data_prep)
+    if config.data_prep.captioned is not None:
+        _check_encoder(config, checkpoint, folder, family, scratch)
+    if facts is None:
+        return
+    if checkpoint.convert:
+        check_convertible(checkpoint, facts)
+    if _is_here(checkpoint.source):
+        check_shapes(folder / "transformer", facts)
+    for where, lora in (
+        ("base_training.lora", config.base_training.lora),
+        ("grpo_finetuning.lora", config.grpo_finetuning.lora),
+    ):
+        if lora is not None:
+            _check_rank(where, lora, facts)
+
+
+def outlined(checkpoint: Checkpoint, folder: Path, data: DataPrep) -> TextToImageFacts | None:
+    """What the model is, by its folder; None where nobody knows yet how large the data's pictures are."""
+    if data.resize is None:
+        return None
+    shape = (1 if data.color == "grey" else 3, *data.resize)
+    assumed = DataFacts(
+        modality="images",
+        prompts=("",),
+        shape=shape,
+        num_read=0,
+        num_duplicates=0,
+        splits={},
+        counts={},
+        expectations=(),
+    )
+    facts = facts_of(family_at(folder, WHERE), folder, assumed)
+    return facts.model_copy(update={"precision": checkpoint.precision})
+
+
+def _check_rank(where: str, lora: Lora, facts: TextToImageFacts) -> None:
+    if lora.rank >= facts.width:
+        raise ConfigError(
+            f"{where}.rank is {lora.rank}, and the layers that adapters lie on are {facts.width} wide: of "
+            "such a rank they hold more than the layers do. Lower it, or leave lora out to train all weights"
+        )
+
+
+def _check_encoder(
+    config: RunConfig, checkpoint: Checkpoint, folder: Path, family: Family, scratch: Path
+) -> None:
+    """Whether pictures are encoded by the parts of the model that learns from them."""
+    assert config.data_prep.captioned is not None
+    encoder = config.data_prep.captioned.encoder
+    if (encoder.source, encoder.revision) == (checkpoint.source, checkpoint.revision):
+        return
+    there = pretrained_outline(encoder, _ENCODER, scratch / "encoder", FOLDERS)
+    family_at(there, _ENCODER, without_transformer=True)
+    if _is_here(encoder.source) and _is_here(checkpoint.source):
+        tell_encoded_by_another(digests_of(there, family), digests_of(folder, family))
+        return
+    encoders = [name for name in family.text.folders() if name.startswith("text_encoder")]
+    if odd := [
+        name
+        for name in (AUTOENCODER, *encoders)
+        if _said(there, name, _ENCODER) != _said(folder, name, WHERE)
+    ]:
+        raise ConfigError(
+            f"{_ENCODER} has another {named(odd)} than {WHERE}, by its config.json: what it encodes means "
+            "nothing to that model; name the same one"
+        )
+
+
+def _said(folder: Path, name: str, where: str) -> dict[str, object]:
+    found = part_config(folder / name / "config.json", where)
+    return {key: value for key, value in found.items() if key not in _CHANGES}
+
+
+def _is_here(source: str) -> bool:
+    return not is_remote(source) and local_path(source).is_dir()
