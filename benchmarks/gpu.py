@@ -35,7 +35,7 @@ from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
 from flowmap.text_to_image.text import fresh_text
 from flowmap.training.deepspeed_engine import DeepSpeedEngine
 from flowmap.training.devices import device
-from flowmap_pipelines.capacity import grpo_parts
+from flowmap_pipelines.gpu_memory import grpo_parts
 
 _PROMPTS = ("a red cat", "a blue dog")
 _AIM_SHARE, _AIM_MEMORY = 0.85, 0.10

@@ -1,16 +1,15 @@
-"""Whether a configuration fits what a profile gives it: processes to GPUs, and memory by a count of what is
-kept.
+"""What a configuration takes, before it is run, and whether a profile gives it that.
 
-    fit(config, profile, planned, store).problems        # empty when it can work
-
-The count is of parameters, optimizer states, gradients and activations in float32, with a GiB for CUDA
-itself. It is an estimate, for nets of this package's kind, and errs on the large side.
+fit(config, profile, planned, store).problems        # empty when it can work
 """
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,61 +18,156 @@ from flowmap.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.base_training import sizes
+from flowmap.data.external import local_path
 from flowmap.data.facts import FACTS, DataFacts
+from flowmap.data.pretrained import weights_bytes
+from flowmap.data.remote import is_remote
+from flowmap.data_prep.prompts_alone import read_prompts
+from flowmap.errors import FlowmapError
 from flowmap.kubernetes.quantities import amount
 from flowmap.models import AUTOENCODER, ModelFacts, TextToImageFacts
-from flowmap.settings import GrpoFinetuning, RunConfig
+from flowmap.settings import BaseTraining, Pretrained, RunConfig
+from flowmap_pipelines.gpu_memory import base_parts, grpo_parts
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
+from flowmap_pipelines.workload import Workload, workload
 
-_FLOAT_BYTES = 4
-_CUDA_BYTES = 1 << 30
+_LOOKING = "flowmap.text_to_image.looking"  # by name: it loads torch, diffusers and transformers
+_UNKNOWN = "not known before data_prep has run"
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a run would take of a profile: bytes on each of GRPO's GPUs, money, and what can't work."""
+    """What a run would take: bytes on each GPU, operations and hours, money, and what can't work.
+
+    Attributes:
+        gpu_bytes: of GRPO's; None where nothing is known of the model yet, and `unknown` says why.
+        gpu_parts, base_parts: of GRPO's and base training's, by part; empty where nothing is trained.
+        uncounted: rewards whose models' sizes are not known.
+        work: None but for text-to-image models; nothing else takes hours.
+    """
 
     gpu_bytes: int | None
     price: float | None
     problems: tuple[str, ...]
     gpu_parts: Mapping[str, int] = field(default_factory=dict)
+    base_parts: Mapping[str, int] = field(default_factory=dict)
+    uncounted: tuple[str, ...] = ()
+    work: Workload | None = None
+    unknown: str = _UNKNOWN
+    with_profile: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        parts = dict(self.gpu_parts)
         return {
             "gpu_bytes": self.gpu_bytes,
-            "gpu_parts": parts,
+            "gpu_parts": dict(self.gpu_parts),
+            "base_gpu_parts": dict(self.base_parts),
+            "uncounted": list(self.uncounted),
+            "flops": {} if self.work is None else dict(self.work.flops),
+            "hours": {} if self.work is None else self.work.hours,
             "price": self.price,
             "problems": list(self.problems),
         }
 
     def to_text(self) -> str:
-        memory = (
-            "not known before data_prep has run, or base_training where it takes a checkpoint over"
-            if self.gpu_bytes is None
-            else f"{self.gpu_bytes / 2**30:.1f} GiB"
-        )
-        price = "not known: price_per_hour in the profile says what a step's hour costs"
-        lines = [f"GRPO's memory on each GPU, about: {memory}"]
-        if self.gpu_parts:
-            told = (f"{name} {amount / 2**30:.2f}" for name, amount in self.gpu_parts.items())
-            lines.append(f"  of which {', '.join(told)}")
-        lines.append(f"price, about: {price if self.price is None else f'{self.price:.2f}'}")
+        lines = [
+            *_memory_text("base training's", self.base_parts),
+            *_memory_text("GRPO's", self.gpu_parts),
+        ]
+        if not self.gpu_parts:
+            lines.append(f"GRPO's memory on each GPU, about: {self.unknown}")
+        if self.uncounted:
+            lines.append(f"  not counted, their size is not known here: {', '.join(self.uncounted)}")
+        if self.work is not None:
+            lines.append("hours, about, at 40 % of an H100's peak on each GPU, without the rewards' own:")
+            lines += [
+                f"  {name:<16} {hours:8.1f}   {self.work.flops[name]:.1e} operations"
+                for name, hours in self.work.hours.items()
+            ]
+        if self.with_profile:
+            price = "not known: price_per_hour in the profile says what a step's hour costs"
+            lines.append(f"price, about: {price if self.price is None else f'{self.price:.2f}'}")
         return "\n".join([*lines, *(f"can't work: {problem}" for problem in self.problems)])
 
 
-def fit(config: RunConfig, profile: Profile, planned: list[PlannedStep], store: ObjectStore) -> Capacity:
-    """Hold a planned run against a profile."""
+def _memory_text(whose: str, parts: Mapping[str, int]) -> list[str]:
+    if not parts:
+        return []
+    told = ", ".join(f"{name} {amount / 2**30:.2f}" for name, amount in parts.items())
+    return [
+        f"{whose} memory on each GPU, about: {sum(parts.values()) / 2**30:.1f} GiB",
+        f"  of which {told}",
+    ]
+
+
+def fit(
+    config: RunConfig, profile: Profile | None, planned: list[PlannedStep], store: ObjectStore
+) -> Capacity:
+    """Count what a planned run takes, and hold it against a profile, where there is one."""
     data = data_facts(store, planned[0].output)
     base = next((step.output for step in planned if step.name == "base_training"), None)
-    facts = None if data is None else model_facts(config, data)
-    beside = 0
+    facts: ModelFacts | None = None if data is None else model_facts(config, data)
+    beside, unknown = 0, _UNKNOWN
     if base is not None:
         facts, beside = _made(store, base)
-    parts = {} if facts is None else grpo_parts(config, facts, beside)
+    elif config.base_training.checkpoint is not None:
+        facts, beside, unknown = _outlined(config)
+    rewards, uncounted = _rewards_bytes(config)
+    parts = {} if facts is None else grpo_parts(config, facts, beside, rewards)
     needed = sum(parts.values()) or None
-    return Capacity(needed, price(planned, profile), tuple(problems_of(config, profile, needed)), parts)
+    found = Capacity(
+        needed,
+        None if profile is None else price(planned, profile),
+        () if profile is None else tuple(problems_of(config, profile, needed)),
+        parts,
+        uncounted=uncounted,
+        unknown=unknown,
+        with_profile=profile is not None,
+    )
+    if not isinstance(facts, TextToImageFacts):
+        return found
+    base_memory = base_parts(config, facts) if _trains_a_base(config.base_training) else {}
+    work = workload(config, facts, _num_prompts(config, data))
+    return replace(found, base_parts=base_memory, work=work)
+
+
+def _outlined(config: RunConfig) -> tuple[ModelFacts | None, int, str]:
+    """What a checkpoint says of itself: the model that is to be, the bytes of its autoencoder, and where
+    nobody can say, why."""
+    checkpoint, looking = config.base_training.checkpoint, importlib.import_module(_LOOKING)
+    assert checkpoint is not None
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = looking.pretrained_outline(checkpoint, looking.WHERE, Path(scratch), looking.FOLDERS)
+            facts = looking.outlined(checkpoint, folder, config.data_prep)
+            if facts is not None and checkpoint.convert:
+                facts = facts.model_copy(update={"two_times": True, "guidance": checkpoint.guidance})
+            return facts, looking.autoencoder_bytes(folder), _UNKNOWN
+    except FlowmapError as error:
+        return None, 0, f"not known: {error}"
+
+
+def _rewards_bytes(config: RunConfig) -> tuple[int, tuple[str, ...]]:
+    """Of the models that GRPO's rewards are, which each process holds; and those of unknown size."""
+    models = [each for each in config.grpo_finetuning.rewards if isinstance(each, Pretrained)]
+    sizes_known = {each.label: weights_bytes(each) for each in models}
+    unknown = tuple(label for label, size in sizes_known.items() if size is None)
+    return sum(size or 0 for size in sizes_known.values()), unknown
+
+
+def _num_prompts(config: RunConfig, data: DataFacts | None) -> int:
+    """Those of the data, or of a file of prompts that lies here; else as many as are evaluated at most."""
+    if data is not None:
+        return len(data.prompts)
+    prompts = config.data_prep.prompts
+    if prompts is None or is_remote(prompts):
+        return config.evaluation.most_prompts or 600
+    found, _ = read_prompts(local_path(prompts), config.data_prep.prompt_column)
+    return len(found)
+
+
+def _trains_a_base(section: BaseTraining) -> bool:
+    return section.checkpoint is None or section.checkpoint.convert
 
 
 def data_facts(store: ObjectStore, data: str | None) -> DataFacts | None:
@@ -99,45 +193,6 @@ def _made(store: ObjectStore, base: str) -> tuple[ModelFacts, int]:
     manifest = parse_manifest(read_there(store, f"{prefix}/{MANIFEST_NAME}"), where=prefix)
     size = sum(entry.size for entry in manifest.files if entry.path.partition("/")[0] == AUTOENCODER)
     return facts.validate_json(read_there(store, f"{prefix}/model.json")), size
-
-
-def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0) -> dict[str, int]:
-    """What each process of GRPO holds on its GPU, about, in bytes by part.
-
-    Args:
-        beside: bytes of the autoencoder.
-    """
-    section, size = config.grpo_finetuning, facts.size()
-    trained, reference = size.parameters, size.parameters
-    if section.lora is not None and isinstance(facts, TextToImageFacts):
-        trained, reference = facts.adapters(section.lora.rank), 0  # the reference is the policy without them
-    optimizer = 2 / (section.processes if section.zero_stage >= 1 else 1)
-    gradients = 1 / (section.processes if section.zero_stage >= 2 else 1)
-    samples = section.groups * section.group_size // section.processes
-    values = {
-        "policy and reference": size.parameters + reference,
-        "average": trained,
-        "optimiser and gradients": trained * (optimizer + gradients),
-        "activations": min(samples, section.micro_batch or samples) * _kept(section, facts),
-        "samples": 3 * samples * size.state * len(section.grid),
-    }
-    found = {name: round(_FLOAT_BYTES * number) for name, number in values.items()}
-    if isinstance(facts, TextToImageFacts) and facts.precision == "bfloat16":
-        found |= {name: found[name] // 2 for name in ("policy and reference", "activations")}
-    return {**found, **({"autoencoder": beside} if beside else {}), "CUDA itself": _CUDA_BYTES}
-
-
-def _kept(section: GrpoFinetuning, facts: ModelFacts) -> int:
-    """Activations of one sample: of all blocks, or what goes into each of them, and one block's."""
-    size = facts.size()
-    if not (section.gradient_checkpointing and isinstance(facts, TextToImageFacts)):
-        return size.activations
-    return size.activations // facts.num_blocks + facts.num_blocks * facts.between_blocks
-
-
-def grpo_bytes(config: RunConfig, facts: ModelFacts) -> int:
-    """All of that together."""
-    return sum(grpo_parts(config, facts).values())
 
 
 def problems_of(config: RunConfig, profile: Profile, needed: int | None) -> Iterator[str]:

@@ -98,8 +98,9 @@ def plan(
 ) -> int:
     """Say what a run of CONFIG would do: which steps would be reused, and how long the others last took.
 
-    With --profile: GPU memory by an estimate, price by the last runs' times, and what can't work; status 2
-    when something can't.
+    Of text-to-image models also GPU memory by part and hours, by a count of what a run keeps and computes.
+    With --profile: the same of any model, price by the last runs' times, and what can't work; status 2 when
+    something can't.
 
     \b
         flowmap plan digits.yaml --set grpo_finetuning.rollouts=90
@@ -114,7 +115,9 @@ def plan(
     settings, how = load_config(config, overrides), load_profile(profile) if profile else None
     there = store_of(root, store)
     planned = planned_steps(settings, there)
-    fitting = None if how is None else fit(settings, how, planned, there)
+    section = settings.base_training
+    is_large = section.checkpoint is not None or section.flux is not None
+    fitting = fit(settings, how, planned, there) if how is not None or is_large else None
     if as_json:
         steps = [step.to_json() for step in planned]
         click.echo(

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from flowmap.data.facts import DataFacts
 from flowmap.models import ModelFacts
 from flowmap.settings import RunConfig
-from flowmap_pipelines.capacity import Capacity, grpo_bytes, grpo_parts, model_facts, problems_of
+from flowmap_pipelines.capacity import Capacity, model_facts, problems_of
+from flowmap_pipelines.gpu_memory import grpo_bytes, grpo_parts
 from flowmap_pipelines.profile import Profile, load_profile, shipped_profiles
 from tests.cli import flowmap
 from tests.text_to_image.facts import FACTS
@@ -126,8 +127,8 @@ def test_activations_that_are_not_kept_take_no_memory() -> None:
         config(gradient_checkpointing=True)
 
 
-def test_what_a_checkpoint_takes_is_known_once_it_is_taken_over() -> None:
+def test_what_is_not_known_yet_is_said() -> None:
     taken = RunConfig.model_validate({"name": "x", "base_training": {"checkpoint": {"source": "there"}}})
     assert model_facts(taken, DIGITS) is None
     told = Capacity(None, None, ()).to_text()
-    assert "not known before data_prep has run, or base_training where it takes a checkpoint over" in told
+    assert "not known before data_prep has run" in told

@@ -74,7 +74,7 @@ def test_imports_are_followed_at_any_depth() -> None:
         ("seeding.py", set(STEPS)),
         ("artifacts/digest.py", set(STEPS)),
         # A reward's file runs again what uses that reward.
-        ("rewards/mmd.py", {"grpo_finetuning"}),
+        ("rewards/mmd.py", {"grpo_finetuning", "evaluation"}),
         ("rewards/preference.py", {"reward_training", "grpo_finetuning", "evaluation"}),
         ("rewards/http.py", set()),
         ("rewards/python.py", set()),

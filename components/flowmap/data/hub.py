@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -14,7 +15,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._paths import filter_repo_objects
 
 from flowmap.errors import ConfigError
 
@@ -47,19 +47,14 @@ def outline_from_hub(
     name: str, revision: str, folder: Path, setting: str, folders: Sequence[str] = ()
 ) -> Path:
     """The same with empty files in the place of weights. Raises as `fetch_from_hub` does."""
-    patterns = wanted(folders)
-    with _told(name, revision, setting):
-        names = HfApi().list_repo_files(name, revision=revision)
-        snapshot_download(
-            name,
-            revision=revision,
-            local_dir=folder,
-            allow_patterns=[each for each in patterns if not each.endswith("*.safetensors")],
-            ignore_patterns=list(_UNWANTED),
-        )
+    small = [each for each in wanted(folders) if not each.endswith("*.safetensors")]
     weights = [f"{each}/*.{ending}" for each in folders for ending in _WEIGHTS]
-    for each in filter_repo_objects(names, allow_patterns=weights, ignore_patterns=list(_UNWANTED)):
-        file = folder / each
+    where: Any = {"revision": revision, "local_dir": folder, "ignore_patterns": list(_UNWANTED)}
+    with _told(name, revision, setting):
+        snapshot_download(name, allow_patterns=small, **where)
+        found: Any = snapshot_download(name, allow_patterns=weights, dry_run=True, **where)
+    for each in found:
+        file = folder / each.filename
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     return folder

@@ -16,6 +16,11 @@ from flowmap.data.remote import fetch_source, is_remote, remote_digest
 from flowmap.errors import DataError
 from flowmap.settings import Pretrained
 
+# Models of the hub that examples name: about what their safetensors take.
+_KNOWN_BYTES = {
+    "yuvalkirstain/PickScore_v1": 3_944_000_000,
+    "openai/clip-vit-large-patch14": 1_711_000_000,
+}
 _SMALL = (".json", ".txt", ".model")
 
 
@@ -81,6 +86,17 @@ def pretrained_outline(settings: Pretrained, where: str, scratch: Path, folders:
 
     assert settings.revision is not None
     return outline_from_hub(settings.source, settings.revision, scratch, where, folders)
+
+
+def weights_bytes(settings: Pretrained) -> int | None:
+    """How large a model's weights are, in safetensors; None where that is not known here."""
+    source = settings.source
+    if is_remote(source):
+        return None
+    folder = local_path(source)
+    if folder.is_dir():
+        return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    return _KNOWN_BYTES.get(source)
 
 
 def inception_weights(folder: Path) -> Path | None:

@@ -98,6 +98,14 @@ class TextToImageFacts(Facts):
         )
 
     @property
+    def flops(self) -> int:
+        """Floating-point operations of one evaluation for one sample: what its matrices multiply."""
+        image, text, width = self._num_places, self._text_tokens, self.width
+        tokens = image + text
+        around = 2 * width * (2 * self._values * image + self.text_width * text)
+        return self.num_blocks * _block_flops(width, tokens) + around
+
+    @property
     def _num_places(self) -> int:
         return self.latent[1] * self.latent[2] // self.patch**2
 
@@ -200,6 +208,15 @@ class Sd3Facts(TextToImageFacts):
     def _text_tokens(self) -> int:
         return self.clip_tokens + self.num_tokens
 
+    @property
+    def flops(self) -> int:
+        width, image = self.width, self._num_places
+        again = 2 * 4 * width**2 * image + 4 * image**2 * width
+        ended = (
+            2 * 9 * width**2 * self._text_tokens
+        )  # of the last block: the text's output, what it does alone
+        return super().flops + len(self.dual) * again - ended
+
     def _in_blocks(self) -> int:
         width, norms = self.width, 2 * self.head_width * self.normed
         attention = 4 * linear(width, width) + norms
@@ -207,6 +224,11 @@ class Sd3Facts(TextToImageFacts):
         ended = linear(width, 6 * width) - linear(width, 2 * width) + linear(width, width) + _alone(width)
         again = linear(width, 9 * width) - linear(width, 6 * width) + attention
         return self.blocks * whole - ended + len(self.dual) * again
+
+
+def _block_flops(width: int, tokens: int) -> int:
+    """Of a block: twelve widths squared for each token, and attention among all of them."""
+    return 2 * 12 * width**2 * tokens + 4 * tokens**2 * width
 
 
 def _alone(width: int) -> int:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from diffusers import AutoencoderKL
+
 from flowmap.data.external import local_path
 from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
@@ -81,6 +84,13 @@ def outlined(checkpoint: Checkpoint, folder: Path, data: DataPrep) -> TextToImag
     )
     facts = facts_of(family_at(folder, WHERE), folder, assumed)
     return facts.model_copy(update={"precision": checkpoint.precision})
+
+
+def autoencoder_bytes(folder: Path) -> int:
+    """What it holds in memory, by its configuration."""
+    config = part_config(folder / AUTOENCODER / "config.json", WHERE)
+    with torch.device("meta"):
+        return sum(each.nbytes for each in AutoencoderKL.from_config(config).parameters())
 
 
 def _check_rank(where: str, lora: Lora, facts: TextToImageFacts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ _UPRIGHT_TITLE, _LONGEST_TITLE = 8, 32
 _LEAN = 60  # degrees
 _SMALL_PX, _INCHES, _INCHES_LARGE = 64, 0.5, 1.2  # of an image and the gap behind it
 _SIDE = 0.9  # of an image, where the next one begins at 1
+_LOW = 0.6
 _RIGHT, _WRONG = "#2e9e6b", "#d1495b"
 
 
@@ -83,8 +85,10 @@ def labelled_rows(
 def _mark(plane: Axes, left: float, top: float, tall: float, *, is_right: bool) -> None:
     colour = _RIGHT if is_right else _WRONG
     plane.add_patch(Rectangle((left, top), _SIDE, tall, fill=False, edgecolor=colour, linewidth=1.8))
-    corner = (left + 0.97 * _SIDE, top + 0.03 * tall)
-    mark = plane.text(*corner, "✓" if is_right else "×", color=colour, ha="right", va="top", weight="bold")
+    where: dict[str, Any] = {"x": left + 0.97 * _SIDE, "y": top + 0.03 * tall, "ha": "right", "va": "top"}
+    if tall < _LOW:  # it would hide a third of what is drawn
+        where = {"x": left + _SIDE, "y": top, "ha": "center", "va": "center", "size": 8}
+    mark = plane.text(s="✓" if is_right else "×", color=colour, weight="bold", **where)
     mark.set_path_effects([withStroke(linewidth=1.5, foreground="white")])  # on whatever is drawn there
 
 
