@@ -16,16 +16,38 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from benchmarks.scale_pieces import Pieces, measured
+from flowmap.data.pretrained import weights_bytes
+from flowmap.models import FluxFacts
+from flowmap.settings import Pretrained, load_config
+from flowmap_pipelines.gpu_memory import base_parts, grpo_parts
 
 _GPUS = (1, 8, 64, 512)
 _PICTURES = (10_000, 1_000_000, 100_000_000)
 _RUNS = 10
 _GIB, _HOUR = 2**30, 3600
+_EXAMPLE = Path("examples/flux_lite_512.yaml")
+_AUTOENCODER = 4 * 83_819_683  # parameters of FLUX.1's
+FLUX_LITE = FluxFacts(
+    shape=(3, 512, 512),
+    prompts=("",),
+    latent=(16, 64, 64),
+    heads=24,
+    head_width=128,
+    double_blocks=8,
+    single_blocks=38,
+    text_width=4096,
+    pooled_width=768,
+    num_tokens=512,
+    places=False,
+    guided=True,
+    precision="bfloat16",
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +84,12 @@ class Model:
 
     Attributes:
         parameters, adapters: of the transformer, and those that are trained.
-        tokens: of a picture with its text, which go through the transformer.
         encoders: FLOP that FLUX.1's autoencoder takes for a picture (counted by torch) and T5 for its text.
         latent, text: bytes of one picture's latent and of its caption, in bfloat16.
     """
 
     parameters: float = 8e9
     adapters: float = 0.4e9
-    tokens: int = 1024 + 512
     encoders: float = 1.12e12 + 2 * 4.7e9 * 512
     latent: int = 2 * 16 * 64 * 64
     text: int = 2 * (512 * 4096 + 768)
@@ -82,8 +102,8 @@ class Model:
 
     @property
     def forward(self) -> float:
-        """FLOP of one pass with one picture."""
-        return 2 * self.parameters * self.tokens
+        """FLOP of one pass with one picture; text and image have weights of their own in some blocks."""
+        return FLUX_LITE.flops
 
 
 def seconds_of_update(model: Model, given: Given, gpus: int) -> float:
@@ -180,6 +200,57 @@ def training(model: Model, given: Given, pieces: Pieces) -> Iterator[str]:
         )
 
 
+def memory() -> Iterator[str]:
+    """Of each GPU, about, in GiB: as `flowmap plan` counts it."""
+    example = load_config(_EXAMPLE)
+    reward = sum(weights_bytes(each) or 0 for each in example.grpo_finetuning.rewards if is_model(each))
+    counted = {}
+    for processes in (1, 8):
+        config = example.model_copy(
+            update={
+                "base_training": example.base_training.model_copy(
+                    update={"processes": processes, "batch_size": 8 * processes}
+                ),
+                "grpo_finetuning": example.grpo_finetuning.model_copy(update={"processes": processes}),
+            }
+        )
+        gpus = "1 GPU" if processes == 1 else f"each of {processes}"
+        counted[f"base training, {gpus}"] = base_parts(config, FLUX_LITE)
+        counted[f"GRPO, {gpus}"] = grpo_parts(config, FLUX_LITE, _AUTOENCODER, reward)
+    last = "CUDA itself"
+    names = dict.fromkeys(name for parts in counted.values() for name in parts if name != last)
+    names[last] = None
+    yield "| | " + " | ".join((*names, "all")) + " |"
+    yield "| --- |" + " ---: |" * (len(names) + 1)
+    for what, parts in counted.items():
+        cells = [f"{parts[name] / _GIB:.2f}" if name in parts else "" for name in names]
+        yield f"| {what} | " + " | ".join((*cells, f"{sum(parts.values()) / _GIB:.1f}")) + " |"
+
+
+def traffic(model: Model, given: Given, pieces: Pieces) -> Iterator[str]:
+    """What nodes fetch from the store and send to it."""
+    yield (
+        "| GPUs | nodes | fetched when a training begins, GB | the store's, if all are to have it in ten "
+        "minutes, GB/s | shards of a million pictures, GB | checkpoints sent, GB an hour |"
+    )
+    yield "| ---: |" + " ---: |" * 5
+    state = 4 * 4 * model.adapters
+    for gpus in _GPUS:
+        nodes = math.ceil(gpus / given.node)
+        fetched = nodes * (2 * model.parameters + 10e9)
+        shards = nodes * 1_000_000 * (model.latent + model.text)
+        sent = state * _HOUR / (200 * seconds_of_update(model, given, gpus))
+        yield (
+            f"| {gpus} | {nodes} | {fetched / 1e9:,.0f} | {fetched / 600 / 1e9:,.2f} | "
+            f"{shards / 1e9:,.0f} | {sent / 1e9:,.0f} |"
+        )
+
+
+def is_model(reward: object) -> TypeGuard[Pretrained]:
+    """Whether a reward is a model that each process holds."""
+    return isinstance(reward, Pretrained)
+
+
 def data(model: Model, given: Given, pieces: Pieces) -> Iterator[str]:
     """What data_prep takes with so many captioned pictures, and what of it breaks."""
     yield (
@@ -227,6 +298,10 @@ def main() -> None:
     print("\n".join(pieces.told()))
     print("\nTraining (adapters; the batch grows with the GPUs):\n")
     print("\n".join(training(model, given, pieces)))
+    print("\nMemory of each GPU, about, in GiB:\n")
+    print("\n".join(memory()))
+    print("\nThe store:\n")
+    print("\n".join(traffic(model, given, pieces)))
     print("\nCaptioned pictures:\n")
     print("\n".join(data(model, given, pieces)))
     print("\n| holds, as things are | up to pictures |\n| --- | ---: |")

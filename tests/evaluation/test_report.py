@@ -185,5 +185,9 @@ def test_samples_stand_beside_each_other_with_what_is_there_of_their_captions(
     assert rows.count() == 3
     first = rows.first
     assert first.locator("img").count() == 3  # base, incumbent and candidate
+    box = first.locator("img").first.bounding_box()
+    assert box is not None
+    assert box["width"] == pytest.approx(box["height"], rel=0.05)  # the sample alone, and no empty places
+    assert box["width"] > 60
     assert first.locator(".good").first.inner_text() == "✓ 1 of ears"
     assert first.locator(".bad").first.inner_text() == "✗ colour: <i>red</i>"

@@ -119,7 +119,7 @@ def _captioned(report: Report) -> dict[str, dict[str, tuple[dict[str, Any], Show
     rows = side_by_side(models, report.prompt, report.facts, names)
     return {
         caption: {
-            name: (_sheet(report, shown.picture, f"A sample of {name} for {caption}"), shown)
+            name: (_sheet(report, shown.picture, f"A sample of {name} for {caption}", 1), shown)
             for name, shown in row.items()
         }
         for caption, row in rows.items()
@@ -143,9 +143,9 @@ def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
     }
 
 
-def _sheet(report: Report, x: Tensor, alt: str) -> dict[str, Any]:
+def _sheet(report: Report, x: Tensor, alt: str, num_columns: int | None = None) -> dict[str, Any]:
     """A picture for the page; the browser scales its few pixels up."""
-    png = pictures(report.facts.modality).contact_sheet(x, num_shown(report.facts.shape)[1])
+    png = pictures(report.facts.modality).contact_sheet(x, num_columns or num_shown(report.facts.shape)[1])
     (width,) = struct.unpack(">I", png[16:20])
     scale = max(1, round(_SHEET_WIDTH_PX / width))
     return {"source": _embedded(png), "width": width * scale, "alt": alt}
