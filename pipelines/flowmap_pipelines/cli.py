@@ -186,7 +186,7 @@ def compile(
 @click.option("--checkpoint", help="With prompts: a model's folder, s3://..., or its name on the hub.")
 @options.YAML_OUTPUT
 def init(source: Path, preferences: Path | None, checkpoint: str | None, output: Path) -> None:
-    """Look at your data and write a configuration for them, with comments.
+    """Look at your data and write a configuration for them, with comments; the model is called as its file.
 
     SOURCE is a folder with a metadata.csv, .jsonl or .parquet (file_name, prompt), or with one folder of
     images for each prompt; an .npz file with the arrays images and prompts; a .csv file with a series to
@@ -209,7 +209,7 @@ def init(source: Path, preferences: Path | None, checkpoint: str | None, output:
         output.write_text(example_text(example), encoding="utf-8")
         click.echo(f"wrote {output}, an example. Next: flowmap run {output}")
         return
-    text, seen = configuration_for(source, preferences, checkpoint)
+    text, seen = configuration_for(source, preferences, checkpoint, output.stem)
     output.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}: {seen}. Next: flowmap run {output}")
 

@@ -38,13 +38,14 @@ def example_text(name: str) -> str:
 
 
 def configuration_for(
-    source: Path, preferences: Path | None, checkpoint: str | None = None
+    source: Path, preferences: Path | None, checkpoint: str | None = None, name: str | None = None
 ) -> tuple[str, str]:
     """A configuration for `source`, a folder or a file, and what was seen in one sentence.
 
     Args:
         preferences: a table of them; where none is named, the one that lies in the folder.
         checkpoint: the model that prompts without data are for.
+        name: what the model is to be called, made fit for that; as the source where none is given.
 
     Raises:
         DataError: the source is not readable as data with prompts.
@@ -54,17 +55,17 @@ def configuration_for(
     from flowmap_pipelines.init_prompts import configuration_for_prompts, holds_prompts
 
     source = source.expanduser()
+    name = _as_name(name or source.stem)
     if holds_prompts(source):
-        return configuration_for_prompts(_name_of(source), source, checkpoint)
+        return configuration_for_prompts(name, source, checkpoint)
     if checkpoint is not None:
         raise ConfigError(f"--checkpoint is for a file of prompts, and {source} is none")
     found = preference_tables(source) if preferences is None and source.is_dir() else []
     if len(found) == 1:
         preferences = found[0]
     if source.suffix == ".csv":
-        return _configuration_for_series(source, looking(SERIES).look(source, preferences))
+        return _configuration_for_series(name, source, looking(SERIES).look(source, preferences))
     look = looking(IMAGES).look(source, preferences)
-    name = _name_of(source)
     num = sum(look.prompts.values())
     sizes = with_sizes(BaseTraining(), IMAGES, look.shape, num // 2)
     lines = [
@@ -94,16 +95,16 @@ def configuration_for(
     return "\n".join(lines) + "\n", f"{num} {look.told}, {len(look.prompts)} prompts{pairs}"
 
 
-def _name_of(source: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", source.stem.lower()).strip("-._")[:60] or "model"
+def _as_name(text: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:60] or "model"
 
 
-def _configuration_for_series(source: Path, look: Look) -> tuple[str, str]:
+def _configuration_for_series(name: str, source: Path, look: Look) -> tuple[str, str]:
     ((series, why),) = look.settings.values()
     assert isinstance(series, dict)
     lines = [
         f"# {len(look.prompts)} {look.told}, each an occasion to forecast; the latest ones judge.",
-        f"name: {write_value(_name_of(source))}",
+        f"name: {write_value(name)}",
         "data_prep:",
         f"  source: {write_value(str(source.absolute()))}    # columns time and value",
         f"  series: {{past: {series['past']}, future: {series['future']}}}    # {why}",

@@ -72,6 +72,7 @@ def configuration_for_prompts(name: str, source: Path, checkpoint: str | None) -
         "  rewards:                          # each picture is compared with the others of its prompt",
         *(f"    - {each}" for each in paid),
         "evaluation:",
+        "  samples_per_prompt: 4             # of every model: with 20, hours more",
         "  evaluations: [4]",
         "  baseline_evaluations: [28]        # the same model with more steps: what distances are to",
         "  rewards:                          # nothing is trained on these; the first one judges",

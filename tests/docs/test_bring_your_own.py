@@ -20,9 +20,9 @@ from flowmap.rewards.building import Materials, build_rewards
 from flowmap.settings import DataPrep, load_config
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.cli import flowmap
-from tests.docs.test_commands import ROOT, blocks
+from tests.docs.test_commands import ROOT, blocks, commands
 from tests.text_to_image.facts import FACTS, GRID
-from tests.text_to_image.tiny import tiny
+from tests.text_to_image.tiny import tiny, write_stock
 
 TEXT = (ROOT / "docs" / "bring-your-own.md").read_text()
 PROMPTS, REWARD, CONFIG = (blocks(TEXT, language)[0] for language in ("jsonl", "python", "yaml"))
@@ -95,6 +95,44 @@ def test_all_of_it_runs_with_a_checkpoint_of_a_few_thousand_weights(folder: Path
     assert exported.returncode == 0, exported.stderr
     assert list((folder / "out" / "lora").glob("*.safetensors"))
     _base_is_published_whole(folder / "root", root)
+
+
+def small(path: Path) -> None:
+    """What `init` wrote, as small as the checkpoint is; rewards with weights on the hub are functions."""
+    config = yaml.safe_load(path.read_text())
+    config["data_prep"] |= {"resize": SMALL["resize"]}
+    config["grpo_finetuning"] |= SMALL["grpo"]
+    config["evaluation"] |= SMALL["evaluation"]
+    for section, function in (("grpo_finetuning", "nearness"), ("evaluation", "is_near")):
+        assert config[section]["rewards"]
+        config[section]["rewards"] = [{"kind": "python", "function": f"colours:{function}"}]
+    path.write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_afternoon_s_commands_come_to_a_lora(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand on the page, but for the checkpoint and what follows from its size."""
+    given = write_stock(folder / "stock")
+    monkeypatch.chdir(folder)
+    (folder / "mugs.yaml").unlink()
+    asked = [words[1:] for words in commands(ROOT / "docs" / "bring-your-own.md", "flowmap")]
+    names = [words[0] for words in asked]
+    assert names == ["init", "plan", "run", "report", "sample", "models"]
+    turned_down = False
+    for words in asked:
+        here = ["mugs@rejected" if turned_down and word == "mugs" else word for word in words]
+        here = [str(given) if word.startswith("black-forest-labs/") else word for word in here]
+        done = flowmap(*here)
+        assert done.returncode in ((0, 3) if words[0] == "run" else (0,)), (words, done.stderr)
+        if words[0] == "init":
+            small(folder / "mugs.yaml")
+        if words[0] == "plan":
+            assert "GRPO's memory on each GPU, about:" in done.stdout
+            assert "hours, about" in done.stdout
+        turned_down |= done.returncode == 3
+    assert (folder / "mugs.png").stat().st_size > 100
+    assert list((folder / "mugs-pipeline" / "lora").glob("*.safetensors"))
 
 
 def _base_is_published_whole(root: Path, given: tuple[str, ...]) -> None:
