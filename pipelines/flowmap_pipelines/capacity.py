@@ -140,7 +140,7 @@ def _outlined(config: RunConfig) -> tuple[ModelFacts | None, int, str]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = looking.pretrained_outline(checkpoint, looking.WHERE, Path(scratch), looking.FOLDERS)
             facts = looking.outlined(checkpoint, folder, config.data_prep)
-            if facts is not None and checkpoint.convert:
+            if facts is not None and checkpoint.learns:
                 facts = facts.model_copy(update={"two_times": True, "guidance": checkpoint.guidance})
             return facts, looking.autoencoder_bytes(folder), _UNKNOWN
     except FlowmapError as error:
@@ -167,7 +167,7 @@ def _num_prompts(config: RunConfig, data: DataFacts | None) -> int:
 
 
 def _trains_a_base(section: BaseTraining) -> bool:
-    return section.checkpoint is None or section.checkpoint.convert
+    return section.checkpoint is None or section.checkpoint.learns
 
 
 def data_facts(store: ObjectStore, data: str | None) -> DataFacts | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flowmap.base_training.sizes import baseline_updates, with_sizes
 from flowmap.models import TextToImageFacts
 from flowmap.settings import BaseTraining, GrpoFinetuning, RunConfig
 
@@ -55,12 +56,13 @@ def workload(config: RunConfig, facts: TextToImageFacts, num_prompts: int) -> Wo
 
     Args: num_prompts: of the data.
     """
-    base, grpo = config.base_training, config.grpo_finetuning
+    grpo = config.grpo_finetuning
+    base = with_sizes(config.base_training, facts.modality, facts.shape, 0)
     passes = {
         "grpo_finetuning": grpo.rollouts * rollout_passes(grpo),
         "evaluation": _evaluation_passes(config, num_prompts, guided=facts.guidance is not None),
     }
-    if base.checkpoint is None or base.checkpoint.convert:
+    if base.checkpoint is None or base.checkpoint.learns:
         passes = {"base_training": _base_passes(base), **passes}
     processes = {"base_training": base.processes or 1, "grpo_finetuning": grpo.processes, "evaluation": 1}
     return Workload(
@@ -87,7 +89,8 @@ def _base_passes(section: BaseTraining) -> float:
     one = (_MAP_BY_PRODUCT if exact else _MAP_BY_DIFFERENCE) + again
     if section.checkpoint is not None and section.checkpoint.guidance is not None:
         one += _GUIDANCE
-    velocity = 0 if section.flux is None else section.flux.velocity_updates * (_VELOCITY + again)
+    from_scratch = section.checkpoint is None or bool(section.checkpoint.train)
+    velocity = baseline_updates(section) * (_VELOCITY + again) if from_scratch else 0
     return batch * (updates * one + velocity)
 
 

@@ -303,7 +303,7 @@ def test_the_nearest_aspect_ratio_is_taken() -> None:
     ("changes", "told"),
     [
         ({"data_prep": {"prompts": None}}, "captioned pictures stand beside prompts"),
-        ({"base_training": {"checkpoint": {"source": "m"}}}, "nothing else is trained on them"),
+        ({"base_training": {"checkpoint": {"source": "m"}}}, "on such pictures, and nothing else"),
         ({"data_prep": {"captioned": None}}, "set data_prep.captioned, or leave it out"),
     ],
 )

@@ -1,6 +1,7 @@
 """Pictures with captions, from which a checkpoint is converted, beside prompts that it is tuned for."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,30 @@ def test_a_checkpoint_is_converted_on_them_and_tuned_for_prompts(tmp_path: Path)
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(more)
     changed = json.loads(flowmap(*run).stdout)
     assert not changed["steps"]["data_prep"]["reused"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_s_transformer_is_trained_on_them_from_scratch(tmp_path: Path) -> None:
+    """With its autoencoder and text encoders; no weight of the transformer that lies there is read."""
+    stock = write_stock(tmp_path / "stock")
+    shutil.rmtree(stock / "transformer")
+    (stock / "transformer").mkdir()
+    other = write_stock(tmp_path / "other")
+    (stock / "transformer" / "config.json").write_bytes((other / "transformer" / "config.json").read_bytes())
+    write_pictures(tmp_path / "pictures", 12)
+    path = config(tmp_path, stock)
+    settings = yaml.safe_load(path.read_text())
+    settings["base_training"]["checkpoint"] = {"source": str(stock), "train": True}
+    path.write_text(yaml.safe_dump(settings))
+    ran = flowmap("run", str(path), "--root", str(tmp_path / "root"), "--json")
+    assert ran.returncode in (0, 3), ran.stderr
+    assert "parameters, to be trained from scratch" in ran.stderr
+    told = json.loads(ran.stdout)
+    base = tmp_path / "root" / "store" / "artifacts" / told["steps"]["base_training"]["artifact"]
+    velocity, updates = (json.loads((base / f"{name}.json").read_text()) for name in ("velocity", "map"))
+    assert (velocity["num_updates"], updates["num_updates"]) == (16, 8)
+    assert json.loads((base / "model.json").read_text())["two_times"]
 
 
 @pytest.mark.slow

@@ -105,6 +105,13 @@ def test_weights_are_taken_by_their_names(stock: Path, tmp_path: Path) -> None:
         ({"convert": False, "lora": {}}, "lora is for a checkpoint that is converted"),
         ({"convert": False, "guidance": 3.0}, "guidance is built into a map by convert"),
         ({}, "come without data, and base_training.checkpoint.convert learns from data"),
+        ({"train": True}, "convert starts from its weights, and train from none"),
+        ({"convert": False, "train": True}, "base_training.checkpoint.train learns from data"),
+        (
+            {"convert": False, "train": True, "precision": "bfloat16"},
+            "checkpoint.train trains all weights, which bfloat16 is too coarse for: take float32",
+        ),
+        ({"convert": False, "train": True, "lora": {}}, "lora is for a checkpoint that is converted"),
     ],
 )
 def test_what_it_needs_is_told(changes: dict[str, Any], told: str) -> None:

@@ -2,9 +2,10 @@
 
 The two are trained side by side, each through the DeepSpeed engine in a process of its own: networks this
 small gain nothing from a second core. A MeanFlow update takes a derivative along the path on top, so the
-baseline gets twice the updates in about the same seconds. A FLUX model has an autoencoder and text encoders
-before, and its map starts from the velocity; a checkpoint that is converted is that velocity. Then the map's
-health is measured on a grid of times: an unhealthy map never leaves this step.
+baseline gets twice the updates in about the same seconds. A FLUX model has an autoencoder and text
+encoders before, and its map starts from the velocity; a checkpoint that is converted is that velocity,
+and one that is trained from scratch has its own parts before. Then the map's health is measured on a grid
+of times: an unhealthy map never leaves this step.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def run(context: Context[BaseTraining]) -> None:
     if checkpoint is not None:
         take_over = importlib.import_module(_CHECKPOINTS).take_over
         take_over(checkpoint, facts, context.scratch, context.out, encoded_facts(context.inputs["data"]))
-        if not checkpoint.convert:
+        if not checkpoint.learns:
             return
     section = with_sizes(context.section, facts.modality, facts.shape, _num_data(context.inputs["data"]))
     say(
@@ -67,7 +68,11 @@ def run(context: Context[BaseTraining]) -> None:
 def _order(section: BaseTraining) -> list[list[tuple[str, str]]]:
     """What is trained side by side, one after the other: names, and the module of each."""
     if section.checkpoint is not None:
-        return [[("map", _WORKER)]]
+        return (
+            [[("velocity", _WORKER)], [("map", _WORKER)]]
+            if section.checkpoint.train
+            else [[("map", _WORKER)]]
+        )
     if section.flux is None:
         return [[("map", _WORKER), ("velocity", _WORKER)]]
     parts = [("autoencoder", "text_to_image.autoencoder_worker"), ("text", "text_to_image.text_worker")]

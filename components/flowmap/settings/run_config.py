@@ -141,16 +141,17 @@ class RunConfig(Section):
                 f"data_prep.prompts {prompts!r} come without data, and nothing can be trained from nothing: "
                 "set base_training.checkpoint"
             )
-        converts, captioned = self.base_training.checkpoint.convert, self.data_prep.captioned is not None
-        if converts and not captioned:
+        checkpoint, captioned = self.base_training.checkpoint, self.data_prep.captioned is not None
+        if checkpoint.learns and not captioned:
+            way = "convert" if checkpoint.convert else "train"
             raise ValueError(
-                f"data_prep.prompts {prompts!r} come without data, and base_training.checkpoint.convert "
+                f"data_prep.prompts {prompts!r} come without data, and base_training.checkpoint.{way} "
                 "learns from data: set data_prep.captioned, or leave it out"
             )
-        if captioned and not converts:
+        if captioned and not checkpoint.learns:
             raise ValueError(
-                "data_prep.captioned: a checkpoint is converted on such pictures, and nothing else is "
-                "trained on them: set base_training.checkpoint.convert, or leave them out"
+                "data_prep.captioned: a checkpoint is converted or trained on such pictures, and nothing "
+                "else: set base_training.checkpoint.convert or train, or leave them out"
             )
         if not evaluation.rewards:
             raise ValueError(

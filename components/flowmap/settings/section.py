@@ -80,6 +80,9 @@ class Checkpoint(Pretrained):
     Attributes:
         convert: it is a flow-matching model of many steps, from which base training makes a map of two times
             on the data; otherwise it is one of few steps, and stays as it is.
+        train: its transformer is made anew, of the sizes that its configuration says, and trained on the
+            data from scratch, its velocity first and then the map; autoencoder and text encoders are taken
+            over.
         guidance: with `convert`, the scale of classifier-free guidance that the model was made to be drawn
             with, such as 4.5: the map has it built in, taught by the frozen model, and the many-step
             baseline is drawn with it, two passes a step.
@@ -88,8 +91,20 @@ class Checkpoint(Pretrained):
     """
 
     convert: bool = False
+    train: bool | None = None
     guidance: Annotated[float, Field(gt=1)] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def learns(self) -> bool:
+        """Whether base training trains it on data."""
+        return self.convert or bool(self.train)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.convert and self.train:
+            raise ValueError("convert starts from its weights, and train from none: set one of them")
+        return self
 
     @model_validator(mode="after")
     def _guidance_is_built_in_by_converting(self) -> Self:

@@ -69,7 +69,8 @@ class BaseTraining(Section):
             MLP, whose updates take a tenth of the seconds on a processor while images are small.
         flux: a transformer of FLUX's architecture, told by text encoders, in the MLP's place.
         checkpoint: a few-step text-to-image model of diffusers that comes as it is: nothing is trained here,
-            and it is measured as the base, and with more steps as the many-step baseline.
+            and it is measured as the base, and with more steps as the many-step baseline. Or one that is
+            converted, or trained from scratch, as it says itself.
         lora: of a checkpoint that is converted, train adapters and the embedding of t - r in the place of
             all weights: with `precision: bfloat16` what is held is little more than the model. They take a
             larger learning_rate.
@@ -115,17 +116,19 @@ class BaseTraining(Section):
 
     @model_validator(mode="after")
     def _converts(self) -> Self:
-        converted = self.checkpoint if self.checkpoint is not None and self.checkpoint.convert else None
-        if self.lora is not None and converted is None:
+        learns = self.checkpoint if self.checkpoint is not None and self.checkpoint.learns else None
+        if self.lora is not None and (learns is None or not learns.convert):
             raise ValueError(
                 "lora is for a checkpoint that is converted: set checkpoint.convert, or leave it out"
             )
-        if self.gradient_checkpointing and converted is None and self.flux is None:
+        if self.gradient_checkpointing and learns is None and self.flux is None:
             raise ValueError("gradient_checkpointing is for transformers of text to image")
-        if converted is not None and self.lora is None and converted.precision != "float32":
+        if learns is not None and self.lora is None and learns.precision != "float32":
+            way = "convert" if learns.convert else "train"
+            adapters = "train adapters (lora), or " if learns.convert else ""
             raise ValueError(
-                f"checkpoint.convert trains all weights, which {converted.precision} is too coarse for: "
-                "train adapters (lora), or take float32"
+                f"checkpoint.{way} trains all weights, which {learns.precision} is too coarse for: "
+                f"{adapters}take float32"
             )
         return self
 

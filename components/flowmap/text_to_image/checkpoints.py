@@ -20,7 +20,7 @@ from flowmap.data.encoded import EncodedFacts
 from flowmap.data.external import folder_digest
 from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
-from flowmap.data.pretrained import pretrained_at_hand
+from flowmap.data.pretrained import pretrained_at_hand, pretrained_outline
 from flowmap.errors import ConfigError
 from flowmap.json_text import read_json
 from flowmap.models import TextToImageFacts, latent_shape
@@ -45,28 +45,31 @@ def take_over(
     checkpoint: Checkpoint, data: DataFacts, scratch: Path, out: Path, encoded: EncodedFacts | None = None
 ) -> TextToImageFacts:
     """Write weights, parts and facts of a checkpoint into a base's artifact: as its map, or where it is to
-    be converted, as the velocity that the map starts from.
+    be converted, as the velocity that the map starts from; of one to be trained from scratch no weights.
 
     Args:
-        encoded: pictures that it is to be converted on.
+        encoded: pictures that it is to be trained on.
 
     Raises:
         ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data.
     """
-    folder = pretrained_at_hand(checkpoint, WHERE, scratch / "checkpoint", FOLDERS)
-    family = family_at(folder, WHERE)
+    folder = _fetched(checkpoint, scratch / "checkpoint")
+    family = family_at(folder, WHERE, without_transformer=bool(checkpoint.train))
     facts = facts_of(family, folder, data).model_copy(update={"precision": checkpoint.precision})
     file = AS_BASE
-    weights = _weights(folder / "transformer", facts)
+    weights = {} if checkpoint.train else _weights(folder / "transformer", facts)
     steps = "two times" if facts.two_times else "one time: it goes straight to its endpoint"
     if checkpoint.convert:
         check_convertible(checkpoint, facts)
         known = {"two_times": True, "guidance": checkpoint.guidance}
         facts, file = facts.model_copy(update=known), AS_BASELINE
         weights, steps = converted(weights, facts, device()), "one time, to be taught a second"
-    dtype = dtype_of(facts)
-    named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}
-    save_weights(named_here, out / f"{file}.safetensors")
+    if checkpoint.train:
+        facts, steps = facts.model_copy(update={"two_times": True}), "to be trained from scratch"
+    else:
+        dtype = dtype_of(facts)
+        named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}
+        save_weights(named_here, out / f"{file}.safetensors")
     copy_parts(folder, out)
     if encoded is not None:
         check_encoded(encoded, folder, family)
@@ -74,6 +77,14 @@ def take_over(
     tell_cut(family, folder, facts.prompts, "base_training: prompts")
     say(f"base_training: took over {checkpoint.source}, {facts.size().parameters:,} parameters, {steps}")
     return facts
+
+
+def _fetched(checkpoint: Checkpoint, folder: Path) -> Path:
+    """All files of a checkpoint; of one that is trained from scratch not the gigabytes that it was."""
+    if not checkpoint.train:
+        return pretrained_at_hand(checkpoint, WHERE, folder, FOLDERS)
+    pretrained_outline(checkpoint, WHERE, folder, ("transformer",))
+    return pretrained_at_hand(checkpoint, WHERE, folder, [name for name in FOLDERS if name != "transformer"])
 
 
 def check_convertible(checkpoint: Checkpoint, facts: TextToImageFacts) -> None:

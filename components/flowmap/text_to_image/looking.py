@@ -50,14 +50,15 @@ def look_at(config: RunConfig, scratch: Path) -> None:
     if checkpoint is None:
         return
     folder = pretrained_outline(checkpoint, WHERE, scratch / "checkpoint", FOLDERS)
-    family, facts = family_at(folder, WHERE), outlined(checkpoint, folder, config.data_prep)
+    family = family_at(folder, WHERE, without_transformer=bool(checkpoint.train))
+    facts = outlined(checkpoint, folder, config.data_prep)
     if config.data_prep.captioned is not None:
         _check_encoder(config, checkpoint, folder, family, scratch)
     if facts is None:
         return
     if checkpoint.convert:
         check_convertible(checkpoint, facts)
-    if _is_here(checkpoint.source):
+    if _is_here(checkpoint.source) and not checkpoint.train:
         check_shapes(folder / "transformer", facts)
     for where, lora in (
         ("base_training.lora", config.base_training.lora),
@@ -82,7 +83,8 @@ def outlined(checkpoint: Checkpoint, folder: Path, data: DataPrep) -> TextToImag
         counts={},
         expectations=(),
     )
-    facts = facts_of(family_at(folder, WHERE), folder, assumed)
+    family = family_at(folder, WHERE, without_transformer=bool(checkpoint.train))
+    facts = facts_of(family, folder, assumed)
     return facts.model_copy(update={"precision": checkpoint.precision})
 
 
