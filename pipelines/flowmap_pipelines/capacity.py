@@ -100,6 +100,11 @@ def _memory_text(whose: str, parts: Mapping[str, int]) -> list[str]:
     ]
 
 
+def is_large(config: RunConfig) -> bool:
+    """Whether it trains a transformer of text to image, so that memory and hours are worth telling."""
+    return config.base_training.checkpoint is not None or config.base_training.flux is not None
+
+
 def fit(
     config: RunConfig, profile: Profile | None, planned: list[PlannedStep], store: ObjectStore
 ) -> Capacity:
@@ -134,8 +139,12 @@ def fit(
 def _outlined(config: RunConfig) -> tuple[ModelFacts | None, int, str]:
     """What a checkpoint says of itself: the model that is to be, the bytes of its autoencoder, and where
     nobody can say, why."""
-    checkpoint, looking = config.base_training.checkpoint, importlib.import_module(_LOOKING)
+    checkpoint = config.base_training.checkpoint
     assert checkpoint is not None
+    try:
+        looking = importlib.import_module(_LOOKING)
+    except ModuleNotFoundError as error:
+        return None, 0, f"not known without {error.name}, which is not installed here"
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder = looking.pretrained_outline(checkpoint, looking.WHERE, Path(scratch), looking.FOLDERS)

@@ -106,7 +106,7 @@ def plan(
         flowmap plan digits.yaml --set grpo_finetuning.rollouts=90
         flowmap plan flowmap.yaml --profile cluster-gpu
     """
-    from flowmap_pipelines.capacity import fit
+    from flowmap_pipelines.capacity import fit, is_large
     from flowmap_pipelines.local_run import store_of
     from flowmap_pipelines.planning import plan as planned_steps
     from flowmap_pipelines.planning import plan_text
@@ -115,9 +115,7 @@ def plan(
     settings, how = load_config(config, overrides), load_profile(profile) if profile else None
     there = store_of(root, store)
     planned = planned_steps(settings, there)
-    section = settings.base_training
-    is_large = section.checkpoint is not None or section.flux is not None
-    fitting = fit(settings, how, planned, there) if how is not None or is_large else None
+    fitting = fit(settings, how, planned, there) if how is not None or is_large(settings) else None
     if as_json:
         steps = [step.to_json() for step in planned]
         click.echo(
@@ -293,9 +291,8 @@ def main() -> None:
         click.echo(f"flowmap: {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "flowmap: interrupted; nothing is half-written, and the same command goes on from here", err=True
-        )
+        told = "interrupted; nothing is half-written, and the same command goes on from here"
+        click.echo(f"flowmap: {told}", err=True)
         sys.exit(130)
 
 

@@ -1,6 +1,7 @@
 """What a text-to-image run computes and holds is told before it was ever run; torch counts the same."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from flowmap.artifacts.local_store import LocalStore
 from flowmap.evaluation import asked, controls
 from flowmap.grpo.trainer import Grpo
 from flowmap.models import TextToImageFacts
@@ -20,6 +22,8 @@ from flowmap.rewards.protocol import Samples
 from flowmap.settings import BaseTraining, GrpoSettings, RunConfig
 from flowmap.training.base_losses import map_loss, velocity_loss
 from flowmap_pipelines import workload as counted
+from flowmap_pipelines.capacity import fit
+from flowmap_pipelines.planning import PlannedStep
 from flowmap_pipelines.workload import rollout_passes, workload
 from tests.cli import flowmap
 from tests.text_to_image.facts import BOTH, FACTS, PROMPTS
@@ -228,3 +232,16 @@ def test_what_can_not_be_looked_at_is_said(tmp_path: Path) -> None:
     )
     assert planned.returncode == 0, planned.stderr
     assert "not known: base_training.checkpoint: black-forest-labs/FLUX.1-schnell on the" in planned.stdout
+
+
+def test_a_machine_without_the_libraries_plans_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those are that only submit."""
+    monkeypatch.setitem(sys.modules, "flowmap.text_to_image.looking", None)
+    config = RunConfig.model_validate(
+        {"name": "x", "base_training": {"checkpoint": {"source": "there", "convert": True}}}
+    )
+    planned = [PlannedStep("data_prep", reused=False, reason="x", last=None, output=None)]
+    told = fit(config, None, planned, LocalStore(tmp_path)).to_text()
+    assert "not known without flowmap.text_to_image.looking, which is not installed here" in told
