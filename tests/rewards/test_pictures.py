@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
 from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.s3_store import S3Store
 from flowmap.errors import ConfigError, DataError, RewardError
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.clip import ClipReward
@@ -27,6 +28,7 @@ from flowmap.rewards.sources import modules_of
 from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap.steps.dag import step_of
 from flowmap.text_to_image.text import word_tokenizer
+from tests.minio_server import MinioServer
 from tests.rewards.conftest import Answer
 
 PROMPTS = ["a red cat", "a blue dog"]
@@ -161,6 +163,29 @@ def test_pickscore_and_hps_are_such_models_under_their_own_names(clip: Path, tmp
     assert [each.label for each in named.grpo_finetuning.rewards] == ["clip", "pickscore", "hps"]
     assert modules_of(named.grpo_finetuning.rewards) == ("flowmap.rewards.clip",)
     assert named.grpo_finetuning.rewards[1].model_dump()["source"] == "yuvalkirstain/PickScore_v1"
+
+
+def test_a_model_in_a_store_is_what_it_is_on_a_disk(clip: Path, tmp_path: Path, minio: MinioServer) -> None:
+    url = f"s3://flowmap/rewards/clip?endpoint={minio.endpoint}"
+    store = S3Store.from_url(url)
+    for path in clip.rglob("*"):
+        if path.is_file():
+            store.put_file(path.relative_to(clip).as_posix(), path)
+    here, there = (
+        built(tmp_path, kind="clip", source=source).score(samples()) for source in (str(clip), url)
+    )
+    assert torch.equal(here, there)
+    head = write_head(tmp_path / "head.safetensors", 12, 1)
+    store.put_file("head.safetensors", head)
+    of_store = url.replace("rewards/clip", "rewards/clip/head.safetensors")
+    marks = [
+        built(tmp_path, kind="aesthetic", source=str(clip), head=where).score(samples())
+        for where in (str(head), of_store)
+    ]
+    assert torch.equal(*marks)
+    gone = url.replace("rewards/clip", "rewards/none")
+    with pytest.raises(DataError, match=r"reward clip: s3://.*none.*: there is no such object"):
+        built(tmp_path, kind="clip", source=gone)
 
 
 def test_another_model_is_another_result(clip: Path, tmp_path: Path) -> None:
