@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import fetch
-from flowmap.attestation.model_signature import SIGNATURE, newest_signature
+from flowmap.attestation.model_signature import SIGNATURE, signature_for_others
+from flowmap.attestation.trust import read_trusted
 from flowmap.errors import ConfigError
 from flowmap.evaluation.entrants import policy_of
 from flowmap.exporting.about import About
@@ -22,7 +24,7 @@ from flowmap.models.model import Model
 from flowmap.models.storing import load_model, read_model_facts, shipped_weights
 from flowmap.registry import Registry, Rejection, Version
 from flowmap.registry.documents import documents_prefix
-from flowmap.settings import REJECTED
+from flowmap.settings import REJECTED, environment
 from flowmap_pipelines.sampling import copy_model, grid_of
 
 DIFFUSERS, ONNX, WEB, KSERVE, BUNDLE, FILES = "diffusers", "onnx", "web", "kserve", "bundle", "files"
@@ -108,7 +110,9 @@ def _write_files(store: ObjectStore, version: Version, folder: Path) -> None:
     registry.download(version, folder)
     if version.documents is not None:
         fetch(store, version.documents, folder, documents_prefix(version))
-    if (signature := newest_signature(store, version)) is not None:
+    named = os.environ.get(environment.TRUSTED_KEYS)
+    trusted = read_trusted(named) if named else None
+    if (signature := signature_for_others(store, version, trusted)) is not None:
         (folder / SIGNATURE).write_bytes(read_there(store, signature))
 
 

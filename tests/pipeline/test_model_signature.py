@@ -11,7 +11,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.keys import new_key_pair, signer_of
-from flowmap.attestation.model_signature import SIGNATURE, read_signature, sign_files, signature_name
+from flowmap.attestation.model_signature import (
+    SIGNATURE,
+    read_signature,
+    sign_files,
+    signature_for_others,
+    signature_name,
+)
+from flowmap.attestation.trust import read_trusted
 from flowmap.errors import IntegrityError
 from flowmap.registry import Registry, Version
 from flowmap_pipelines.exporting import FILES, export_model
@@ -84,6 +91,28 @@ def test_other_keys_sign_too(store: LocalStore, version: Version) -> None:
     assert name is not None
     (key_id,) = read_signature(store, name).key_ids
     assert name.endswith(f"/{key_id}.sigstore.json")
+
+
+def test_the_signature_that_goes_along_is_one_that_can_be_used(
+    store: LocalStore, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of a revoked key, nor of a kind that OpenSSF's program does not take, newer as they are."""
+    first, ours = new_key_pair(tmp_path, "first")
+    second, lost = new_key_pair(tmp_path, "second")
+    edwards = ed25519.Ed25519PrivateKey.generate()
+    third = edwards.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    made = [sign_files(store, version, signer_of(str(key))) for key in (first, second, third)]
+    assert signature_for_others(store, version) == made[1]  # the newest that is none of Ed25519
+    keys = [{"key": ours.name}, {"key": lost.name, "revoked": "it was lost"}]
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": keys}))
+    trusted = read_trusted(tmp_path / "keys.json")
+    assert signature_for_others(store, version, trusted) == made[0]
+    monkeypatch.setenv("FLOWMAP_TRUSTED_KEYS", str(tmp_path / "keys.json"))
+    export_model(store, version, tmp_path / "out", FILES)
+    assert (tmp_path / "out" / SIGNATURE).read_bytes() == store.get(str(made[0]))
+    assert checked(tmp_path / "out", ours).returncode == 0
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": keys[1:]}))
+    assert signature_for_others(store, version, read_trusted(tmp_path / "keys.json")) is None
 
 
 @pytest.mark.parametrize("told", [b"{}", b"[]", b"none", b'{"mediaType": 3}'])

@@ -14,6 +14,7 @@ Source: github.com/sigstore/model-transparency, predicate v1.0; Sigstore bundle 
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 
 from securesystemslib.signer import Signer, SSlibKey
 from sigstore_models.bundle.v1 import Bundle
@@ -21,6 +22,7 @@ from sigstore_models.bundle.v1 import Bundle
 from flowmap.artifacts.digest import canonical_json
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.attestation.envelopes import Signed, opened, sealed
+from flowmap.attestation.trust import TrustedKeys
 from flowmap.errors import IntegrityError
 from flowmap.json_text import read_json
 from flowmap.lineage.formats import resource, statement
@@ -76,10 +78,27 @@ def sign_files(store: ObjectStore, version: Version, signer: Signer) -> str | No
     return name if store.create(name, canonical_json(told)) else None
 
 
-def newest_signature(store: ObjectStore, version: Version) -> str | None:
-    """The name of the signature that was made last; None where nobody signed."""
+def signature_for_others(
+    store: ObjectStore, version: Version, trusted: TrustedKeys | None = None
+) -> str | None:
+    """The name of the signature that goes with an export: by a key that is trusted today, where keys are
+    named; before others one that OpenSSF's program takes; of those the newest. None where there is none.
+    """
     there = sorted(store.listed(folder_of_signatures(version)), key=lambda each: (each.modified, each.name))
-    return there[-1].name if there else None
+    found = []
+    for each in reversed(there):
+        try:
+            signed = read_signature(store, each.name)
+        except IntegrityError:  # which `verify` names
+            continue
+        if trusted is None or trusted.refusal([signed], datetime.now(UTC).date()) is None:
+            found.append((each.name, _is_ecdsa(signed)))
+    return next((name for name, usable in found if usable), found[0][0] if found else None)
+
+
+def _is_ecdsa(signed: Signed) -> bool:
+    """Whether a signature is two numbers in DER, as those on curves are and Ed25519's is not."""
+    return any(each.signature.startswith("30") for each in signed.envelope.signatures.values())
 
 
 def read_signature(store: ObjectStore, name: str) -> Signed:
