@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix, faults, fetch
 from flowmap.attestation.restoring import restore_moves, restore_statements
 from flowmap.attestation.trust import TrustedKeys
+from flowmap.data.naming import first_line
 from flowmap.documents.published import mend
 from flowmap.errors import IntegrityError
 from flowmap.registry import Registry, UnknownModelError, Version
 from flowmap.registry.versions import model_names
 
 
-def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterator[tuple[str, str]]:
-    """Mend what can be; yields each object's name and what it was made of.
+@dataclass(frozen=True)
+class Left:
+    """What could not be made again, and why."""
+
+    what: str
+    why: str
+
+
+def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterator[tuple[str, str] | Left]:
+    """Mend what can be; yields each object's name and what it was made of, and what is left.
 
     Args: trusted: whose signature a move needs that was lost; None takes any.
 
@@ -32,14 +41,16 @@ def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterat
     for object_ in restore_moves(registry, trusted):
         yield object_, "the signature beside it"
     for version in registry.versions():
-        for work, of in (
-            (_files, "the artifact that it was published from"),
-            (mend, "the version's evidence"),
-            (restore_statements, "the records"),
+        for what, work, of in (
+            ("files", _files, "the artifact that it was published from"),
+            ("documents", mend, "the version's evidence"),
+            ("statements", restore_statements, "the records"),
         ):
-            with contextlib.suppress(IntegrityError, KeyError, ValueError):  # which `verify` names
+            try:
                 for object_ in work(registry, version):
                     yield object_, of
+            except (IntegrityError, KeyError, ValueError) as error:
+                yield Left(f"the {what} of {name}@{version.version}", first_line(error))
 
 
 def _files(registry: Registry, version: Version) -> list[str]:

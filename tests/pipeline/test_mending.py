@@ -133,5 +133,6 @@ def test_weights_whose_artifact_is_damaged_too_stay_and_are_named(signed: tuple[
     for name in names:
         store.put(name, b"other")
     done = flowmap("lineage", "mend", "--root", str(root))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "can't mend the files of tiny@2: " in done.stderr
     assert set(names) <= set(faults(root, public))
