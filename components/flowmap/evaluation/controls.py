@@ -19,6 +19,7 @@ from torch import Tensor
 from flowmap.evaluation.drawing import Drawing
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.models.model import Model
+from flowmap.progress import Progress
 from flowmap.rewards.classifier import has_classifier, read_classifier
 
 Choose = Callable[[Tensor, Tensor], Tensor]
@@ -35,9 +36,24 @@ class NoiseCurve:
     measured: tuple[Measured, ...]
 
     @classmethod
-    def of(cls, draw: DrawFrom, drawing: Drawing, measurer: Measurer, whole: Measured) -> NoiseCurve:
-        """Args: draw: the model's samples; whole: with its noise as it is, measured already."""
-        scaled = [measurer.measure(draw(drawing.scaled(scale))) for scale in SCALES[1:]]
+    def of(
+        cls,
+        draw: DrawFrom,
+        drawing: Drawing,
+        measurer: Measurer,
+        whole: Measured,
+        progress: Progress | None = None,
+    ) -> NoiseCurve:
+        """Args:
+        draw: the model's samples.
+        whole: with its noise as it is, measured already.
+        progress: of the other SCALES, among other things.
+        """
+        scaled = []
+        for scale in SCALES[1:]:
+            scaled.append(measurer.measure(draw(drawing.scaled(scale))))
+            if progress is not None:
+                progress.update()
         return cls((whole, *scaled))
 
     def score_at(self, diversity: float) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from flowmap.data.facts import DataFacts
 from flowmap.errors import RewardError
 from flowmap.evaluation.intervals import UNKNOWN, Interval, stratified_interval
+from flowmap.progress import Progress
 from flowmap.prompts.facts import PromptFacts
 from flowmap.rewards.building import Materials, build_rewards
 from flowmap.rewards.protocol import Reward, Samples
@@ -63,7 +64,11 @@ def score_rewards(
     for where, settings in lists.items():
         rewards += [each.reward for each in build_rewards(settings, materials)]
         names += [(where, each.label) for each in settings]
-    values = {model: _values(rewards, parts, facts, prompt, device) for model, parts in drawn.items()}
+    values = {}
+    with Progress("evaluation: rewards", len(drawn)) as progress:
+        for model, parts in drawn.items():
+            values[model] = _values(rewards, parts, facts, prompt, device)
+            progress.update()
     found: dict[str, dict[str, Scored]] = {where: {} for where in lists}
     for index, (where, name) in enumerate(names):
         of_model = {model: each[index] for model, each in values.items()}

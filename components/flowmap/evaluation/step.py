@@ -21,7 +21,7 @@ from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.asked import prompts_asked
 from flowmap.evaluation.breakdown import Read, by_attribute, by_prompt, by_set, read_of
-from flowmap.evaluation.controls import BEST_OF, DrawFrom, NoiseCurve, best_of, chooser
+from flowmap.evaluation.controls import BEST_OF, SCALES, DrawFrom, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
@@ -44,7 +44,7 @@ from flowmap.evaluation.trained_on import TrainedOn, begun
 from flowmap.modality import forecasting
 from flowmap.models.baseline import guidance_of
 from flowmap.models.storing import load_model, load_weights
-from flowmap.progress import say
+from flowmap.progress import Progress, say
 from flowmap.registry import terms_of
 from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
 from flowmap.seeding import generator_for
@@ -143,12 +143,13 @@ def _contest(entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawin
     """The candidate, what it is held against, and that with less noise, each on the grid that it ships."""
     names = ("tuned", "anchor" if "anchor" in entered else "base", _against(entered))
     measured: dict[str, Measured] = {}
-    for name in dict.fromkeys(names):
-        each = entered[name]
-        measured[name] = measurer.measure(each.drawn(drawing, each.model(measurer.device)))
-    candidate, anchor, incumbent = (measured[name] for name in names)
-    against = entered[names[2]]
-    curve = NoiseCurve.of(_draw(against, measurer), drawing, measurer, incumbent)
+    with Progress("evaluation: the gate", len(set(names)) + len(SCALES) - 1) as progress:
+        for name in dict.fromkeys(names):
+            each = entered[name]
+            measured[name] = measurer.measure(each.samples(drawing, measurer.device))
+            progress.update()
+        candidate, anchor, incumbent = (measured[name] for name in names)
+        curve = NoiseCurve.of(_draw(entered[names[2]], measurer), drawing, measurer, incumbent, progress)
     return Contest(candidate, incumbent, anchor, curve, drawing.prompt)
 
 
@@ -245,14 +246,16 @@ def _controls(
     entered: Mapping[str, Entrant], measurer: Measurer, drawing: Drawing, models: Models, trained: Path
 ) -> dict[str, Any]:
     """What could be had without training: less noise, and the best of several samples of the base."""
-    curves = {}
-    for name in dict.fromkeys(("base", _against(entered))):
-        each = entered[name]
-        whole = models[name][each.num_evaluations]
-        curves[name] = NoiseCurve.of(_draw(each, measurer), drawing, measurer, whole).rows()
+    curves, names = {}, list(dict.fromkeys(("base", _against(entered))))
     base, (by, choose) = entered["base"], chooser(trained, measurer)
     drawings = [drawing, *(drawing.anew("best of", index) for index in range(1, BEST_OF))]
-    best = measurer.measure(best_of(base.model(measurer.device), base.grid, drawings, choose))
+    with Progress("evaluation: controls", len(names) * (len(SCALES) - 1) + 1) as progress:
+        for name in names:
+            each = entered[name]
+            whole = models[name][each.num_evaluations]
+            curves[name] = NoiseCurve.of(_draw(each, measurer), drawing, measurer, whole, progress).rows()
+        best = measurer.measure(best_of(base.model(measurer.device), base.grid, drawings, choose))
+        progress.update()
     return {
         "noise_scale": curves,
         "best_of": {
@@ -269,8 +272,11 @@ def _judge_curve(
 ) -> list[dict[str, Any]]:
     """The judge's figures of the snapshots that GRPO left, by the number of rollouts."""
     model, rows = load_model(tuned, "raw", measurer.device), []
-    for path in sorted((tuned / "snapshots").glob("*.safetensors")):
-        load_weights(model.network, path)
-        measured = measurer.measure(entrant.drawn(drawing, model))
-        rows.append({"rollout": int(path.stem), **measured.figures})
+    snapshots = sorted((tuned / "snapshots").glob("*.safetensors"))
+    with Progress("evaluation: snapshots", len(snapshots)) as progress:
+        for path in snapshots:
+            load_weights(model.network, path)
+            measured = measurer.measure(entrant.drawn(drawing, model))
+            rows.append({"rollout": int(path.stem), **measured.figures})
+            progress.update()
     return rows
