@@ -96,10 +96,12 @@ def rollback(name: str, root: Path, store: str | None, alias: str, reason: str, 
 @options.ROOT
 @options.STORE
 @click.option("--reason", required=True, help="Why, for those who ask later.")
-def retire(model: str, root: Path, store: str | None, reason: str) -> None:
+@options.SIGNING_KEY
+def retire(model: str, root: Path, store: str | None, reason: str, key: str | None) -> None:
     """Take a version out of use for good: nothing is drawn from it, exported, or led to it any more.
 
-    It stays on record, to be looked at and verified. An alias that points to it has to go elsewhere first.
+    Signed where there is a key, it can't be taken back unseen. It stays on record, to be looked at and
+    verified. An alias that points to it has to go elsewhere first.
 
     \b
         flowmap models retire digits@2 --reason "trained on pictures that were taken back"
@@ -111,7 +113,14 @@ def retire(model: str, root: Path, store: str | None, reason: str) -> None:
     _name_a_version(model)
     there = store_of(root, store)
     version = find_version(there, model)
-    told = retiring.retire(Registry(there, version.name), version, reason)
+    registry = Registry(there, version.name)
+    if key is None:
+        told = retiring.retire(registry, version, reason)
+    else:
+        from flowmap.attestation.keys import signer_of
+        from flowmap.attestation.signing import retire_signed
+
+        told = retire_signed(registry, version, reason, signer_of(key))
     click.echo(
         f"{version.name}@{version.version} is retired, by {told.who} on {told.retired_at:%Y-%m-%d}: "
         f"{told.reason}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix, faults, fetch
-from flowmap.attestation.restoring import restore_moves, restore_statements
+from flowmap.attestation.restoring import restore_moves, restore_retirement, restore_statements
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.data.naming import first_line
 from flowmap.documents.published import mend
@@ -37,7 +38,7 @@ def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterat
         raise UnknownModelError(
             f"{name!r}: no such model in {store.url}; there is {', '.join(model_names(store)) or 'none yet'}"
         )
-    registry = Registry(store, name)
+    registry, retired = Registry(store, name), partial(restore_retirement, trusted=trusted)
     for object_ in restore_moves(registry, trusted):
         yield object_, "the signature beside it"
     for version in registry.versions():
@@ -45,6 +46,7 @@ def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterat
             ("files", _files, "the artifact that it was published from"),
             ("documents", mend, "the version's evidence"),
             ("statements", restore_statements, "the records"),
+            ("retirement", retired, "the signature beside it"),
         ):
             try:
                 for object_ in work(registry, version):

@@ -15,6 +15,7 @@ from flowmap.errors import IntegrityError
 from flowmap.lineage.statement import is_statement
 from flowmap.registry import Registry
 from flowmap.registry.documents import documents_prefix
+from flowmap.registry.retiring import retire
 from tests.cli import flowmap
 from tests.faults import fault
 
@@ -136,3 +137,57 @@ def test_weights_whose_artifact_is_damaged_too_stay_and_are_named(signed: tuple[
     assert done.returncode == 1, done.stderr
     assert "can't mend the files of tiny@2: " in done.stderr
     assert set(names) <= set(faults(root, public))
+
+
+@fault(
+    "the signed retirement of a version is changed or taken away",
+    "nothing is drawn from it all the same; `lineage verify` names it, and `mend` writes it again",
+    of="writing",
+)
+def test_a_signed_retirement_can_not_be_taken_back_unseen(signed: tuple[Path, Path], tmp_path: Path) -> None:
+    root, public = signed
+    store, here = LocalStore(root / "store"), ("--root", str(root))
+    private = public.with_suffix(".pem")
+    retire = ("models", "retire", "tiny@2", "--reason", "pictures were taken back", *here)
+    _point_elsewhere(store, private)
+    done = flowmap(*retire, "--key", str(private))
+    assert done.returncode == 0, done.stderr
+    assert faults(root, public) == []
+    name = "models/tiny/2/retired.json"
+    before = store.get(name)
+    store.put(name, before.replace(b"taken back", b"given back"))
+    assert any(each.startswith("models/tiny/2/ret") for each in faults(root, public))
+    store.delete(name)
+    assert name in faults(root, public)
+    used = flowmap("sample", "tiny@2", "-p", "0", "-n", "1", "-o", str(tmp_path / "x.npz"), *here)
+    assert used.returncode == 1
+    assert "is missing, and signatures of it are there" in used.stderr
+    _, other = new_key_pair(tmp_path, "other")
+    assert f"wrote {name}" not in flowmap("lineage", "mend", *here, "--trusted", str(other)).stdout
+    done = flowmap("lineage", "mend", *here, "--trusted", str(public))
+    assert f"wrote {name} again, from the signature beside it" in done.stdout, done.stderr
+    assert store.get(name) == before
+    assert faults(root, public) == []
+    assert f"{name}" in faults(root, other) or "models/tiny/2/retirement" in faults(root, other)
+
+
+def test_a_retirement_that_nobody_signed_is_signed_afterwards(signed: tuple[Path, Path]) -> None:
+    root, public = signed
+    store, here = LocalStore(root / "store"), ("--root", str(root))
+    private = public.with_suffix(".pem")
+    _point_elsewhere(store, private)
+    registry = Registry(store, "tiny")
+    retire(registry, registry.resolve("2"), "pictures were taken back")
+    assert faults(root, public) == []
+    done = flowmap("lineage", "attest", "tiny@2", *here, "--key", str(private))
+    assert done.returncode == 0, done.stderr
+    assert list(store.names("models/tiny/2/retirement"))
+    store.delete("models/tiny/2/retired.json")
+    assert "models/tiny/2/retired.json" in faults(root, public)
+
+
+def _point_elsewhere(store: LocalStore, private: Path) -> None:
+    registry = signing_moves(Registry(store, "tiny"), signer_of(str(private)))
+    for alias, number in registry.aliases().items():
+        if number == 2:
+            registry.move_alias(alias, registry.resolve("1"), "instead")

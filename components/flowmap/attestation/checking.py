@@ -16,8 +16,9 @@ from flowmap.attestation.signing import (
     moves_are_signed,
     moves_to,
     signatures_of_move,
+    signatures_of_retirement,
 )
-from flowmap.attestation.statement import statement_of, statement_of_move
+from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_retirement
 from flowmap.attestation.trust import TrustedKeys
 from flowmap.audit.faults import Audit
 from flowmap.audit.graph import Graph, trace
@@ -26,6 +27,7 @@ from flowmap.errors import FlowmapError, IntegrityError
 from flowmap.lineage.formats import differences
 from flowmap.lineage.statement import folder_of_run, is_statement, statement_name, statement_of_run
 from flowmap.registry import Move, Registry, Version
+from flowmap.registry.retiring import folder_of_retirement, retirement_of
 
 
 def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | None, audit: Audit) -> int:
@@ -49,6 +51,7 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
         _look_at_moves(check, registry, version)
     except IntegrityError as error:
         audit.add(f"models/{version.name}/moves", str(error))
+    _look_at_retirement(check, version)
     _look_at_runs(check, graph, version)
     told = partial(statement_of, graph, version)
     is_published = version.documents is not None and _was_promoted(registry, version)
@@ -93,6 +96,19 @@ def _look_at_moves(check: _Check, registry: Registry, version: Version) -> None:
             f"no move of an alias of {version.name} is signed, as an older flowmap left them: "
             "`flowmap lineage attest` signs those to a version"
         )
+
+
+def _look_at_retirement(check: _Check, version: Version) -> None:
+    """Who signed that a version is used no more. One that nobody signed counts all the same: it takes
+    nothing but a version out of use."""
+    with contextlib.suppress(IntegrityError):  # which `check` tells
+        if told := retirement_of(check.store, version):
+            check.look(
+                folder_of_retirement(version),
+                partial(statement_of_retirement, version, told),
+                partial(signatures_of_retirement, check.store, version, told),
+                is_asked=told.envelope is not None,
+            )
 
 
 def _look_for_copies(check: _Check, folder: str, move: Move) -> None:

@@ -22,6 +22,12 @@ from flowmap.errors import FlowmapError
 from flowmap.json_text import read_json
 from flowmap.lineage.statement import folder_of_run, statement_name, statement_of_run
 from flowmap.registry import Move, Registry, Version
+from flowmap.registry.retiring import (
+    Retirement,
+    folder_of_retirement,
+    retirement_name,
+    write_retirement,
+)
 
 
 def restore_moves(registry: Registry, trusted: TrustedKeys | None) -> Iterator[str]:
@@ -38,6 +44,24 @@ def restore_moves(registry: Registry, trusted: TrustedKeys | None) -> Iterator[s
             if (move := _said(registry.name, alias, number, signed)) and moved.restore(alias, number, move):
                 yield name
                 break
+
+
+def restore_retirement(
+    registry: Registry, version: Version, trusted: TrustedKeys | None = None
+) -> Iterator[str]:
+    """Write a retirement that is gone from the signature that it left behind; yields its name.
+
+    Args: trusted: one of these keys has to have signed it; None takes any signature.
+    """
+    store, name = registry.store, retirement_name(version)
+    if store.exists(name):
+        return
+    for signed in envelopes(store, folder_of_retirement(version)):
+        if trusted is not None and trusted.refusal([signed], datetime.now(UTC).date()):
+            continue
+        if (told := _retired(version, signed)) and write_retirement(store, version, told):
+            yield name
+            return
 
 
 def restore_statements(registry: Registry, version: Version) -> Iterator[str]:
@@ -59,6 +83,17 @@ def restore_statements(registry: Registry, version: Version) -> Iterator[str]:
         if not store.exists(name) or store.get(name) != payload:
             store.put(name, payload)
             yield name
+
+
+def _retired(version: Version, signed: Signed) -> Retirement | None:
+    """The retirement that an envelope is of; None where it is of another version."""
+    try:
+        told = dict(read_json(signed.payload)["predicate"])
+        if (told.pop("model"), told.pop("version")) != (version.name, version.version):
+            return None
+        return Retirement.model_validate({**told, "envelope": signed.envelope.to_dict()})
+    except (KeyError, TypeError, ValueError, ValidationError, FlowmapError):
+        return None
 
 
 def _said(model: str, alias: str, number: int, signed: Signed) -> Move | None:

@@ -5,7 +5,8 @@ moved to it.
         print(name)                                  # objects that were written now
 
 Statements and their envelopes lie beside what they are of, written once, each key's for itself:
-`models/<name>/<version>/statements/`, `lineage/statements/<record>/` and `models/<name>/moves/<alias>/<n>/`;
+`models/<name>/<version>/statements/`, `lineage/statements/<record>/`, `models/<name>/moves/<alias>/<n>/` and
+`models/<name>/<version>/retirement/`;
 over the published files there is a signature of its own, `models/<name>/<version>/signatures/`.
 Without a key what is stated is kept all the same, under its digest; of a move, the move itself says it.
 A move that is made with a key at hand is signed before, and its envelope is in it.
@@ -20,15 +21,23 @@ from typing import Any
 
 from securesystemslib.signer import Signer
 
+from flowmap.artifacts.digest import canonical_json
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.envelopes import Signed, envelopes, opened, seal, sealed
 from flowmap.attestation.model_signature import sign_files
-from flowmap.attestation.statement import statement_of, statement_of_move
+from flowmap.attestation.statement import statement_of, statement_of_move, statement_of_retirement
 from flowmap.audit.graph import Node, reached, trace
 from flowmap.lineage.edges import add_missing_edges
 from flowmap.lineage.statement import folder_of_run, is_statement, keep, statement_of_run
 from flowmap.registry import Registry, Version
 from flowmap.registry.records import Move
+from flowmap.registry.retiring import (
+    Retirement,
+    folder_of_retirement,
+    retire,
+    retirement_name,
+    retirement_of,
+)
 
 
 def attest(store: ObjectStore, version: Version, signer: Signer | None) -> list[str]:
@@ -50,6 +59,9 @@ def attest(store: ObjectStore, version: Version, signer: Signer | None) -> list[
             partial(statement_of_move, registry, alias, number, move),
             signer,
         )
+    if signer is not None and (told_of := retirement_of(store, version)):
+        said = partial(statement_of_retirement, version, told_of)
+        written += _sign(store, folder_of_retirement(version), said, signer)
     if signer is not None and (name := sign_files(store, version, signer)):
         written.append(name)
     told = partial(statement_of, graph, version)
@@ -96,6 +108,30 @@ def signing_moves(registry: Registry, signer: Signer) -> Registry:
         return sealed(statement_of_move(registry, alias, number, move), signer)
 
     return replace(registry, seal=seal_move)
+
+
+def retire_signed(registry: Registry, version: Version, reason: str, signer: Signer) -> Retirement:
+    """Take a version out of use, signed: in the same write, and once more beside it. Raises ConfigError."""
+
+    def seal_retirement(told: Retirement) -> dict[str, Any]:
+        return sealed(statement_of_retirement(version, told), signer)
+
+    told = retire(registry, version, reason, seal_retirement)
+    if told.envelope is not None:
+        (signature, *_) = told.envelope["signatures"]
+        name = f"{folder_of_retirement(version)}/{signature['keyid']}.json"
+        registry.store.create(name, canonical_json(told.envelope))
+    return told
+
+
+def signatures_of_retirement(store: ObjectStore, version: Version, told: Retirement) -> list[Signed]:
+    """All envelopes of a retirement: the one in it, and those beside it. Raises IntegrityError."""
+    beside = list(envelopes(store, folder_of_retirement(version)))
+    if told.envelope is None:
+        return beside
+    inside = opened(retirement_name(version), told.envelope)
+    copied = {(each.payload, each.key_ids) for each in beside}
+    return beside if (inside.payload, inside.key_ids) in copied else [inside, *beside]
 
 
 def moves_to(registry: Registry, version: Version) -> Iterator[tuple[str, int, Move]]:

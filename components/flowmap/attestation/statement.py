@@ -2,6 +2,7 @@
 
     statement_of(trace(store, version), version)        # how a version was made: SLSA provenance
     statement_of_move(registry, "production", 3, move)  # who let an alias point where, and why
+    statement_of_retirement(version, told)              # who took it out of use, and why
 
 Everything in them is in the store's records already; a statement holds it together in a form that tools of
 others read, so that one signature is over all of it.
@@ -19,8 +20,10 @@ from flowmap.lineage.formats import PROVENANCE, resource, statement
 from flowmap.lineage.record import StepRecord
 from flowmap.lineage.statement import code_of, expectations_of, run_of
 from flowmap.registry import Move, Registry, Version
+from flowmap.registry.retiring import Retirement
 
 MOVE = "urn:flowmap:move:v1"
+RETIREMENT = "urn:flowmap:retirement:v1"
 _PIPELINE = "urn:flowmap:pipeline:v1"
 
 
@@ -83,6 +86,13 @@ def statement_of_move(registry: Registry, alias: str, number: int, move: Move) -
     told = {"model": registry.name, "alias": alias, "number": number, **moved}
     subject = resource(f"{registry.name}@{move.version}", version.manifest.digest)
     return statement([subject], MOVE, told)
+
+
+def statement_of_retirement(version: Version, told: Retirement) -> bytes:
+    """Who took a version out of use, when and why; its subject is that version."""
+    said = told.model_dump(mode="json", exclude={"envelope"})
+    subject = resource(f"{version.name}@{version.version}", version.manifest.digest)
+    return statement([subject], RETIREMENT, {"model": version.name, "version": version.version, **said})
 
 
 def _documents(version: Version) -> Iterable[FileEntry]:
