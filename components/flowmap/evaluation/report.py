@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flowmap.evaluation.report_charts import SHOWN, control_chart, quality_charts, training_charts
 from flowmap.evaluation.reported import Report
-from flowmap.evaluation.shown import SIDE_PX, first_of_each, made_small, num_shown, some_of
+from flowmap.evaluation.shown import SIDE_PX, are_large, first_of_each, made_small, num_shown, some_of
 from flowmap.evaluation.side_by_side import Shown, side_by_side
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.wording import columns_of, sentence
@@ -72,19 +72,20 @@ def write_report(directory: Path, report: Report) -> None:
 
 
 def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tensor]]:
-    """Two samples of each of ten prompts: every model at one evaluation and on the trained grid, and real
-    data; the prompts, and which samples show theirs."""
+    """Two samples of each of ten prompts, or one of large pictures: every model at one evaluation and on the
+    trained grid, and real data; the prompts, and which samples show theirs."""
     trained, rows, right = report.verdict.num_evaluations, {}, {}
     prompts = some_of(report.shown_prompt, _MAX_PICTURED)
-    chosen = first_of_each(report.shown_prompt, 2, prompts)
+    num_each = 1 if are_large(report.facts.shape) else 2
+    chosen = first_of_each(report.shown_prompt, num_each, prompts)
     for count in sorted({min(report.models["tuned"]), trained}):
         for name in ("baseline", "base", "tuned"):
             label, measured = f"{name}, {count} evaluation{'s' * (count > 1)}", report.models[name][count]
             rows[label], right[label] = measured.shown[chosen], measured.shown_right[chosen]
     held = report.held_out
-    real = made_small(held.data[first_of_each(held.prompts, 2, prompts)], SIDE_PX)
+    real = made_small(held.data[first_of_each(held.prompts, num_each, prompts)], SIDE_PX)
     if report.facts.context is not None:  # one thing came each time
-        real = real.repeat_interleave(2, 0)
+        real = real.repeat_interleave(num_each, 0)
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
         rows[report.reference] = real
     return rows, [report.facts.prompts[each] for each in report.shown_prompt[chosen].tolist()], right

@@ -38,10 +38,14 @@ def made_small(x: Tensor, most: int) -> Tensor:
     return adaptive_avg_pool2d(x.clamp(-1, 1), (rows, columns))
 
 
+def are_large(shape: Sequence[int]) -> bool:
+    """Whether data of that shape are pictures of which a page has room for few."""
+    return len(shape) == _PICTURES - 1 and max(shape[1:]) > _LARGE_PX
+
+
 def num_shown(shape: Sequence[int]) -> tuple[int, int]:
     """How many prompts the report shows, and how many samples of each, of data of that shape."""
-    is_large = len(shape) == _PICTURES - 1 and max(shape[1:]) > _LARGE_PX
-    return (_PROMPTS_LARGE, _SEEDS_LARGE) if is_large else (_PROMPTS, _SEEDS)
+    return (_PROMPTS_LARGE, _SEEDS_LARGE) if are_large(shape) else (_PROMPTS, _SEEDS)
 
 
 def shown_indices(prompt: Tensor, shape: Sequence[int]) -> Tensor:
