@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowmap.artifacts.store import ObjectStore
+from flowmap.errors import IntegrityError
 from flowmap.registry import Registry, Rejection, UnknownModelError, Version, model_names
 from flowmap.registry.retiring import retirement_of
 from flowmap.settings import ANCHOR, REJECTED
@@ -95,11 +96,16 @@ def list_models(store: ObjectStore, name: str | None = None) -> dict[str, dict[s
 
 
 def _version(registry: Registry, version: Version) -> dict[str, Any]:
-    told = retirement_of(registry.store, version)
-    return {
-        **version.model_dump(mode="json"),
-        "retired": None if told is None else told.model_dump(mode="json"),
-    }
+    return {**version.model_dump(mode="json"), "retired": _retired(registry, version)}
+
+
+def _retired(registry: Registry, version: Version) -> dict[str, Any] | None:
+    """Why a version is used no more; a record of it that is damaged is told as that, and ends no list."""
+    try:
+        told = retirement_of(registry.store, version)
+    except IntegrityError as error:
+        return {"reason": str(error)}
+    return None if told is None else told.model_dump(mode="json", exclude={"envelope"})
 
 
 def models_text(found: dict[str, dict[str, Any]]) -> str:

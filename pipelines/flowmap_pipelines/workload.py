@@ -16,8 +16,8 @@ from flowmap.base_training.sizes import baseline_updates, with_sizes
 from flowmap.models import TextToImageFacts
 from flowmap.settings import BaseTraining, GrpoFinetuning, RunConfig
 
-# An H100's matrices in bfloat16, dense; float32 runs as TF32 there. The share that such training reaches.
-_FLOPS = {"bfloat16": 989e12, "float32": 494e12}
+# An H100's, of dense matrices, float32 as such and not as TF32; and the share that training reaches.
+_FLOPS = {"bfloat16": 989e12, "float32": 67e12}
 _BUSY = 0.4
 _HOUR = 3600
 # Of passes forward: backward with all weights trained, or adapters; the map's loss with its derivative along

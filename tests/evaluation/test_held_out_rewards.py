@@ -10,7 +10,6 @@ import torch
 
 from flowmap.data.facts import DataFacts
 from flowmap.errors import RewardError
-from flowmap.evaluation import held_out_rewards
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
 from flowmap.evaluation.held_out_rewards import Scored, score_rewards
@@ -29,7 +28,6 @@ FACTS = DataFacts(
     expectations=(),
 )
 PROMPT = torch.tensor([0] * 6 + [1] * 6)
-ASKED = (PythonSettings(function="x:y"),)
 
 
 def parts(shift: float, size: int = 5) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -38,19 +36,20 @@ def parts(shift: float, size: int = 5) -> list[tuple[torch.Tensor, torch.Tensor]
     return list(zip(x.split(size), PROMPT.split(size), strict=True))
 
 
-def scored(monkeypatch: pytest.MonkeyPatch, function: Any, size: int = 5) -> Scored:
-    built = [Weighted(FunctionReward(function, "mine"))]
-    monkeypatch.setattr(
-        held_out_rewards, "build_rewards", lambda settings, materials: built if settings else []
-    )
+def both(function: Any, where: str, size: int = 5) -> dict[str, dict[str, Scored]]:
+    """What a function says as the only reward of a list."""
+    lists = {where: [Weighted(FunctionReward(function, "mine"))], "other": []}
     drawn = {"tuned": parts(0.5, size), "anchor": parts(0.0, size)}
-    lists = {"evaluation.rewards": ASKED, "grpo_finetuning.rewards": ()}
-    found = score_rewards(lists, Path("trained"), drawn, FACTS, PROMPT, torch.device("cpu"))
-    assert found["grpo_finetuning.rewards"] == {}
-    return found["evaluation.rewards"][ASKED[0].label]
+    return score_rewards(lists, drawn, FACTS, PROMPT, torch.device("cpu"), shown_only=("paid",))
 
 
-def test_a_reward_sees_whole_groups_and_pairs_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def scored(function: Any, size: int = 5) -> Scored:
+    found = both(function, "evaluation.rewards", size)
+    assert found["other"] == {}
+    return found["evaluation.rewards"]["mine"]
+
+
+def test_a_reward_sees_whole_groups_and_pairs_are_compared() -> None:
     seen: list[str] = []
 
     def first(samples: Samples) -> torch.Tensor:
@@ -58,29 +57,43 @@ def test_a_reward_sees_whole_groups_and_pairs_are_compared(monkeypatch: pytest.M
         seen.extend(samples.prompts)
         return samples.data[..., 0]
 
-    found = scored(monkeypatch, first)
+    found = scored(first)
     assert seen == ["a", "b", "a", "b"]
     for end in ("mean", "low", "high"):
         assert found.difference[end] == pytest.approx(0.5, abs=1e-5)
     assert found.means["tuned"] - found.means["anchor"] == pytest.approx(0.5, abs=1e-5)
     anchor = torch.cat([x for x, _ in parts(0.0)])[:, 0].double().numpy()
     assert found.spread == pytest.approx(np.std(anchor), rel=1e-5)
-    assert scored(monkeypatch, first, size=12) == found
+    assert scored(first, size=12) == found
 
 
-def test_samples_without_a_verdict_are_left_out_and_too_many_are_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_samples_without_a_verdict_are_left_out_and_too_many_are_an_error() -> None:
     def some(samples: Samples) -> torch.Tensor:
         values = samples.data[..., 0].clone()
         values[:, 0] = math.nan
         return values
 
-    assert scored(monkeypatch, some).difference["mean"] == pytest.approx(0.5, abs=1e-5)
+    assert scored(some).difference["mean"] == pytest.approx(0.5, abs=1e-5)
     with pytest.raises(
-        RewardError, match=r"evaluation.rewards: python gave no verdict for 100% of the samples of tuned"
+        RewardError, match=r"evaluation.rewards: mine gave no verdict for 100% of the samples of tuned"
     ):
-        scored(monkeypatch, lambda samples: torch.full(samples.data.shape[:2], math.nan))
+        scored(lambda samples: torch.full(samples.data.shape[:2], math.nan))
+
+
+def test_what_decides_nothing_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = both(lambda samples: torch.full(samples.data.shape[:2], math.nan), "paid")
+    assert silent["paid"] == {}
+    told = capsys.readouterr().err
+    assert "what mine paid is not shown: paid: mine gave no verdict for 100% of the samples of tuned" in told
+
+    def away(samples: Samples) -> torch.Tensor:
+        raise RewardError("http://there: connection refused")
+
+    assert both(away, "paid")["paid"] == {}
+    assert "what mine paid is not shown: http://there: connection refused" in capsys.readouterr().err
+    with pytest.raises(RewardError, match="connection refused"):
+        both(away, "evaluation.rewards")
+    assert both(lambda samples: samples.data[..., 0], "paid")["paid"].keys() == {"mine"}
 
 
 def verdict_with(low: float) -> Any:

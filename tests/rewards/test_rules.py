@@ -275,6 +275,15 @@ def owl(folder: Path) -> Path:
     return folder
 
 
+def test_of_a_prompt_that_demands_nothing_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    """And no detector is asked for no classes, which those that are told them can't be."""
+    find = detector(Pretrained(source=str(owl(tmp_path / "owl"))), CPU, 0.1, "reward rules")
+    reward = RulesReward(find, nearest_colour)
+    samples = Samples(torch.zeros(1, 2, 3, 64, 64), ["a"], [{}])
+    assert reward.met(samples) == [[{}, {}]]
+    assert reward.score(samples).isnan().all()
+
+
 def test_a_detector_that_is_told_its_classes_finds_those(tmp_path: Path) -> None:
     find = detector(Pretrained(source=str(owl(tmp_path / "owl"))), CPU, 0.0, "here")
     found = find(torch.rand(3, 48, 64), ["a cup", "dog"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
+from typing import Any
 
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.attestation.envelopes import Signed, envelopes, opened
@@ -26,7 +27,7 @@ from flowmap.audit.registry_checks import pushes
 from flowmap.errors import FlowmapError, IntegrityError
 from flowmap.lineage.formats import differences
 from flowmap.lineage.statement import folder_of_run, is_statement, statement_name, statement_of_run
-from flowmap.registry import Move, Registry, Version
+from flowmap.registry import Registry, Version
 from flowmap.registry.retiring import folder_of_retirement, retirement_of
 
 
@@ -89,8 +90,7 @@ def _look_at_moves(check: _Check, registry: Registry, version: Version) -> None:
             partial(signatures_of_move, registry, alias, number, move),
             is_asked=has_begun and number == last[alias],
         )
-        if move.envelope is not None:
-            _look_for_copies(check, registry.moved.folder(alias, number), move)
+        _look_for_copies(check, registry.moved.folder(alias, number), move.envelope)
     if check.keys is not None and not has_begun and any(last.values()):
         check.audit.notes.append(
             f"no move of an alias of {version.name} is signed, as an older flowmap left them: "
@@ -109,11 +109,12 @@ def _look_at_retirement(check: _Check, version: Version) -> None:
                 partial(signatures_of_retirement, check.store, version, told),
                 is_asked=told.envelope is not None,
             )
+            _look_for_copies(check, folder_of_retirement(version), told.envelope)
 
 
-def _look_for_copies(check: _Check, folder: str, move: Move) -> None:
-    """Of the signature that is in a move: without one a move that is gone would leave no trace."""
-    for key_id in opened(f"{folder}.json", move.envelope).key_ids:
+def _look_for_copies(check: _Check, folder: str, envelope: dict[str, Any] | None) -> None:
+    """Of the signature that is in a move or a retirement: without one what is gone would leave no trace."""
+    for key_id in () if envelope is None else opened(f"{folder}.json", envelope).key_ids:
         name = f"{folder}/{key_id}.json"
         if not check.store.exists(name):
             check.audit.notes.append(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from securesystemslib.signer import Signer, SSlibKey
 from sigstore_models.bundle.v1 import Bundle
 
@@ -97,8 +98,13 @@ def signature_for_others(
 
 
 def _is_ecdsa(signed: Signed) -> bool:
-    """Whether a signature is two numbers in DER, as those on curves are and Ed25519's is not."""
-    return any(each.signature.startswith("30") for each in signed.envelope.signatures.values())
+    """Whether a signature is two numbers in DER, as those on NIST's curves are."""
+    try:
+        for each in signed.envelope.signatures.values():
+            decode_dss_signature(bytes.fromhex(each.signature))
+    except ValueError:
+        return False
+    return True
 
 
 def read_signature(store: ObjectStore, name: str) -> Signed:

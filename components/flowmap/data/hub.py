@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._paths import filter_repo_objects
 
 from flowmap.errors import ConfigError
 
@@ -52,9 +53,10 @@ def outline_from_hub(
     where: Any = {"revision": revision, "local_dir": folder, "ignore_patterns": list(_UNWANTED)}
     with _told(name, revision, setting):
         snapshot_download(name, allow_patterns=small, **where)
-        found: Any = snapshot_download(name, allow_patterns=weights, dry_run=True, **where)
-    for each in found:
-        file = folder / each.filename
+        there = HfApi().model_info(name, revision=revision).siblings or []
+    names = (each.rfilename for each in there)
+    for each in filter_repo_objects(names, allow_patterns=weights, ignore_patterns=list(_UNWANTED)):
+        file = folder / each
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     return folder

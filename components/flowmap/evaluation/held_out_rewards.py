@@ -7,8 +7,7 @@ more than that was learnt: a candidate should not lose what it was not paid for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,14 +16,13 @@ from torch import Tensor
 from flowmap.data.facts import DataFacts
 from flowmap.errors import RewardError
 from flowmap.evaluation.intervals import UNKNOWN, Interval, stratified_interval
-from flowmap.progress import Progress
+from flowmap.progress import Progress, say
 from flowmap.prompts.facts import PromptFacts
-from flowmap.rewards.building import Materials, build_rewards
-from flowmap.rewards.protocol import Reward, Samples
-from flowmap.settings import AnyReward
+from flowmap.rewards.protocol import Reward, Samples, Weighted
 
 _MOST_UNSCORED = 0.5
 Parts = Iterable[tuple[Tensor, Tensor]]
+Scores = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,12 @@ class Scored:
 
 
 def score_rewards(
-    lists: Mapping[str, Sequence[AnyReward]],
-    trained: Path,
+    lists: Mapping[str, Sequence[Weighted]],
     drawn: Mapping[str, Parts],
     facts: DataFacts,
     prompt: Tensor,
     device: torch.device,
+    shown_only: Sequence[str] = (),
 ) -> dict[str, dict[str, Scored]]:
     """What each reward says of every model's samples, by its list and its name there.
 
@@ -56,38 +54,42 @@ def score_rewards(
         lists: of rewards, by the setting that names them.
         drawn: samples in parts, by the model's name: `tuned` and `anchor` among them.
         prompt: of each sample, (N,), those of a prompt one after the other and as many of each.
+        shown_only: lists whose rewards decide nothing: one that says too little is left out, and that is
+            said.
 
     Raises:
         RewardError: more than half of a model's samples are without a verdict.
     """
-    materials, names, rewards = Materials(trained, device), [], []
-    for where, settings in lists.items():
-        rewards += [each.reward for each in build_rewards(settings, materials)]
-        names += [(where, each.label) for each in settings]
-    values = {}
+    asked = [_Asked(where, each.reward) for where, each_list in lists.items() for each in each_list]
     with Progress("evaluation: rewards", len(drawn)) as progress:
         for model, parts in drawn.items():
-            values[model] = _values(rewards, parts, facts, prompt, device)
+            _ask(asked, model, parts, facts, prompt, device, shown_only)
             progress.update()
     found: dict[str, dict[str, Scored]] = {where: {} for where in lists}
-    for index, (where, name) in enumerate(names):
-        of_model = {model: each[index] for model, each in values.items()}
-        for model, each in of_model.items():
-            if (unscored := float(np.isnan(each).mean())) > _MOST_UNSCORED:
-                raise RewardError(
-                    f"{where}: {name} gave no verdict for {unscored:.0%} of the samples of {model}"
-                )
-        found[where][name] = Scored(
-            {model: float(np.nanmean(each)) for model, each in of_model.items()},
-            _difference(of_model["tuned"], of_model["anchor"], prompt.numpy()),
-            float(np.nanstd(of_model["anchor"])),
+    for each in asked:
+        if each.given_up:
+            continue
+        found[each.where][each.reward.name] = Scored(
+            {model: float(np.nanmean(values)) for model, values in each.values.items()},
+            _difference(each.values["tuned"], each.values["anchor"], prompt.numpy()),
+            float(np.nanstd(each.values["anchor"])),
         )
     return found
 
 
+@dataclass
+class _Asked:
+    """One reward of a list, and its scores of every model's samples, (N,), as far as they are known."""
+
+    where: str
+    reward: Reward
+    values: dict[str, Scores] = field(default_factory=dict)
+    given_up: bool = False
+
+
 def _difference(
-    new: np.ndarray[tuple[int], np.dtype[np.float64]],
-    old: np.ndarray[tuple[int], np.dtype[np.float64]],
+    new: Scores,
+    old: Scores,
     prompt: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> Interval:
     """Unknown where a prompt has fewer than two pairs with a verdict."""
@@ -98,21 +100,45 @@ def _difference(
 
 
 @torch.no_grad()
-def _values(
-    rewards: Sequence[Reward], parts: Parts, facts: DataFacts, prompt: Tensor, device: torch.device
-) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Of each reward its scores of all samples, (N,)."""
+def _ask(
+    asked: Sequence[_Asked],
+    model: str,
+    parts: Parts,
+    facts: DataFacts,
+    prompt: Tensor,
+    device: torch.device,
+    shown_only: Sequence[str],
+) -> None:
+    """Every reward about all samples of a model."""
     known = facts.prompt_facts or PromptFacts()
-    scores: list[list[Tensor]] = [[] for _ in rewards]
+    scores: list[list[Tensor]] = [[] for _ in asked]
     for data, index in _groups(parts, prompt):
         samples = Samples(
             data.to(device),
             [facts.prompts[each] for each in index],
             [known.demanded(each) for each in index],
         )
-        for reward, kept in zip(rewards, scores, strict=True):
-            kept.append(reward.score(samples).flatten().double().cpu())
-    return [torch.cat(each).numpy() for each in scores]
+        for each, kept in zip(asked, scores, strict=True):
+            if each.given_up:
+                continue
+            try:
+                kept.append(each.reward.score(samples).flatten().double().cpu())
+            except RewardError as error:
+                _give_up(each, str(error), shown_only)
+    for each, kept in zip(asked, scores, strict=True):
+        if each.given_up:
+            continue
+        each.values[model] = torch.cat(kept).numpy()
+        if (unscored := float(np.isnan(each.values[model]).mean())) > _MOST_UNSCORED:
+            told = f"{each.reward.name} gave no verdict for {unscored:.0%} of the samples of {model}"
+            _give_up(each, f"{each.where}: {told}", shown_only)
+
+
+def _give_up(each: _Asked, why: str, shown_only: Sequence[str]) -> None:
+    if each.where not in shown_only:
+        raise RewardError(why)
+    each.given_up = True
+    say(f"evaluation: what {each.reward.name} paid is not shown: {why}")
 
 
 def _groups(parts: Parts, prompt: Tensor) -> Iterator[tuple[Tensor, list[int]]]:

@@ -163,9 +163,10 @@ class Measurer:
         """
         seen = _Seen(shown if shown is not None else torch.empty(0, dtype=torch.long))
         for data, prompt in parts:
-            seen.add(
-                data.cpu(), prompt, self._look(data.to(self.device), prompt.to(self.device)), self.judge
-            )
+            x, asked, here = data.to(self.device), prompt.to(self.device), seen.shown_of(len(data))
+            if len(here) and isinstance(self.judge, Explaining):
+                seen.shown_met += self.judge.met(x[here.to(x.device)], asked[here.to(x.device)])
+            seen.add(data.cpu(), prompt, self._look(x, asked))
         return seen.measured(self)
 
     @torch.no_grad()
@@ -224,12 +225,16 @@ class _Seen:
     sums: MomentsSoFar = field(default_factory=MomentsSoFar)
     worst: tuple[Tensor, Tensor] | None = None
 
-    def add(self, data: Tensor, prompt: Tensor, look: _Look, judge: Judge) -> None:
-        here = self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
+    def shown_of(self, num: int) -> Tensor:
+        """Which of the next samples, so many, are shown."""
+        return self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + num)] - self.num
+
+    def add(self, data: Tensor, prompt: Tensor, look: _Look) -> None:
+        self.shown_here = here = (
+            self.wanted[(self.wanted >= self.num) & (self.wanted < self.num + len(data))] - self.num
+        )
         self.shown.append(made_small(data[here], SIDE_PX))
         self.shown_right.append(look.right[here])
-        if len(here) and isinstance(judge, Explaining):
-            self.shown_met += judge.met(data[here], prompt[here])
         fold = (self.num + torch.arange(len(data))) % NUM_FOLDS
         x = data if max(data.shape[2:], default=0) <= _LARGE_PX else made_small(data, _COARSE_PX)
         self.sums.add(x.flatten(1).double()[look.right], prompt.cpu()[look.right], fold[look.right])

@@ -39,6 +39,7 @@ from flowmap.evaluation.measured_models import Models, measure_models, real_figu
 from flowmap.evaluation.outcomes import simpler
 from flowmap.evaluation.report import write_report
 from flowmap.evaluation.reported import Report
+from flowmap.evaluation.reward_judge import PaidRewards
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
 from flowmap.modality import forecasting
@@ -47,6 +48,7 @@ from flowmap.models.storing import load_model, load_weights
 from flowmap.progress import Progress, say
 from flowmap.registry import terms_of
 from flowmap.registry.evaluation_result import METRICS, VERDICT, Against, Verdict
+from flowmap.rewards.building import Materials, build_rewards
 from flowmap.seeding import generator_for
 from flowmap.settings import Evaluation
 from flowmap.steps.context import Context
@@ -162,18 +164,20 @@ def _scored(
     inputs: Mapping[str, Path],
 ) -> dict[str, dict[str, Scored]]:
     """What rewards say of the gate's samples, those that GRPO was paid and those that nothing is trained on;
-    of forecasts, of occasions that those rewards know nothing of, there is nothing to say."""
-    if facts.context is not None:
-        return {}
+    the former not of forecasts, for they know nothing of these occasions."""
+    evaluated = section.rewards or ()
+    materials = Materials(inputs["reward"], measurer.device)
+    lists = {
+        ONLY_EVALUATED: build_rewards(evaluated[1:] if facts.prompts_alone else evaluated, materials)
+    }  # of prompts alone the first one judges
+    if isinstance(measurer.reward, PaidRewards):
+        lists[PAID] = list(measurer.reward.rewards)
+    elif facts.context is None:
+        lists[PAID] = build_rewards(rewards_paid(inputs["tuned"]), materials)
     names = {"tuned": "tuned", "anchor": "anchor" if "anchor" in entered else "base"}
     names |= {"incumbent": "incumbent"} if "incumbent" in entered else {}
     drawn = {name: entered[each].samples(drawing, measurer.device) for name, each in names.items()}
-    evaluated = section.rewards or ()
-    lists = {
-        PAID: rewards_paid(inputs["tuned"]),
-        ONLY_EVALUATED: evaluated[1:] if facts.prompts_alone else evaluated,  # the first one judges
-    }
-    return score_rewards(lists, inputs["reward"], drawn, facts, drawing.prompt, measurer.device)
+    return score_rewards(lists, drawn, facts, drawing.prompt, measurer.device, shown_only=(PAID,))
 
 
 def _draw(entrant: Entrant, measurer: Measurer) -> DrawFrom:

@@ -88,7 +88,10 @@ class RulesReward:
     def met(self, samples: Samples) -> list[list[dict[str, bool]]]:
         """Of each sample its conditions in words, and whether they are met; by groups and members."""
         return [
-            [conditions_met(self._found(picture, facts), facts) for picture in group]
+            [
+                conditions_met(self._found(picture, facts), facts) if demands_anything(facts) else {}
+                for picture in group
+            ]
             for facts, group in zip(samples.facts, self._pictures(samples), strict=True)
         ]
 

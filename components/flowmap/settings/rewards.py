@@ -156,6 +156,13 @@ class PickScoreSettings(RewardSettings, Pretrained):
     source: Annotated[str, Field(min_length=1)] = "yuvalkirstain/PickScore_v1"
     revision: Revision | None = "a4e4367c6dfa7288a00c550414478f865b875800"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _commits_are_of_their_models(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "source" in given:
+            return {"revision": None, **given}
+        return given
+
 
 class HpsSettings(RewardSettings, Pretrained):
     """How much people would prefer a picture for its prompt, as HPSv2 says, a CLIP model too: its weights as
