@@ -25,7 +25,7 @@ from benchmarks.scale_pieces import Pieces, measured
 from flowmap.data.pretrained import weights_bytes
 from flowmap.models import FluxFacts
 from flowmap.settings import Pretrained, load_config
-from flowmap_pipelines.gpu_memory import base_parts, grpo_parts
+from flowmap_pipelines.gpu_memory import Beside, base_parts, grpo_parts
 
 _GPUS = (1, 8, 64, 512)
 _PICTURES = (10_000, 1_000_000, 100_000_000)
@@ -33,6 +33,7 @@ _RUNS = 10
 _GIB, _HOUR = 2**30, 3600
 _EXAMPLE = Path("examples/flux_lite_512.yaml")
 _AUTOENCODER = 4 * 83_819_683  # parameters of FLUX.1's
+_TEXTS = 2 * (4_762_310_656 + 123_060_480)  # T5 and CLIP
 FLUX_LITE = FluxFacts(
     shape=(3, 512, 512),
     prompts=("",),
@@ -216,7 +217,7 @@ def memory() -> Iterator[str]:
         )
         gpus = "1 GPU" if processes == 1 else f"each of {processes}"
         counted[f"base training, {gpus}"] = base_parts(config, FLUX_LITE)
-        counted[f"GRPO, {gpus}"] = grpo_parts(config, FLUX_LITE, _AUTOENCODER, reward)
+        counted[f"GRPO, {gpus}"] = grpo_parts(config, FLUX_LITE, Beside(_AUTOENCODER, _TEXTS), reward)
     last = "CUDA itself"
     names = dict.fromkeys(name for parts in counted.values() for name in parts if name != last)
     names[last] = None

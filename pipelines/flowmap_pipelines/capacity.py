@@ -27,12 +27,14 @@ from flowmap.errors import FlowmapError
 from flowmap.kubernetes.quantities import amount
 from flowmap.models import AUTOENCODER, ModelFacts, TextToImageFacts
 from flowmap.settings import BaseTraining, Pretrained, RunConfig
-from flowmap_pipelines.gpu_memory import base_parts, grpo_parts
+from flowmap_pipelines.gpu_memory import Beside, base_parts, grpo_parts
 from flowmap_pipelines.planning import PlannedStep, price
 from flowmap_pipelines.profile import Profile
 from flowmap_pipelines.workload import Workload, workload
 
+_TEXT_ENCODERS, _NOTHING = "text_encoder", Beside()
 _LOOKING = "flowmap.text_to_image.looking"  # by name: it loads torch, diffusers and transformers
+_MANY = 20_000  # prompts
 _UNKNOWN = "not known before data_prep has run"
 
 
@@ -112,7 +114,7 @@ def fit(
     data = data_facts(store, planned[0].output)
     base = next((step.output for step in planned if step.name == "base_training"), None)
     facts: ModelFacts | None = None if data is None else model_facts(config, data)
-    beside, unknown = 0, _UNKNOWN
+    beside, unknown = _NOTHING, _UNKNOWN
     if base is not None:
         facts, beside = _made(store, base)
     elif config.base_training.checkpoint is not None:
@@ -136,7 +138,7 @@ def fit(
     return replace(found, base_parts=base_memory, work=work)
 
 
-def _outlined(config: RunConfig) -> tuple[ModelFacts | None, int, str]:
+def _outlined(config: RunConfig) -> tuple[ModelFacts | None, Beside, str]:
     """What a checkpoint says of itself: the model that is to be, the bytes of its autoencoder, and where
     nobody can say, why."""
     checkpoint = config.base_training.checkpoint
@@ -144,16 +146,16 @@ def _outlined(config: RunConfig) -> tuple[ModelFacts | None, int, str]:
     try:
         looking = importlib.import_module(_LOOKING)
     except ModuleNotFoundError as error:
-        return None, 0, f"not known without {error.name}, which is not installed here"
+        return None, _NOTHING, f"not known without {error.name}, which is not installed here"
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder = looking.pretrained_outline(checkpoint, looking.WHERE, Path(scratch), looking.FOLDERS)
             facts = looking.outlined(checkpoint, folder, config.data_prep)
             if facts is not None and checkpoint.learns:
                 facts = facts.model_copy(update={"two_times": True, "guidance": checkpoint.guidance})
-            return facts, looking.autoencoder_bytes(folder), _UNKNOWN
+            return facts, Beside(*looking.parts_bytes(folder, checkpoint.precision)), _UNKNOWN
     except FlowmapError as error:
-        return None, 0, f"not known: {error}"
+        return None, _NOTHING, f"not known: {error}"
 
 
 def _rewards_bytes(config: RunConfig) -> tuple[int, tuple[str, ...]]:
@@ -165,12 +167,12 @@ def _rewards_bytes(config: RunConfig) -> tuple[int, tuple[str, ...]]:
 
 
 def _num_prompts(config: RunConfig, data: DataFacts | None) -> int:
-    """Those of the data, or of a file of prompts that lies here; else as many as are evaluated at most."""
+    """Those of the data, or of a file of prompts that lies here; else more than are evaluated."""
     if data is not None:
         return len(data.prompts)
     prompts = config.data_prep.prompts
     if prompts is None or is_remote(prompts):
-        return config.evaluation.most_prompts or 600
+        return _MANY
     found, _ = read_prompts(local_path(prompts), config.data_prep.prompt_column)
     return len(found)
 
@@ -194,14 +196,17 @@ def model_facts(config: RunConfig, data: DataFacts) -> ModelFacts | None:
     return sizes.model_facts(section, data)
 
 
-def _made(store: ObjectStore, base: str) -> tuple[ModelFacts, int]:
-    """The model of a base that is there, and the bytes of its autoencoder; text encoders lie in the
-    machine's own memory."""
+def _made(store: ObjectStore, base: str) -> tuple[ModelFacts, Beside]:
+    """The model of a base that is there, and what lies beside it."""
     prefix = artifact_prefix(base)
     facts: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)
     manifest = parse_manifest(read_there(store, f"{prefix}/{MANIFEST_NAME}"), where=prefix)
-    size = sum(entry.size for entry in manifest.files if entry.path.partition("/")[0] == AUTOENCODER)
-    return facts.validate_json(read_there(store, f"{prefix}/model.json")), size
+    weights = [(entry.path.partition("/")[0], entry.size) for entry in manifest.files]
+    autoencoder, texts = (
+        sum(size for folder, size in weights if folder.startswith(begin))
+        for begin in (AUTOENCODER, _TEXT_ENCODERS)
+    )
+    return facts.validate_json(read_there(store, f"{prefix}/model.json")), Beside(autoencoder, texts)
 
 
 def problems_of(config: RunConfig, profile: Profile, needed: int | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ It is an estimate, for nets of this package's kind, and errs on the large side.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flowmap.base_training import sizes
 from flowmap.models import FluxFacts, ModelFacts, Sd3Facts, TextToImageFacts
@@ -14,6 +15,15 @@ from flowmap.settings import RunConfig
 
 _FLOAT_BYTES = 4
 _CUDA_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Bytes of what is not trained: the autoencoder, and the text encoders, which come to the device to
+    encode."""
+
+    autoencoder: int = 0
+    texts: int = 0
 
 
 def base_parts(config: RunConfig, facts: FluxFacts | Sd3Facts) -> dict[str, int]:
@@ -34,11 +44,13 @@ def base_parts(config: RunConfig, facts: FluxFacts | Sd3Facts) -> dict[str, int]
     return {**_in_bytes(values, facts), "CUDA itself": _CUDA_BYTES}
 
 
-def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0, rewards: int = 0) -> dict[str, int]:
+def grpo_parts(
+    config: RunConfig, facts: ModelFacts, beside: Beside | None = None, rewards: int = 0
+) -> dict[str, int]:
     """What each process of GRPO holds on its GPU, about, in bytes by part.
 
     Args:
-        beside: bytes of the autoencoder; rewards: of the models that rewards are.
+        beside: what lies beside the network; rewards: bytes of the models that rewards are.
     """
     section, size = config.grpo_finetuning, facts.size()
     trained, reference = size.parameters, size.parameters
@@ -55,8 +67,12 @@ def grpo_parts(config: RunConfig, facts: ModelFacts, beside: int = 0, rewards: i
         * _kept(section.gradient_checkpointing, facts),
         "samples": 3 * samples * size.state * len(section.grid),
     }
-    more = {name: size for name, size in (("autoencoder", beside), ("rewards", rewards)) if size}
-    return {**_in_bytes(values, facts), **more, "CUDA itself": _CUDA_BYTES}
+    beside = beside or Beside()
+    found = _in_bytes(values, facts)
+    if beside.texts > found["activations"]:  # which are not there while texts are encoded
+        found["text encoders"] = beside.texts - found["activations"]
+    more = {name: size for name, size in (("autoencoder", beside.autoencoder), ("rewards", rewards)) if size}
+    return {**found, **more, "CUDA itself": _CUDA_BYTES}
 
 
 def _in_bytes(values: Mapping[str, float], facts: ModelFacts) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from flowmap.data.naming import first_line
 from flowmap.documents.published import mend
 from flowmap.errors import IntegrityError
 from flowmap.registry import Registry, UnknownModelError, Version
+from flowmap.registry.documents import documents_prefix
+from flowmap.registry.retiring import retirement_of
 from flowmap.registry.versions import model_names
 
 
@@ -42,17 +45,37 @@ def mended(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> Iterat
     for object_ in restore_moves(registry, trusted):
         yield object_, "the signature beside it"
     for version in registry.versions():
-        for what, work, of in (
-            ("files", _files, "the artifact that it was published from"),
-            ("documents", mend, "the version's evidence"),
-            ("statements", restore_statements, "the records"),
-            ("retirement", retired, "the signature beside it"),
+        for work, of in (
+            (_files, "the artifact that it was published from"),
+            (mend, "the version's evidence"),
+            (restore_statements, "the records"),
+            (retired, "the signature beside it"),
         ):
-            try:
+            with contextlib.suppress(IntegrityError, KeyError, ValueError):  # what is left is looked for
                 for object_ in work(registry, version):
                     yield object_, of
-            except (IntegrityError, KeyError, ValueError) as error:
-                yield Left(f"the {what} of {name}@{version.version}", first_line(error))
+        yield from _left(registry, version)
+    for object_ in registry.moved.lost():
+        yield Left(object_, "no signature that is trusted says what it was")
+
+
+def _left(registry: Registry, version: Version) -> Iterator[Left]:
+    """What is damaged of a version still."""
+    store, called = registry.store, f"{version.name}@{version.version}"
+    published = [(version.manifest, registry.files_prefix(version))]
+    if version.documents is not None:
+        published.append((version.documents, documents_prefix(version)))
+    for manifest, prefix in published:
+        for object_, told in faults(store, manifest, prefix).items():
+            yield Left(object_, told)
+    try:
+        retirement_of(store, version)
+    except IntegrityError as error:
+        yield Left(f"the retirement of {called}", first_line(error))
+    try:
+        list(restore_statements(registry, version))
+    except (IntegrityError, KeyError, ValueError) as error:
+        yield Left(f"the statements of {called}", first_line(error))
 
 
 def _files(registry: Registry, version: Version) -> list[str]:

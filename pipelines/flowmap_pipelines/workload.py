@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowmap.base_training.sizes import baseline_updates, with_sizes
+from flowmap.evaluation.amounts import BEST_OF, SCALES, num_asked
 from flowmap.models import TextToImageFacts
 from flowmap.settings import BaseTraining, GrpoFinetuning, RunConfig
 
@@ -25,9 +26,6 @@ _HOUR = 3600
 _BACKWARD, _BACKWARD_ADAPTERS = 2.0, 1.2
 _MAP_BY_DIFFERENCE, _MAP_BY_PRODUCT, _VELOCITY = 4.2, 5.5, 3.0
 _GUIDANCE = 2.0
-_CURVE = 8  # scales of noise that a model is drawn with once more
-_BEST_OF = 4
-_MOST_PROMPTS, _SAMPLES, _FEWEST = 600, 1000, 20
 
 
 @dataclass(frozen=True)
@@ -97,13 +95,13 @@ def _base_passes(section: BaseTraining) -> float:
 def _evaluation_passes(config: RunConfig, num_prompts: int, *, guided: bool) -> float:
     """Of the gate, of every model at every number of evaluations, and of the controls."""
     section, grpo = config.evaluation, config.grpo_finetuning
-    prompts = min(num_prompts, section.most_prompts or _MOST_PROMPTS)
-    samples = prompts * (section.samples_per_prompt or max(_FEWEST, _SAMPLES // max(prompts, 1)))
+    alone, curve = config.data_prep.prompts is not None, len(SCALES) - 1
+    prompts, each = num_asked(section, num_prompts, alone=alone)
     own = len(grpo.grid) - 1
     counts = {*section.evaluations, own}
     steps = {*section.baseline_evaluations, *counts}
-    baseline = (sum(steps) + sum(each for each in steps if each % 2 == 0)) * (1 + guided)
-    gate = own * (2 + _CURVE + 2)
-    controls = own * (_CURVE + _BEST_OF + grpo.snapshots)
+    baseline = (sum(steps) + sum(step for step in steps if step % 2 == 0)) * (1 + guided)
+    gate = own * (2 + curve + 2)
+    controls = own * (curve + BEST_OF + grpo.snapshots)
     reference = section.most_steps * (1 + guided)
-    return samples * (gate + 3 * sum(counts) + baseline + controls + reference)
+    return prompts * each * (gate + 3 * sum(counts) + baseline + controls + reference)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from flowmap.evaluation.advice import advice
-from flowmap.evaluation.controls import SCALES, NoiseCurve
+from flowmap.evaluation.amounts import SCALES
+from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.gate import decide, level_of
 from flowmap.registry import Rejection
 from flowmap.registry.evaluation_result import Verdict

@@ -13,7 +13,7 @@ from flowmap.data.facts import DataFacts
 from flowmap.models import ModelFacts
 from flowmap.settings import RunConfig
 from flowmap_pipelines.capacity import Capacity, model_facts, problems_of
-from flowmap_pipelines.gpu_memory import grpo_bytes, grpo_parts
+from flowmap_pipelines.gpu_memory import Beside, grpo_bytes, grpo_parts
 from flowmap_pipelines.profile import Profile, load_profile, shipped_profiles
 from tests.cli import flowmap
 from tests.text_to_image.facts import FACTS
@@ -104,11 +104,12 @@ def test_the_command_ends_with_status_2_when_it_can_not_work(tmp_path: Path) -> 
 
 def test_adapters_take_the_memory_of_what_they_train() -> None:
     whole, adapted = config(), config(lora={"rank": 4, "alpha": 4.0})
-    there, lora = grpo_parts(whole, FACTS), grpo_parts(adapted, FACTS, beside=7)
+    there, lora = grpo_parts(whole, FACTS), grpo_parts(adapted, FACTS, beside=Beside(7, 10**9))
     assert lora["policy and reference"] * 2 == there["policy and reference"]  # no second copy
     assert lora["average"] == 4 * FACTS.adapters(4)
     assert lora["optimiser and gradients"] == 3 * lora["average"]
     assert lora["autoencoder"] == 7
+    assert lora["text encoders"] + lora["activations"] == 10**9  # one or the other is there
     assert grpo_bytes(whole, FACTS) == sum(there.values())
 
 

@@ -107,6 +107,8 @@ def test_a_move_that_no_trusted_key_signed_is_not_made_again(
     LocalStore(root / "store").delete("models/tiny/moves/champion/2.json")
     done = flowmap("lineage", "mend", "--root", str(root), "--trusted", str(other))
     assert "nothing to mend that can be made again" in done.stdout
+    assert done.returncode == 1
+    assert "can't mend models/tiny/moves/champion/2.json: no signature that is trusted" in done.stderr
     assert faults(root, other)
 
 
@@ -135,7 +137,7 @@ def test_weights_whose_artifact_is_damaged_too_stay_and_are_named(signed: tuple[
         store.put(name, b"other")
     done = flowmap("lineage", "mend", "--root", str(root))
     assert done.returncode == 1, done.stderr
-    assert "can't mend the files of tiny@2: " in done.stderr
+    assert f"can't mend {names[1]}: " in done.stderr
     assert set(names) <= set(faults(root, public))
 
 
@@ -163,7 +165,13 @@ def test_a_signed_retirement_can_not_be_taken_back_unseen(signed: tuple[Path, Pa
     assert used.returncode == 1
     assert "is missing, and signatures of it are there" in used.stderr
     _, other = new_key_pair(tmp_path, "other")
-    assert f"wrote {name}" not in flowmap("lineage", "mend", *here, "--trusted", str(other)).stdout
+    refused = flowmap("lineage", "mend", *here, "--trusted", str(other))
+    assert f"wrote {name}" not in refused.stdout
+    assert refused.returncode == 1
+    assert "can't mend the retirement of tiny@2: " in refused.stderr
+    listed = flowmap("models", "list", *here)  # one record that is damaged ends no list
+    assert listed.returncode == 0, listed.stderr
+    assert "signatures of it are there" in listed.stdout
     done = flowmap("lineage", "mend", *here, "--trusted", str(public))
     assert f"wrote {name} again, from the signature beside it" in done.stdout, done.stderr
     assert store.get(name) == before

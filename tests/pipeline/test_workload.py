@@ -13,7 +13,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowmap.artifacts.local_store import LocalStore
-from flowmap.evaluation import asked, controls
 from flowmap.grpo.trainer import Grpo
 from flowmap.models import TextToImageFacts
 from flowmap.models.adapting import lay_adapters
@@ -138,11 +137,15 @@ def test_the_passes_of_an_update(model: Model, section: dict[str, Any], told: fl
         assert count(velocity) / 8 / single == pytest.approx(counted._VELOCITY, rel=0.1)
 
 
-def test_evaluation_is_counted_by_the_numbers_that_it_goes_by() -> None:
-    assert len(controls.SCALES) - 1 == counted._CURVE
-    assert controls.BEST_OF == counted._BEST_OF
-    assert asked._MOST_PROMPTS == counted._MOST_PROMPTS
-    assert (asked._SAMPLES, asked._FEWEST) == (counted._SAMPLES, counted._FEWEST)
+def test_evaluation_is_counted_by_what_it_asks_for() -> None:
+    def passes(num_prompts: int, **evaluation: Any) -> float:
+        raw = {"name": "x", "base_training": {"flux": {}}, "evaluation": evaluation}
+        return workload(RunConfig.model_validate(raw), FACTS, num_prompts).flops["evaluation"] / FACTS.flops
+
+    few = passes(10, samples_per_prompt=4, evaluations=[4], baseline_evaluations=[20])
+    # gate, three models, the baseline by Euler and Heun, controls and snapshots, the reference
+    assert few == 40 * (4 * 12 + 3 * 4 + 2 * (4 + 20) + 4 * (8 + 4 + 6) + 20)
+    assert passes(2000, samples_per_prompt=4) == pytest.approx(200 * passes(10, samples_per_prompt=4))
 
 
 def flux_1(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Text-to-image models: condition, second time, adapters, and how they leave the house."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowmap.errors import ConfigError
+from flowmap.evaluation.drawing import Drawing
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps.objectives import central_difference, exact_slope
 from flowmap.models import ADAPTERS, FluxFacts, Sd3Facts, TextToImageFacts
@@ -92,6 +94,12 @@ def test_of_any_number_of_prompts_so_many_are_kept_and_the_bytes_are_the_same(fo
             torch.testing.assert_close(leaf, told[name][rows], rtol=0, atol=0)
     few.encode(prompts[:4])
     del seen[:]
+    few.prepare([prompts[4], prompts[0], prompts[1]])  # what is kept already keeps its place
+    del seen[:]
+    few.encode([prompts[4], prompts[0], prompts[1]])
+    assert seen == []
+    few.encode(prompts[:4])
+    del seen[:]
     few.encode([prompts[4], prompts[1]])  # in the place of what was asked for longest ago
     few.encode([prompts[0], prompts[1]])
     assert seen == [prompts[4], prompts[0]]
@@ -107,6 +115,40 @@ def test_grpo_is_the_same_where_few_prompts_are_kept(folder: Path) -> None:
         grpo = Grpo(model, [brightness], PROMPTS, settings())
         told.append([grpo.rollout(index) for index in range(2)])
     assert told[0] == told[1]
+
+
+def test_samples_are_drawn_alike_where_few_prompts_are_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And encoders come to the device once for as many parts as the prompts that are kept."""
+    monkeypatch.setattr("flowmap.evaluation.drawing.PART", 4)
+    prompts = tuple(
+        f"{word} {what}" for word in ("red", "blue", "a") for what in ("cat", "dog", "ball", "on")
+    )
+    asked = torch.arange(12).repeat_interleave(2)
+    drawing, drawn, moves = Drawing(prompts, asked, noise(24)), [], []
+    for share in (None, 5, 1):
+        model = load_model(folder, "ema")
+        conditioner = model.conditioner
+        assert isinstance(conditioner, TextConditioner)
+        if share is not None:
+            size = sum(leaf[0].nbytes for leaf in conditioner.encode(["x"]).values())
+            conditioner.most_kept = share * size
+        moved: list[str] = []
+        move = conditioner.encoders.to
+
+        def counted(where: object, moved: list[str] = moved, move: Callable[..., object] = move) -> object:
+            moved.append(str(where))
+            return move(where)
+
+        monkeypatch.setattr(conditioner.encoders, "to", counted)
+        drawn.append(torch.cat([data for data, _ in drawing.composed(model, GRID)]))
+        moves.append(len(moved) // 2)
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
+    assert moves[0] == 1
+    assert moves[1] == 5  # four blocks of one or two parts, and one look at how large a text is
+    assert moves[2] <= 7  # each part by itself
 
 
 def test_latents_are_decoded_some_at_a_time_to_the_same_pictures(

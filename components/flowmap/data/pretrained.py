@@ -56,12 +56,15 @@ def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders:
     """The folder with a model's files: the user's own, or a copy below `scratch`.
 
     Args:
-        folders: that the hub is asked for; none is all there is.
+        folders: that the hub or a store is asked for; none is all there is.
 
     Raises ConfigError or DataError where they can't be fetched.
     """
     if is_remote(settings.source):
-        return fetch_source(settings.source, scratch, where)
+        parts = {"model_index.json", *folders}
+        return fetch_source(
+            settings.source, scratch, where, wanted=lambda name: not folders or name.split("/")[0] in parts
+        )
     folder = local_path(settings.source)
     if folder.is_dir() or not _is_hub_name(settings.source):
         return folder
@@ -78,7 +81,9 @@ def pretrained_outline(settings: Pretrained, where: str, scratch: Path, folders:
     Raises ConfigError or DataError where they can't be fetched.
     """
     if is_remote(settings.source):
-        return fetch_source(settings.source, scratch, where, only=_SMALL)
+        return fetch_source(
+            settings.source, scratch, where, wanted=lambda name: name.endswith(_SMALL), outlined=True
+        )
     folder = local_path(settings.source)
     if folder.is_dir() or not _is_hub_name(settings.source):
         return folder

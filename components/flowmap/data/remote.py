@@ -7,6 +7,7 @@ whether data changed. The credentials are those of the store's environment varia
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlparse, urlunparse
@@ -36,12 +37,19 @@ def remote_digest(source: str, where: str = "data_prep") -> str:
     return sha256_of(canonical_json(tags))
 
 
-def fetch_source(source: str, folder: Path, where: str = "data_prep", only: tuple[str, ...] = ("",)) -> Path:
+def fetch_source(
+    source: str,
+    folder: Path,
+    where: str = "data_prep",
+    *,
+    wanted: Callable[[str], bool] = lambda name: True,
+    outlined: bool = False,
+) -> Path:
     """Download what a setting names into `folder`; returns the file, or the folder itself.
 
     Args:
         where: the setting, for messages.
-        only: how names end of the files that are wanted; others are left empty.
+        wanted: whether a file of that name is; outlined: others are there and empty.
     """
     store, tags = _look(source, where)
 
@@ -49,11 +57,11 @@ def fetch_source(source: str, folder: Path, where: str = "data_prep", only: tupl
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
-            if name.endswith(only):
+            if wanted(name):
                 file.writelines(store.chunks(name))
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(download, tags))
+        list(pool.map(download, [name for name in tags if outlined or wanted(name)]))
     return folder / next(iter(tags)) if _file_of(source) else folder
 
 

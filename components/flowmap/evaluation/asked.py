@@ -10,13 +10,12 @@ from torch import Tensor
 
 from flowmap.data.dataset import read_split
 from flowmap.data.facts import DataFacts
+from flowmap.evaluation.amounts import num_asked
 from flowmap.evaluation.outcomes import occasions_asked
 from flowmap.prompts.facts import PromptFacts
 from flowmap.settings import Evaluation
 
-_SAMPLES, _FEWEST = 1000, 20
 _FORECASTS, _MOST_OCCASIONS = 16, 128
-_MOST_PROMPTS = 600  # GenEval's 553 among them
 
 
 def prompts_asked(section: Evaluation, facts: DataFacts, data: Path) -> Tensor:
@@ -27,11 +26,11 @@ def prompts_asked(section: Evaluation, facts: DataFacts, data: Path) -> Tensor:
     if facts.context is not None:
         num_each = section.samples_per_prompt or _FORECASTS
         return occasions_asked(read_split(data, "holdout"), num_each, _MOST_OCCASIONS)
-    chosen = list(range(len(facts.prompts)))
+    num, num_each = num_asked(section, len(facts.prompts), alone=facts.prompts_alone)
+    chosen = list(range(num))
     if facts.prompts_alone:
         sets = (facts.prompt_facts or PromptFacts()).sets(facts.prompts).values()
-        chosen = spread([*sets], section.most_prompts or _MOST_PROMPTS)
-    num_each = section.samples_per_prompt or max(_FEWEST, _SAMPLES // len(chosen))
+        chosen = spread([*sets], num)
     return torch.tensor(chosen).repeat_interleave(num_each)
 
 

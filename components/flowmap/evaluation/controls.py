@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from flowmap.evaluation.amounts import SCALES
 from flowmap.evaluation.drawing import Drawing
 from flowmap.evaluation.measure import Measured, Measurer
 from flowmap.models.model import Model
@@ -24,8 +25,6 @@ from flowmap.rewards.classifier import has_classifier, read_classifier
 
 Choose = Callable[[Tensor, Tensor], Tensor]
 DrawFrom = Callable[[Drawing], Iterator[tuple[Tensor, Tensor]]]
-SCALES = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.5, 0.2)
-BEST_OF = 4
 _AS_VARIED = 1e-3  # the same noise scaled in another order comes out as varied but for rounding
 
 

@@ -94,11 +94,20 @@ class Drawing:
             return in_halves(data, noise, *condition.values()), prompt
 
         given, size = self.noise if noise is None else noise, at_once(self.noise.shape[1:])
-        parts = (
-            (prompt, noise, self._condition(model, prompt))
-            for prompt, noise in zip(self.prompt.split(size), given.split(size), strict=True)
-        )
+        parts = self._told(model, [*zip(self.prompt.split(size), given.split(size), strict=True)])
         return side_by_side(drawn, parts) if model.device.type == "cpu" else map(drawn, parts)
+
+    def _told(
+        self, model: Model, parts: Sequence[tuple[Tensor, Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor, Condition]]:
+        """Parts with their conditions: prompts of as many of them as the model keeps are made at once."""
+        asked = dict.fromkeys(int(each) for prompt, _ in parts for each in prompt.unique())
+        if not model.prepare([self.prompts[each] for each in asked]) and len(parts) > 1:
+            yield from self._told(model, parts[: len(parts) // 2])
+            yield from self._told(model, parts[len(parts) // 2 :])
+            return
+        for prompt, noise in parts:
+            yield prompt, noise, self._condition(model, prompt)
 
     @torch.no_grad()
     def _condition(self, model: Model, prompt: Tensor) -> Condition:
@@ -131,5 +140,5 @@ def side_by_side(compute: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
 
 
 def in_parts(data: Tensor, prompt: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Data that are there already, in parts of the same size."""
-    return zip(data.split(PART), prompt.split(PART), strict=True)
+    """Data that are there already, in parts of the same size; large pictures may lie in half precision."""
+    return zip((part.float() for part in data.split(PART)), prompt.split(PART), strict=True)

@@ -20,6 +20,7 @@ from flowmap.evaluation.judge import Judge, Moved, Panel, train_judge
 from flowmap.evaluation.measure import Measurer
 from flowmap.evaluation.outcomes import outcomes_of
 from flowmap.evaluation.reward_judge import PaidRewards, RewardJudge
+from flowmap.evaluation.shown import are_large
 from flowmap.modality import forecasting, judging
 from flowmap.modality.protocols import MovingJudging
 from flowmap.models.baseline import load_baseline
@@ -60,14 +61,16 @@ def reference_of(
         return Reference(read_split(inputs["data"], "holdout"), read_split(inputs["data"], "base"))
     baseline = load_baseline(inputs["base"], device())
     drawing, steps = drawing_of(str(seed), "reference", facts, prompt, inputs), section.most_steps
-    drawn = []
+    # Half precision is finer than what a file has of a picture.
+    dtype = torch.float16 if are_large(facts.shape) else torch.float32
+    pictures, done = torch.empty(len(prompt), *facts.shape, dtype=dtype), 0
     with Progress(
         "evaluation: the baseline's pictures", -(-len(prompt) // at_once(drawing.noise.shape[1:]))
     ) as progress:
         for data, _ in drawing.integrated(baseline, steps):
-            drawn.append(data.cpu())
+            pictures[done : done + len(data)] = data.to("cpu", dtype)
+            done += len(data)
             progress.update()
-    pictures = torch.cat(drawn)
     one, other = (Split(pictures[half::2], prompt[half::2]) for half in (0, 1))
     return Reference(one, other, are_data=False)
 

@@ -83,7 +83,7 @@ def _rows(report: Report) -> tuple[dict[str, Tensor], list[str], dict[str, Tenso
             label, measured = f"{name}, {count} evaluation{'s' * (count > 1)}", report.models[name][count]
             rows[label], right[label] = measured.shown[chosen], measured.shown_right[chosen]
     held = report.held_out
-    real = made_small(held.data[first_of_each(held.prompts, num_each, prompts)], SIDE_PX)
+    real = made_small(held.data[first_of_each(held.prompts, num_each, prompts)].float(), SIDE_PX)
     if report.facts.context is not None:  # one thing came each time
         real = real.repeat_interleave(num_each, 0)
     if len(real) == len(chosen):  # a prompt may have fewer than two real ones held out
@@ -130,7 +130,7 @@ def _captioned(report: Report) -> dict[str, dict[str, tuple[dict[str, Any], Show
 def _extra_pictures(report: Report) -> dict[str, dict[str, Any]]:
     held = report.held_out
     num_prompts, num_seeds = num_shown(report.facts.shape)
-    real = held.data[first_of_each(held.prompts, num_seeds, some_of(held.prompts, num_prompts))]
+    real = held.data[first_of_each(held.prompts, num_seeds, some_of(held.prompts, num_prompts))].float()
     worst = report.models["tuned"][report.verdict.num_evaluations].worst
     alone = report.facts.prompts_alone
     compared = "what the baseline draws with its most steps" if alone else "real, held out"

@@ -19,9 +19,10 @@ from flowmap.artifacts.manifest import Manifest
 from flowmap.data.dataset import read_facts
 from flowmap.data.facts import DataFacts
 from flowmap.evaluation.advice import advice
+from flowmap.evaluation.amounts import BEST_OF, SCALES
 from flowmap.evaluation.asked import prompts_asked
 from flowmap.evaluation.breakdown import Read, by_attribute, by_prompt, by_set, read_of
-from flowmap.evaluation.controls import BEST_OF, SCALES, DrawFrom, NoiseCurve, best_of, chooser
+from flowmap.evaluation.controls import DrawFrom, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of

@@ -39,8 +39,8 @@ class Conditioner(Protocol):
 class Preparing(Conditioner, Protocol):
     """One to whom a prompt is work, and who keeps what came of some."""
 
-    def prepare(self, prompts: Sequence[str]) -> None:
-        """Do now what is to be asked for, where all of it can be kept."""
+    def prepare(self, prompts: Sequence[str]) -> bool:
+        """Do now what is to be asked for, where all of it can be kept; returns whether it is."""
 
 
 class Codec(Protocol):
@@ -141,15 +141,15 @@ class Model:
         """The condition of prompts, on the network's device."""
         return {name: leaf.to(self.device) for name, leaf in self.conditioner.encode(prompts).items()}
 
-    def prepare(self, prompts: Sequence[str]) -> None:
-        """Get ready for prompts that are to be asked for.
+    def prepare(self, prompts: Sequence[str]) -> bool:
+        """Get ready for prompts that are to be asked for; returns whether it could be for all of them.
 
         Raises ConfigError for one that the model does not know.
         """
         if isinstance(self.conditioner, Preparing):
-            self.conditioner.prepare(prompts)
-        else:
-            self.conditioner.encode(prompts)
+            return self.conditioner.prepare(prompts)
+        self.conditioner.encode(prompts)
+        return True
 
     def freeze_reference(self) -> None:
         """Make the network as it is now the reference, whatever training makes of it: keep a frozen copy.

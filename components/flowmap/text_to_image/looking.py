@@ -18,7 +18,7 @@ from flowmap.data.pretrained import pretrained_outline
 from flowmap.data.remote import is_remote
 from flowmap.errors import ConfigError
 from flowmap.models import TextToImageFacts
-from flowmap.settings import Checkpoint, DataPrep, Lora, RunConfig
+from flowmap.settings import Checkpoint, DataPrep, RunConfig
 from flowmap.text_to_image.checkpoints import (
     FOLDERS,
     WHERE,
@@ -32,6 +32,7 @@ from flowmap.text_to_image.checkpoints import (
 )
 from flowmap.text_to_image.family import Family
 from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
+from flowmap.text_to_image.lora import check_rank
 
 _ENCODER = "data_prep.captioned.encoder"
 _CHANGES = {
@@ -65,7 +66,7 @@ def look_at(config: RunConfig, scratch: Path) -> None:
         ("grpo_finetuning.lora", config.grpo_finetuning.lora),
     ):
         if lora is not None:
-            _check_rank(where, lora, facts)
+            check_rank(lora.rank, facts.width, where)
 
 
 def outlined(checkpoint: Checkpoint, folder: Path, data: DataPrep) -> TextToImageFacts | None:
@@ -88,19 +89,17 @@ def outlined(checkpoint: Checkpoint, folder: Path, data: DataPrep) -> TextToImag
     return facts.model_copy(update={"precision": checkpoint.precision})
 
 
-def autoencoder_bytes(folder: Path) -> int:
-    """What it holds in memory, by its configuration."""
-    config = part_config(folder / AUTOENCODER / "config.json", WHERE)
+def parts_bytes(folder: Path, precision: str) -> tuple[int, int]:
+    """What its autoencoder and its text encoders hold in memory, by their configurations."""
+    family = family_at(folder, WHERE, without_transformer=True)
+    classes = zip(family.text.folders(), family.text.classes, strict=False)
     with torch.device("meta"):
-        return sum(each.nbytes for each in AutoencoderKL.from_config(config).parameters())
-
-
-def _check_rank(where: str, lora: Lora, facts: TextToImageFacts) -> None:
-    if lora.rank >= facts.width:
-        raise ConfigError(
-            f"{where}.rank is {lora.rank}, and the layers that adapters lie on are {facts.width} wide: of "
-            "such a rank they hold more than the layers do. Lower it, or leave lora out to train all weights"
-        )
+        config = part_config(folder / AUTOENCODER / "config.json", WHERE)
+        autoencoder = AutoencoderKL.from_config(config)
+        texts = [kind(kind.config_class.from_pretrained(folder / name)) for name, kind in classes]
+    numbers = sum(each.numel() for encoder in texts for each in encoder.parameters())
+    size = 2 if precision == "bfloat16" else 4
+    return sum(each.nbytes for each in autoencoder.parameters()), size * numbers
 
 
 def _check_encoder(

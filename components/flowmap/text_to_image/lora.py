@@ -19,6 +19,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
+from flowmap.errors import ConfigError
 from flowmap.text_to_image.families import family_with
 from flowmap.text_to_image.network import TransformerNetwork, dtype_in
 
@@ -61,7 +62,10 @@ def add_lora(network: TransformerNetwork, rank: int, alpha: float, *, second_tim
     Args:
         second_time: train the embedding of t - r too, as it is: it starts at zero, and adapters on nothing
             learn nothing.
+
+    Raises ConfigError for a rank of which adapters hold more than the layers that they lie on.
     """
+    check_rank(rank, network.transformer.inner_dim)
     network.requires_grad_(False)
     layers = list(family_with(network.transformer).adapted)
     network.transformer.add_adapter(
@@ -75,6 +79,15 @@ def add_lora(network: TransformerNetwork, rank: int, alpha: float, *, second_tim
         if parameter.requires_grad:  # steps as small as theirs are lost in fewer bits
             parameter.data = parameter.data.float()
     return Lora(network)
+
+
+def check_rank(rank: int, width: int, where: str = "lora") -> None:
+    """Raise ConfigError where adapters of a rank hold more than layers of a width."""
+    if rank >= width:
+        raise ConfigError(
+            f"{where}.rank is {rank}, and the layers that adapters lie on are {width} wide: of such a rank "
+            "they hold more than the layers do. Lower it, or leave lora out to train all weights"
+        )
 
 
 def write_lora(network: nn.Module, folder: Path) -> None:

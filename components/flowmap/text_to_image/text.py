@@ -155,7 +155,7 @@ class TextConditioner:
         self.encoders, self.device = encoders.eval().requires_grad_(False), device
         self.most_kept = most_kept
         self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
-        self._bytes = 0
+        self._bytes = self._each = 0  # of all that is kept, and of one text
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         different = dict.fromkeys(prompts)
@@ -167,14 +167,21 @@ class TextConditioner:
         tokens, pooled = zip(*(told[prompt] for prompt in prompts), strict=True)
         return {TOKENS: torch.stack(tokens), POOLED: torch.stack(pooled)}
 
-    def prepare(self, prompts: Sequence[str]) -> None:
-        """Encode now what is to be asked for, where all of it can be kept."""
+    def prepare(self, prompts: Sequence[str]) -> bool:
+        """Encode now what is to be asked for, where all of it can be kept; returns whether it is."""
         different = dict.fromkeys(prompts)
+        if self._each * len(different) > self.most_kept:
+            return False
+        for prompt in different:  # so that what is new does not take their places
+            if prompt in self._kept:
+                self._kept.move_to_end(prompt)
         new = [prompt for prompt in different if prompt not in self._kept]
         for prompt, leaves in zip(new, self._encoded(new), strict=True):
-            if _size(leaves) * len(different) > self.most_kept:
-                return
+            self._each = _size(leaves)
+            if self._each * len(different) > self.most_kept:
+                return False
             self._keep(prompt, leaves)
+        return True
 
     @torch.no_grad()
     def _encoded(self, prompts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:

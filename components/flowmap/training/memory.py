@@ -77,7 +77,7 @@ def less_for_encoding(batch: int) -> str:
 
 
 LESS_FOR_EVALUATION = (
-    "fewer samples at once were tried, down to one; rewards and features that are models lie on the device "
+    "fewer samples were drawn at once, down to one; rewards and features that are models lie on the device "
     "beside what is measured: serve heavy ones elsewhere (kind: http), or take a larger device"
 )
 
