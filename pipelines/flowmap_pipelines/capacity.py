@@ -22,7 +22,6 @@ from flowmap.data.external import local_path
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.pretrained import weights_bytes
 from flowmap.data.remote import is_remote
-from flowmap.data_prep.prompts_alone import read_prompts
 from flowmap.errors import FlowmapError
 from flowmap.kubernetes.quantities import amount
 from flowmap.models import AUTOENCODER, ModelFacts, TextToImageFacts
@@ -34,6 +33,7 @@ from flowmap_pipelines.workload import Workload, workload
 
 _TEXT_ENCODERS, _NOTHING = "text_encoder", Beside()
 _LOOKING = "flowmap.text_to_image.looking"  # by name: it loads torch, diffusers and transformers
+_READING = "flowmap.data_prep.prompts_alone"  # by name: it loads numpy and pandas
 _MANY = 20_000  # prompts
 _UNKNOWN = "not known before data_prep has run"
 
@@ -172,6 +172,10 @@ def _num_prompts(config: RunConfig, data: DataFacts | None) -> int:
         return len(data.prompts)
     prompts = config.data_prep.prompts
     if prompts is None or is_remote(prompts):
+        return _MANY
+    try:
+        read_prompts = importlib.import_module(_READING).read_prompts
+    except ModuleNotFoundError:  # where runs are only submitted
         return _MANY
     found, _ = read_prompts(local_path(prompts), config.data_prep.prompt_column)
     return len(found)
