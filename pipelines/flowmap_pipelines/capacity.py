@@ -35,6 +35,7 @@ _TEXT_ENCODERS, _NOTHING = "text_encoder", Beside()
 _LOOKING = "flowmap.text_to_image.looking"  # by name: it loads torch, diffusers and transformers
 _READING = "flowmap.data_prep.prompts_alone"  # by name: it loads numpy and pandas
 _MANY = 20_000  # prompts
+_LEAST_HOURS = 0.05  # that are worth telling
 _UNKNOWN = "not known before data_prep has run"
 
 
@@ -80,7 +81,7 @@ class Capacity:
             lines.append(f"GRPO's memory on each GPU, about: {self.unknown}")
         if self.uncounted:
             lines.append(f"  not counted, their size is not known here: {', '.join(self.uncounted)}")
-        if self.work is not None:
+        if self.work is not None and max(self.work.hours.values()) >= _LEAST_HOURS:
             lines.append("hours, about, at 40 % of an H100's peak on each GPU, without the rewards' own:")
             lines += [
                 f"  {name:<16} {hours:8.1f}   {self.work.flops[name]:.1e} operations"

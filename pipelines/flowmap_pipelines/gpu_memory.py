@@ -70,7 +70,7 @@ def grpo_parts(
     beside = beside or Beside()
     found = _in_bytes(values, facts)
     if beside.texts > found["activations"]:  # which are not there while texts are encoded
-        found["text encoders"] = beside.texts - found["activations"]
+        found["text encoders beyond activations"] = beside.texts - found["activations"]
     more = {name: size for name, size in (("autoencoder", beside.autoencoder), ("rewards", rewards)) if size}
     return {**found, **more, "CUDA itself": _CUDA_BYTES}
 

@@ -35,17 +35,18 @@ from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
 from flowmap.text_to_image.lora import check_rank
 
 _ENCODER = "data_prep.captioned.encoder"
-_CHANGES = {
-    "_name_or_path",
-    "_diffusers_version",
-    "transformers_version",
-}  # with who wrote a part, not with it
+# What changes with who wrote a part, and not with the part.
+_CHANGES = {"_name_or_path", "_diffusers_version", "transformers_version"}
 
 
 def look_at(config: RunConfig, scratch: Path) -> None:
-    """Raises:
-    ConfigError: the checkpoint is of another class, lacks a part, has pickled weights, or does not suit
-        the data, the settings, or what encodes pictures.
+    """Look at the checkpoint that base training takes over, if there is one.
+
+    Args: scratch: where what is fetched of it lies.
+
+    Raises:
+        ConfigError: it is of another class, lacks a part, has pickled weights, or does not suit the data,
+            the settings, or what encodes pictures.
     """
     checkpoint = config.base_training.checkpoint
     if checkpoint is None:
