@@ -12,7 +12,7 @@ from tests.pipeline.runs import write_shapes
 @pytest.mark.slow
 def test_a_folder_of_ones_own_becomes_a_model(tmp_path: Path) -> None:
     """Colour images of 12 x 12, two prompts, preferences, an own reward: from `init` to a verdict."""
-    folder, config = tmp_path / "my shapes", tmp_path / "shapes.yaml"
+    folder, config = tmp_path / "my shapes", tmp_path / "my shapes.yaml"
     write_shapes(folder, num=400)
     preferences = folder / "pairs.csv"
     done = cli("init", str(folder), "--preferences", str(preferences), "-o", str(config))
