@@ -80,6 +80,11 @@ class PromptTable:
             raise ConfigError(f"prompt {unknown[0]!r}: the model knows {some_of(self.prompts)}")
         return {"prompt": torch.tensor([self._index[prompt] for prompt in prompts], dtype=torch.long)}
 
+    def prepare(self, prompts: Sequence[str]) -> bool:
+        """There is nothing to do but to know them. Raises ConfigError."""
+        self.encode(prompts)
+        return True
+
 
 class NoCodec:
     """For models whose states are the data themselves."""
@@ -144,12 +149,9 @@ class Model:
     def prepare(self, prompts: Sequence[str]) -> bool:
         """Get ready for prompts that are to be asked for; returns whether it could be for all of them.
 
-        Raises ConfigError for one that the model does not know.
+        Raises ConfigError for one that the model does not know, where its conditioner can say.
         """
-        if isinstance(self.conditioner, Preparing):
-            return self.conditioner.prepare(prompts)
-        self.conditioner.encode(prompts)
-        return True
+        return self.conditioner.prepare(prompts) if isinstance(self.conditioner, Preparing) else True
 
     def freeze_reference(self) -> None:
         """Make the network as it is now the reference, whatever training makes of it: keep a frozen copy.
