@@ -129,7 +129,7 @@ def test_the_afternoon_s_commands_come_to_a_lora(folder: Path, monkeypatch: pyte
             small(folder / "mugs.yaml")
         if words[0] == "plan":
             assert "GRPO's memory on each GPU, about:" in done.stdout
-            assert "hours, about" in done.stdout
+            assert "hours, about" not in done.stdout  # of so small a model there are none worth telling
         turned_down |= done.returncode == 3
     assert (folder / "mugs.png").stat().st_size > 100
     assert list((folder / "mugs-pipeline" / "lora").glob("*.safetensors"))
