@@ -14,7 +14,6 @@ from torch import Tensor
 
 from flowmap.evaluation.controls import NoiseCurve
 from flowmap.evaluation.distances import Array
-from flowmap.evaluation.held_out_rewards import Scored
 from flowmap.evaluation.intervals import (
     LEVEL,
     UNKNOWN,
@@ -25,6 +24,7 @@ from flowmap.evaluation.intervals import (
     stratified_interval,
 )
 from flowmap.evaluation.measure import Measured, Measurer
+from flowmap.evaluation.scored_rewards import Scored
 from flowmap.registry.evaluation_result import Against, Criterion, Relation, Verdict
 from flowmap.seeding import derived_seed
 from flowmap.settings import Evaluation

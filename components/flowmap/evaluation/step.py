@@ -26,7 +26,6 @@ from flowmap.evaluation.controls import DrawFrom, NoiseCurve, best_of, chooser
 from flowmap.evaluation.drawing import Drawing, in_parts
 from flowmap.evaluation.entrants import Entrant, entrants
 from flowmap.evaluation.gate import Contest, compare, decide, level_of
-from flowmap.evaluation.held_out_rewards import Scored, score_rewards
 from flowmap.evaluation.materials import (
     Reference,
     drawing_of,
@@ -41,6 +40,7 @@ from flowmap.evaluation.outcomes import simpler
 from flowmap.evaluation.report import write_report
 from flowmap.evaluation.reported import Report
 from flowmap.evaluation.reward_judge import PaidRewards
+from flowmap.evaluation.scored_rewards import Scored, score_rewards
 from flowmap.evaluation.trained_on import NAME as TRAINED_ON
 from flowmap.evaluation.trained_on import TrainedOn, begun
 from flowmap.modality import forecasting

@@ -1,4 +1,4 @@
-"""Rewards that are only evaluated."""
+"""What rewards say of the gate's samples: those that were paid, and those that are only evaluated."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,7 @@ from flowmap.data.facts import DataFacts
 from flowmap.errors import RewardError
 from flowmap.evaluation.advice import advice
 from flowmap.evaluation.gate import decide
-from flowmap.evaluation.held_out_rewards import Scored, score_rewards
+from flowmap.evaluation.scored_rewards import Scored, score_rewards
 from flowmap.rewards.protocol import FunctionReward, Samples, Weighted
 from flowmap.settings import Evaluation, GrpoFinetuning, PythonSettings, load_config
 
