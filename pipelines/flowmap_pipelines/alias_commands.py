@@ -100,8 +100,9 @@ def rollback(name: str, root: Path, store: str | None, alias: str, reason: str, 
 def retire(model: str, root: Path, store: str | None, reason: str, key: str | None) -> None:
     """Take a version out of use for good: nothing is drawn from it, exported, or led to it any more.
 
-    Signed where there is a key, it can't be taken back unseen. It stays on record, to be looked at and
-    verified. An alias that points to it has to go elsewhere first.
+    Signed where there is a key: then its record can't be changed unseen, nor taken away while the
+    signature beside it is there. It stays on record, to be looked at and verified. An alias that points
+    to it has to go elsewhere first.
 
     \b
         flowmap models retire digits@2 --reason "trained on pictures that were taken back"

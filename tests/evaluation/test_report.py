@@ -1,5 +1,6 @@
 """The report in a real browser."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grpo={"rewards": rewards, "kl_target": 0.25},
     )
     write_report(folder, report)
+    unpaid = folder / "unpaid"
+    unpaid.mkdir()
+    write_report(unpaid, replace(report, metrics={**metrics, "rewards_paid": {}}))
     return folder / "report.html"
 
 
@@ -175,6 +179,14 @@ def test_rewards_that_were_paid_stand_beside_those_that_were_not(report: Path, p
     last = page.get_by_role("region", name="The gate's criteria").locator("tbody tr").last.inner_text()
     assert last.startswith("paid: edges\t0.05\t")
     assert "decides nothing" in last
+
+
+def test_rewards_that_are_only_evaluated_stand_there_alone_too(report: Path, page: Page) -> None:
+    """As of forecasts, or where a service that paid is gone."""
+    page.goto((report.parent / "unpaid" / "report.html").as_uri())
+    other = page.get_by_role("region", name="Rewards that are only evaluated").locator("tbody tr")
+    assert other.first.inner_text().startswith("clip\t")
+    assert page.get_by_role("region", name="Rewards that GRPO was paid by").count() == 0
 
 
 def test_samples_stand_beside_each_other_with_what_is_there_of_their_captions(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._paths import filter_repo_objects
 
 from flowmap.errors import ConfigError
 
@@ -54,9 +55,11 @@ def outline_from_hub(
     with _told(name, revision, setting):
         snapshot_download(name, allow_patterns=small, **where)
         there = HfApi().model_info(name, revision=revision).siblings or []
-    names = (each.rfilename for each in there)
-    for each in filter_repo_objects(names, allow_patterns=weights, ignore_patterns=list(_UNWANTED)):
-        file = folder / each
+    for each in there:
+        named = partial(fnmatch, each.rfilename)
+        if not any(map(named, weights)) or any(map(named, _UNWANTED)):
+            continue
+        file = folder / each.rfilename
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     return folder

@@ -43,10 +43,12 @@ class NoiseCurve:
         whole: Measured,
         progress: Progress | None = None,
     ) -> NoiseCurve:
-        """Args:
-        draw: the model's samples.
-        whole: with its noise as it is, measured already.
-        progress: of the other SCALES, among other things.
+        """Measure a model at every scale.
+
+        Args:
+            draw: its samples.
+            whole: with its noise as it is, measured already.
+            progress: of the other scales, among other things.
         """
         scaled = []
         for scale in SCALES[1:]:

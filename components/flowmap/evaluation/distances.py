@@ -22,7 +22,7 @@ class Frechet:
     """The Frechet distance to real data, ||mu_x - mu_y||^2 + tr(C_x + C_y - 2 (C_x C_y)^1/2).
 
     The trace of the root is that of (R' C_x R)^1/2 for any R with C_y = R R': of a symmetric matrix, and of
-    one no larger than there are real data, which for the 2,048 features of Inception takes a thirtieth of
+    one no larger than there are real data, which for the 2,048 features of Inception takes a twentieth of
     the time.
 
     Attributes:

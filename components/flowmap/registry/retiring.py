@@ -4,7 +4,8 @@
     why = retirement_of(registry.store, version)       # None for a version in use
 
 `models/<name>/<version>/retired.json` is written once; there is no way back but another version. Where
-somebody signs it the envelope is in it, and a copy lies beside, so that it can't be taken away unseen.
+somebody signs it the envelope is in it, and a copy lies beside, so that neither can be taken away unseen;
+who takes away both leaves no trace.
 """
 
 from __future__ import annotations

@@ -221,7 +221,8 @@ def check_shapes(folder: Path, facts: TextToImageFacts) -> None:
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, "pt") as weights:
-                found |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+                names = weights.keys()
+                found |= {name: tuple(weights.get_slice(name).get_shape()) for name in names}
         except SafetensorError as error:
             raise ConfigError(f"{WHERE}: {file.name} can't be read: {error}") from None
     with torch.device("meta"):  # no weights, which may be gigabytes
