@@ -235,3 +235,19 @@ def test_old_checkpoints_are_thinned_out(store: ObjectStore, tmp_path: Path) -> 
     for done in range(1, 6):
         checkpoints.save(done, directory(tmp_path / "state", state=b"x"))
     assert {name.split("/")[1] for name in store.names("c")} == {"00000004", "00000005"}
+
+
+@pytest.mark.parametrize("at", [0, 9 << 20, -1])
+def test_of_a_large_file_each_byte_is_hashed(at: int, tmp_path: Path) -> None:
+    source, store = tmp_path / "source", LocalStore(tmp_path / "store")
+    source.mkdir()
+    (source / "large").write_bytes(bytes(12 << 20))
+    manifest = build_manifest(source, step="s", step_digest="d")
+    publish(store, source, manifest)
+    changed = bytearray(12 << 20)
+    changed[at] = 1
+    store.put(f"artifacts/{manifest.digest}/large", bytes(changed))
+    with pytest.raises(IntegrityError, match=r"large was changed after it was written \(sha256 differs\)"):
+        fetch(store, manifest, tmp_path / "copy")
+    with pytest.raises(IntegrityError, match="sha256 differs"):
+        verify(store, manifest)

@@ -52,7 +52,7 @@ def test_a_full_disk_keeps_what_was_there_and_is_told(small_disk: Path, tmp_path
 
 
 def test_a_large_file_that_does_not_fit_ends_the_download(small_disk: Path, tmp_path: Path) -> None:
-    """It is written while it comes: what the disk says reaches who waits for the file."""
+    """It is hashed beside its coming: what the disk says reaches who waits for the file."""
     source, store = tmp_path / "source", LocalStore(tmp_path / "store")
     source.mkdir()
     (source / "large").write_bytes(bytes(12 << 20))

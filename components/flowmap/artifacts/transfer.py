@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
@@ -24,8 +24,8 @@ from flowmap.progress import say
 T = TypeVar("T")
 _PARALLEL = 8
 _TRIES = 3
-_LARGE = 8 << 20  # bytes of a file that is written while it comes
-_BEHIND = 8  # chunks that may wait for the disk
+_LARGE = 8 << 20  # bytes of a file that is hashed beside its coming
+_BEHIND = 8  # chunks that may wait to be hashed
 
 
 def artifact_prefix(digest: str) -> str:
@@ -56,10 +56,7 @@ def fetch(store: ObjectStore, manifest: Manifest, directory: Path, prefix: str |
 
         def write(chunks: Iterable[bytes]) -> None:
             with target.open("wb") as file:
-                if entry.size < _LARGE:
-                    file.writelines(chunks)
-                else:
-                    _write_behind(file, chunks)
+                file.writelines(chunks)
 
         _read(store, manifest, entry, where, write)
 
@@ -149,18 +146,6 @@ def _for_each(manifest: Manifest, work: Callable[[FileEntry], T]) -> list[T]:
         return list(pool.map(work, manifest.files))
 
 
-def _write_behind(file: BinaryIO, chunks: Iterable[bytes]) -> None:
-    """Write while the next chunks come and are hashed: of a large file the disk takes the longest."""
-    with ThreadPoolExecutor(1) as writer:
-        waiting: deque[Future[int]] = deque()
-        for chunk in chunks:
-            waiting.append(writer.submit(file.write, chunk))
-            if len(waiting) > _BEHIND:
-                waiting.popleft().result()
-        for each in waiting:
-            each.result()
-
-
 def _drop(chunks: Iterable[bytes]) -> None:
     for _ in chunks:
         pass
@@ -209,8 +194,25 @@ class _Measured:
         self.size, self.digest, self._chunks, self._expected = 0, hashlib.sha256(), chunks, expected
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._expected < _LARGE:
+            for chunk in self._counted():
+                self.digest.update(chunk)
+                yield chunk
+        else:
+            yield from self._hashed_behind()
+
+    def _hashed_behind(self) -> Iterator[bytes]:
+        """Hash while the next chunks come and are written: of a large file it takes the longest."""
+        with ThreadPoolExecutor(1) as hasher:
+            waiting: deque[Future[None]] = deque()
+            for chunk in self._counted():
+                waiting.append(hasher.submit(self.digest.update, chunk))
+                yield chunk
+                if len(waiting) > _BEHIND:
+                    waiting.popleft().result()
+
+    def _counted(self) -> Iterator[bytes]:
         for chunk in self._chunks:
-            self.digest.update(chunk)
             self.size += len(chunk)
             yield chunk
             if self.size > self._expected:
