@@ -18,6 +18,7 @@ def record(
     reused: bool = False,
     wall_s: float = 1.0,
     work_s: float = 0.0,
+    machine: Mapping[str, Any] | None = None,
 ) -> None:
     """That a step of the run in the environment made, or found, an artifact."""
     decided = {
@@ -36,4 +37,5 @@ def record(
         reused=reused,
         wall_s=wall_s,
         work_s=work_s,
+        machine=machine or {},
     )

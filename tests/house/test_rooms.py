@@ -11,7 +11,15 @@ from flowmap.steps.dag import PIPELINE
 
 ROOT = Path(flowmap.__file__).parent
 STEPS = {step.name for step in PIPELINE} | {"run_end"}
-SMALL = {"errors", "json_text", "progress", "retrying", "seeding", "page"}  # modules beside the rooms
+SMALL = {
+    "errors",
+    "json_text",
+    "machine",
+    "progress",
+    "retrying",
+    "seeding",
+    "page",
+}  # modules beside the rooms
 
 # Each room, and the rooms that it may import; itself and the small modules always.
 MAY_IMPORT = {

@@ -18,8 +18,10 @@ from flowmap.launching import node as node_module
 from flowmap.launching.followed import following
 from flowmap.launching.job import Failure, Job
 from flowmap.launching.node_logs import kept_log
+from flowmap.launching.torchrun import run_in_place
 from flowmap.launching.worker import has_lost_peer
 from flowmap.lineage.record import run_records, run_summaries
+from flowmap.machine import take_machine
 from flowmap.settings import environment
 from tests.faults import fault
 
@@ -98,6 +100,27 @@ def test_node_0_leaves_the_results_and_every_node_its_log(
     assert store.get("checkpoints/grpo_finetuning/d/result/weights") == b"trained"
     assert kept_log(store, "run-7", "grpo_finetuning", 0) == shown
     assert kept_log(store, "run-7", "grpo_finetuning", 1) == ""
+
+
+def test_what_trained_says_what_it_computed_with_and_that_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the process that waits for it, which may have no GPU and computes in one thread."""
+    (tmp_path / "a_worker.py").write_text(
+        "import torch\n\n\ndef train(work):\n    torch.set_num_threads(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    out.mkdir()
+    for num in (1, 2):
+        run_in_place([_job(tmp_path, "a").model_copy(update=told(out, scratch, num))])
+        assert take_machine(out)["threads"] == 3
+        assert not list(out.iterdir())
+    assert take_machine(out) == {}
+
+
+def told(out: Path, scratch: Path, num: int) -> dict[str, object]:
+    return {"out": out, "scratch": scratch, "num_processes": num}
 
 
 def test_a_node_that_fails_says_why_and_a_second_time_its_log_is_kept_after_the_first(

@@ -1,6 +1,7 @@
 """What a record says of the machine, and what is stated of that."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.lineage.record import StepRecord
 from flowmap.lineage.recording import record_step
 from flowmap.lineage.statement import statement_of_run
+from flowmap.machine import computed_with
 from flowmap.settings import environment
 
 IMAGE = f"registry.example.com/flowmap-train@sha256:{'5' * 64}"
@@ -27,6 +29,7 @@ def written(folder: Path, **more: Any) -> StepRecord:
         reused=False,
         wall_s=1.0,
         work_s=1.0,
+        machine=more.pop("machine", computed_with()),
         **more,
     )
 
@@ -95,3 +98,14 @@ def test_what_was_expected_of_data_is_stated(tmp_path: Path) -> None:
     assert found["annotations"] == {"step": "evaluation", "met": rows}
     none = json.loads(statement_of_run("e" * 64, written(tmp_path / "other")))
     assert [each["name"] for each in none["predicate"]["runDetails"]["byproducts"]] == ["record"]
+
+
+def test_when_it_began_and_ended_is_stated(tmp_path: Path) -> None:
+    record = written(tmp_path)
+    told = json.loads(statement_of_run("e" * 64, record))["predicate"]["runDetails"]["metadata"]
+    assert (told["startedOn"], told["finishedOn"]) == (record.started_at, record.finished_at)
+    assert record.started_at is not None
+    taken = datetime.fromisoformat(record.finished_at) - datetime.fromisoformat(record.started_at)
+    assert taken.total_seconds() == pytest.approx(record.wall_s, abs=0.002)
+    older = record.model_copy(update={"started_at": None})
+    assert b"startedOn" not in statement_of_run("e" * 64, older)

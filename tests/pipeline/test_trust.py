@@ -2,6 +2,7 @@
 store."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -21,13 +22,15 @@ from flowmap.attestation.trust import read_trusted
 from flowmap.audit.faults import Audit
 from flowmap.audit.graph import trace
 from flowmap.errors import ConfigError
+from flowmap.launching.torchrun import bounded_threads
 from flowmap.lineage.statement import folder_of_run
 from flowmap.registry import Judged, Registry, Version
 from flowmap.registry.retiring import RetiredError, retire
 from flowmap.settings import environment
+from flowmap.settings.run_config import load_config
 from tests.cli import flowmap as cli
 from tests.faults import fault
-from tests.pipeline.runs import Finished
+from tests.pipeline.runs import CONFIG, Finished
 
 TODAY = datetime.now(UTC).date()
 
@@ -89,7 +92,13 @@ def test_one_signature_each_for_the_version_every_run_beneath_and_the_moves_to_i
     assert set(stated) >= {"data_prep", "base_training", "reward_training", "grpo_finetuning", "evaluation"}
     beneath = stated["grpo_finetuning"]["resolvedDependencies"]
     assert {"name": "base", "digest": {"sha256": made["base_training"]}} in beneath
+    (file := keys.parent / "tiny.yaml").write_text(CONFIG)
+    config = load_config(file).model_dump(mode="json")
+    for definition in stated.values():
+        assert definition["externalParameters"]["configuration"] == config
     assert stated["base_training"]["internalParameters"]["instructionSet"]
+    # What trained has the machine's threads, and not the one of the process that waited for it.
+    assert stated["grpo_finetuning"]["internalParameters"]["threads"] == bounded_threads(os.cpu_count() or 1)
     registry = Registry(store, "tiny")
     (move,) = envelopes(store, registry.moved.folder("production", 1))
     told = json.loads(move.payload)

@@ -17,6 +17,7 @@ from typing import Literal
 from flowmap.errors import FlowmapError, StoreError, full_disk_told
 from flowmap.launching.job import Failure, Job
 from flowmap.launching.processes import die_with_run
+from flowmap.machine import leave_machine
 
 # What PyTorch says where a process it talks to is gone. NCCL and gloo say much else, such as that memory is
 # used up or two processes share a GPU, which are faults of one's own.
@@ -37,6 +38,8 @@ def main() -> None:
     try:
         with full_disk_told():
             importlib.import_module(job.worker).train(job.work())
+            if os.environ.get("RANK", "0") == "0":
+                leave_machine(job.out, job.name)
     except FlowmapError as error:
         _leave(job, str(error), "store" if isinstance(error, StoreError) else "own")
         sys.exit(1)

@@ -32,11 +32,12 @@ class StepRecord(BaseModel):
         work_s: those of them in the step's own function; 0 where its result was reused, None in records
             from before this was measured.
         gpus: how many GPUs it held while it ran, as its profile says; 0 without a profile.
-        instruction_set: of the processor, that torch computed with; None where a result was reused, where
-            nothing was computed with torch in the step's own process, and in records from before this was
-            kept.
+        instruction_set: of the processor, that torch computed with: in the process that trained, on
+            whatever node, and in the step's own where it trains nothing; None where a result was reused,
+            where nothing was computed with torch, and in records from before this was kept.
         threads: how many torch computed with there.
         gpu, driver: that torch saw there, and its driver's version; None without one.
+        started_at: None in records from before this was kept.
         image: that the step ran in, as its pod names it; None where it was no pod.
         expectations: what was checked of the data, as rows of name, column and how many were looked at; None
             where a step checks none, where a result was reused, and in records from before this was kept.
@@ -71,6 +72,7 @@ class StepRecord(BaseModel):
     is_stated: bool = False
     sources: str | None = None
     environment: str | None = None
+    started_at: str | None = None
     finished_at: str
     host: str
     python: str

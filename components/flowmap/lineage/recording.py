@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
 
@@ -46,6 +44,7 @@ def record_step(
     reused: bool,
     wall_s: float,
     work_s: float,
+    machine: Mapping[str, Any],
     expectations: Sequence[dict[str, Any]] | None = None,
 ) -> StepRecord:
     """Write the record under its digest, with its edges and its statement, and under the run's id for who
@@ -54,8 +53,10 @@ def record_step(
     Args:
         decided: what the step digest is of.
         config: the whole configuration.
+        machine: what computed it, as `flowmap.machine` tells; nothing where its result was found.
         expectations: what the step checked of its data; None where it checks none, or found its result.
     """
+    finished_at = datetime.now(UTC)
     record = StepRecord(
         run_id=os.environ.get(environment.RUN_ID, "none"),
         step=decided["step"],
@@ -72,11 +73,12 @@ def record_step(
         work_s=round(work_s, 2),
         expectations=None if expectations is None else tuple(expectations),
         gpus=int(os.environ.get(environment.GPUS, "0")),
-        **_computed_with(),
+        **machine,
         image=os.environ.get(environment.IMAGE),
         sources=keep_sources(store),
         environment=keep_environment(store),
-        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        started_at=(finished_at - timedelta(seconds=wall_s)).isoformat(timespec="milliseconds"),
+        finished_at=finished_at.isoformat(timespec="milliseconds"),
         host=socket.gethostname(),
         python=platform.python_version(),
         libraries=dict(_library_versions()),
@@ -90,28 +92,6 @@ def record_step(
     write_edges(store, digest, record)
     store.put(f"runs/{record.run_id}/{record.step}.json", data)
     return record
-
-
-def _computed_with() -> dict[str, Any]:
-    """What decides the last digit of a result besides its inputs, where torch has been at work in this
-    process."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return {}
-    told = {"instruction_set": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
-    if not torch.cuda.is_available():
-        return told
-    return {**told, "gpu": torch.cuda.get_device_name(), "driver": _driver()}
-
-
-def _driver() -> str | None:
-    """The version of the GPU's driver; None where its own tool does not tell."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(done.stdout.split()), None)
 
 
 def _library_versions() -> Iterator[tuple[str, str]]:

@@ -56,9 +56,10 @@ def statement_of_run(digest: str, record: StepRecord) -> bytes:
 
 def run_of(record: StepRecord) -> dict[str, Any]:
     """Who built, in which run, and when."""
+    began = {} if record.started_at is None else {"startedOn": record.started_at}
     return {
         "builder": {"id": f"urn:flowmap:host:{record.host}", "version": record.libraries},
-        "metadata": {"invocationId": record.run_id, "finishedOn": record.finished_at},
+        "metadata": {"invocationId": record.run_id, **began, "finishedOn": record.finished_at},
     }
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ from flowmap.errors import ConfigError, FlowmapError, IntegrityError, full_disk_
 from flowmap.launching.job import Job
 from flowmap.launching.processes import die_with_run
 from flowmap.lineage.recording import record_step
+from flowmap.machine import computed_with, take_machine
 from flowmap.progress import say
 from flowmap.seeding import seed_everything
 from flowmap.settings import RunConfig, environment
@@ -96,9 +98,9 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
     os.environ |= {environment.STEP: step.name, environment.STEP_DIGEST: digest}
     known = finished_result(store, digest) if step.reuse else None
     finished = known if known is not None and _is_whole(step, known, store) else None
-    manifest, work_s, expectations = finished, 0.0, None
+    manifest, did = finished, None
     if manifest is None:
-        manifest, work_s, expectations = _run(step, decided, config, store, inputs, known)
+        manifest, did = _run(step, decided, config, store, inputs, known)
     step.check(config, store, manifest)
     Path(output.path).parent.mkdir(parents=True, exist_ok=True)
     Path(output.path).write_bytes(manifest.to_bytes())
@@ -112,12 +114,22 @@ def _execute(step: Step, config: RunConfig, carriers: Mapping[str, Carrier], out
         output=manifest.digest,
         reused=finished is not None,
         wall_s=wall_s,
-        work_s=work_s,
-        expectations=expectations or None,
+        work_s=0.0 if did is None else did.work_s,
+        machine={} if did is None else did.machine,
+        expectations=None if did is None else did.expectations or None,
     )
     done = "reused" if finished else f"done in {wall_s:.1f} s"
     say(f"{step.name}: {done}, artifact {manifest.digest[:12]}")
     return manifest
+
+
+@dataclass(frozen=True)
+class _Did:
+    """Of work that was done: seconds of the step's own function, what computed, what was checked of data."""
+
+    work_s: float
+    machine: Mapping[str, Any]
+    expectations: Sequence[dict[str, Any]]
 
 
 def _is_whole(step: Step, known: Manifest, store: ObjectStore) -> bool:
@@ -146,9 +158,8 @@ def _run(
     store: ObjectStore,
     inputs: Inputs,
     before: Manifest | None,
-) -> tuple[Manifest, float, list[dict[str, Any]]]:
-    """Do the step's work; returns what it published, the seconds its own function took, and what it checked
-    of its data.
+) -> tuple[Manifest, _Did]:
+    """Do the step's work; returns what it published, and what its record says of the work.
 
     Args: before: what it came to once, if that has to be made again.
 
@@ -183,6 +194,7 @@ def _run(
         began_s = time.monotonic()
         work(context)
         work_s = time.monotonic() - began_s
+        did = _Did(work_s, take_machine(out) or computed_with(), context.expectations)
         made = build_manifest(out, step=step.name, step_digest=digest)
         if before is not None and made.digest != before.digest:
             raise IntegrityError(
@@ -194,7 +206,7 @@ def _run(
         publish(store, out, made)
         store.put(f"steps/{digest}.json", made.to_bytes())
         checkpoints.clear()
-    return made, work_s, context.expectations
+    return made, did
 
 
 def _job(
