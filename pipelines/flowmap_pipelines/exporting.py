@@ -16,6 +16,7 @@ from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import fetch
 from flowmap.attestation.model_signature import SIGNATURE, signature_for_others
 from flowmap.attestation.trust import read_trusted
+from flowmap.audit.graph import made_node
 from flowmap.errors import ConfigError
 from flowmap.evaluation.entrants import policy_of
 from flowmap.exporting.about import About
@@ -40,6 +41,7 @@ class _Given:
     model: Model
     runtime: Path | None
     image: str | None
+    checkpoint: str | None
 
     @property
     def grid(self) -> tuple[float, ...]:
@@ -80,7 +82,8 @@ def export_model(
         copy_model(store, version, files)
         facts = read_model_facts(files)
         form = form or (DIFFUSERS if isinstance(facts, TextToImageFacts) else ONNX)
-        given = _Given(version, files, facts, load_model(files, shipped_weights(files)), runtime, image)
+        model = load_model(files, shipped_weights(files))
+        given = _Given(version, files, facts, model, runtime, image, _checkpoint_of(store, version))
         _FORMS[form](given, made)
         shutil.copytree(made, folder, dirs_exist_ok=True)
     return sorted(path.name for path in folder.iterdir())
@@ -122,11 +125,20 @@ def _as_pipeline(given: _Given, folder: Path) -> None:
             f"{given.version.name} is a {given.facts.kind}, a network of flowmap's own that diffusers does "
             f"not know: take --format {ONNX} or {WEB}"
         )
-    from flowmap.text_to_image.publishing import write_pipeline
+    from flowmap.text_to_image.publishing import write_adapters_card, write_pipeline
 
     write_pipeline(given.model, given.facts, given.grid, folder)
     if (given.files / ADAPTERS).is_dir():
         shutil.copytree(given.files / ADAPTERS, folder / ADAPTERS)
+        checkpoint = None if given.facts.two_times else given.checkpoint
+        write_adapters_card(given.facts, given.grid, folder / ADAPTERS, checkpoint)
+
+
+def _checkpoint_of(store: ObjectStore, version: Version | Rejection) -> str | None:
+    """The model of others that it began as, as its run's configuration named it."""
+    made = made_node(store, version.candidate).made_by
+    given = ((made.config if made is not None else None) or {}).get("base_training", {}).get("checkpoint")
+    return None if given is None else str(given["source"])
 
 
 def _as_graph(given: _Given, folder: Path) -> None:

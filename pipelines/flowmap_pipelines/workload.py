@@ -61,7 +61,7 @@ def workload(config: RunConfig, facts: TextToImageFacts, num_prompts: int) -> Wo
         "evaluation": _evaluation_passes(config, num_prompts, guided=facts.guidance is not None),
     }
     if base.checkpoint is None or base.checkpoint.learns:
-        passes = {"base_training": _base_passes(base), **passes}
+        passes = {"base_training": _base_passes(base, told=facts.told_guidance > 0), **passes}
     processes = {"base_training": base.processes or 1, "grpo_finetuning": grpo.processes, "evaluation": 1}
     return Workload(
         {name: number * facts.flops for name, number in passes.items()}, processes, facts.precision
@@ -80,13 +80,16 @@ def rollout_passes(section: GrpoFinetuning) -> float:
     return samples * (drawn + section.updates_per_rollout * len(window) * update)
 
 
-def _base_passes(section: BaseTraining) -> float:
+def _base_passes(section: BaseTraining, *, told: bool) -> float:
+    """Args: told: whether the checkpoint is told a guidance, and teaches its own velocity."""
     updates, batch = section.updates or 0, section.batch_size or 0
     exact = section.checkpoint is not None and section.checkpoint.precision == "bfloat16"
     again = bool(section.gradient_checkpointing)
     one = (_MAP_BY_PRODUCT if exact else _MAP_BY_DIFFERENCE) + again
     if section.checkpoint is not None and section.checkpoint.guidance is not None:
         one += _GUIDANCE
+    elif told and section.checkpoint is not None and section.checkpoint.convert:
+        one += 1
     from_scratch = section.checkpoint is None or bool(section.checkpoint.train)
     velocity = baseline_updates(section) * (_VELOCITY + again) if from_scratch else 0
     return batch * (updates * one + velocity)

@@ -1,13 +1,14 @@
 """What docs/bring-your-own.md shows is short, and works as it stands."""
 
-import importlib
 import json
+import runpy
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.data_prep.prompts_alone import read_prompts
@@ -133,6 +134,7 @@ def test_the_afternoon_s_commands_come_to_a_lora(folder: Path, monkeypatch: pyte
         turned_down |= done.returncode == 3
     assert (folder / "mugs.png").stat().st_size > 100
     assert list((folder / "mugs-pipeline" / "lora").glob("*.safetensors"))
+    _is_drawn_as_the_page_says(given)
 
 
 def _base_is_published_whole(root: Path, given: tuple[str, ...]) -> None:
@@ -154,8 +156,15 @@ def _base_is_published_whole(root: Path, given: tuple[str, ...]) -> None:
     assert set(made_of) <= set(refs)
 
 
-def test_diffusers_is_what_it_is_called() -> None:
-    """The names in the last block."""
-    for name in ("from_pretrained", "load_lora_weights"):
-        assert f".{name}(" in TEXT
-        assert hasattr(importlib.import_module("diffusers").FluxPipeline, name)
+def _is_drawn_as_the_page_says(given: Path) -> None:
+    """Its last block, at the size of the checkpoint; what it says of FLUX.1-schnell stands in the card."""
+    code = TEXT.rpartition("```python\n")[2].partition("```")[0]
+    for page, here in (("black-forest-labs/FLUX.1-schnell", str(given)), ("=512", "=16"), ("=256", "=6")):
+        assert page in code
+        code = code.replace(page, here)
+    Path("last.py").write_text(code)
+    runpy.run_path("last.py")
+    assert Image.open("mug.png").size == (16, 16)
+    card = Path("mugs-pipeline/lora/README.md").read_text()
+    assert f"They belong to `{given}` and to no other" in card
+    assert "sigmas=[1.0, 0.75, 0.5, 0.25]," in card

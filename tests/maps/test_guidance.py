@@ -60,7 +60,7 @@ def test_samples_end_further_from_what_all_have_in_common(drawn: tuple[Tensor, T
         assert (found[of].mean() - 0.5) / (mean - 0.5) > 1.5
 
 
-def test_what_a_teacher_adds_makes_the_guided_velocity_the_one_to_learn() -> None:
+def test_what_a_teacher_says_makes_the_guided_velocity_the_one_to_learn() -> None:
     """The map that is right under guidance errs by what the data's own spread is, as the plain one does."""
     means = torch.tensor([2.0, -1.0]).repeat(512)
     generator = torch.Generator().manual_seed(1)
@@ -69,8 +69,8 @@ def test_what_a_teacher_adds_makes_the_guided_velocity_the_one_to_learn() -> Non
     right, scale = guided(velocity, NOTHING, 3.0), 3.0
     towards = pull(velocity, NOTHING)
 
-    def added(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return (scale - 1) * towards(x, t, condition)
+    def sharpened(velocity: Tensor, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return velocity + (scale - 1) * towards(x, t, condition)
 
     def error(network: TwoTimeMap, taught: bool) -> float:
         _, measured = mean_flow_loss(
@@ -79,7 +79,7 @@ def test_what_a_teacher_adds_makes_the_guided_velocity_the_one_to_learn() -> Non
             condition,
             generator=torch.Generator().manual_seed(2),
             equal_times=1.0,
-            added=added if taught else None,
+            taught=sharpened if taught else None,
         )
         return float(measured["error"])
 

@@ -98,7 +98,6 @@ def test_a_checkpoint_goes_through_and_comes_out_as_one(tmp_path: Path) -> None:
     noise = torch.randn(2, *FACTS.latent)
 
     def draw(by: FluxPipeline) -> torch.Tensor:
-        by.tokenizer_max_length = FACTS.num_tokens
         by.set_progress_bar_config(disable=True)
         found: torch.Tensor = by(
             prompt=list(PROMPTS[:2]),

@@ -1,5 +1,6 @@
 """Demands that no reward could check end a run before anything is trained."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest, build_manifest
 from flowmap.artifacts.transfer import publish
 from flowmap.data.facts import FACTS, DataFacts
-from flowmap.errors import DataError
+from flowmap.errors import ConfigError, DataError
 from flowmap.prompts.facts import PromptFacts
 from flowmap.settings import RunConfig
-from flowmap.steps.dag import PIPELINE
+from flowmap.steps.dag import PIPELINE, step_of
+from flowmap.steps.suiting import models_will_do
 from tests.faults import fault
+from tests.hub_server import COMMIT, NAME, Hub, serving
 
 (DATA_PREP,) = (step for step in PIPELINE if step.name == "data_prep")
 RULES = {"kind": "rules", "source": "there"}
@@ -63,7 +66,7 @@ def test_they_are_looked_at_when_data_are_there(tmp_path: Path, section: str) ->
 
 
 @fault(
-    "the model of a reward or of features is not there, or has pickled weights alone",
+    "the model of a reward or of features is not there",
     "the run ends when its data are ready, before anything is trained",
     of="writing",
 )
@@ -85,19 +88,12 @@ def test_they_are_looked_at_when_data_are_there(tmp_path: Path, section: str) ->
             {"rewards": [{"kind": "ocr"}], "features": {"source": "no-such"}},
             "evaluation.features.source: there is no folder no-such",
         ),
-        (
-            "grpo_finetuning",
-            {"rewards": [{"kind": "clip", "source": "pickled"}]},
-            "reward clip: pickled holds no weights as safetensors; pickled ones",
-        ),
     ],
 )
 def test_models_that_are_asked_for_are_there_before_hours_are_spent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, given: dict[str, Any], told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pickled").mkdir()
-    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"x")
     facts = DataFacts(
         modality="images",
         prompts=("a dog",),
@@ -111,3 +107,65 @@ def test_models_that_are_asked_for_are_there_before_hours_are_spent(
     store, manifest = made_of(facts, tmp_path)
     with pytest.raises(DataError, match=told):
         DATA_PREP.check(RunConfig.model_validate({**PLAIN, section: given}), store, manifest)
+
+
+@fault(
+    "the model of a reward or of features is gated, of another kind, or has pickled weights alone",
+    "the run ends before anything is encoded or trained, by the first kilobytes of the model",
+    of="writing",
+)
+@pytest.mark.parametrize(
+    ("section", "given", "kind", "weights", "told"),
+    [
+        ("grpo_finetuning", "rewards", "siglip", "model.safetensors", "clip: .* a model of the kind siglip"),
+        ("grpo_finetuning", "rewards", None, "model.safetensors", "clip: .* is no model of transformers"),
+        ("grpo_finetuning", "rewards", "clip", "pytorch_model.bin", "no weights as safetensors; pickled"),
+        (
+            "evaluation",
+            "features",
+            "t5",
+            "model.safetensors",
+            "features: .* kind t5, and one of the kind clip",
+        ),
+    ],
+)
+def test_models_that_are_asked_for_will_do_before_hours_are_spent(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    given: str,
+    kind: str | None,
+    weights: str,
+    told: str,
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if kind is not None:
+        (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    (folder / weights).write_bytes(b"x")
+    for source in ({"source": str(folder)}, {"source": NAME, "revision": COMMIT}):
+        asked = {"features": source} if given == "features" else {"rewards": [{"kind": "clip", **source}]}
+        plain = PLAIN[section] | asked if section in PLAIN else asked
+        config = RunConfig.model_validate({**PLAIN, section: plain})
+        with serving(Hub(folder), monkeypatch) as hub:
+            with pytest.raises((ConfigError, DataError), match=told):
+                models_will_do(config, tmp_path / f"scratch-{len(source)}")
+            assert weights not in hub.asked
+
+
+def test_a_gated_model_that_is_only_evaluated_by_is_told_before_hours_are_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    (folder / "model.safetensors").write_bytes(b"x")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    features = {"source": NAME, "revision": COMMIT}
+    config = RunConfig.model_validate({**PLAIN, "evaluation": {**PLAIN["evaluation"], "features": features}})
+    with serving(Hub(folder, token="hf_sesame"), monkeypatch):
+        for name in ("base_training", "grpo_finetuning"):
+            with pytest.raises(ConfigError, match=r"evaluation.features: .* set HF_TOKEN"):
+                step_of(name, "run").look(config, tmp_path / name)
+        monkeypatch.setenv("HF_TOKEN", "hf_sesame")
+        step_of("grpo_finetuning", "run").look(config, tmp_path / "again")

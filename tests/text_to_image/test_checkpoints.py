@@ -98,7 +98,6 @@ def test_it_leaves_as_the_class_that_it_came_as(stock: Path, tmp_path: Path) -> 
     write_adapters(plain.network, tmp_path / ADAPTERS)
     pipeline: Any = DiffusionPipeline.from_pretrained(tmp_path / "out")
     assert type(pipeline.transformer) is family_of(facts).stock
-    pipeline.tokenizer_max_length = facts.tokenizer_max_length
     pipeline.set_progress_bar_config(disable=True)
 
     def drawn() -> torch.Tensor:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flowmap.errors import ConfigError
 from flowmap.maps import TwoTimeMap
 from flowmap.models import TextToImageFacts
-from flowmap.models.baseline import load_baseline, taught_guidance
+from flowmap.models.baseline import load_baseline, taught_by
 from flowmap.models.storing import load_model, read_model_facts
 from flowmap.settings import Checkpoint, RunConfig
 from flowmap.text_to_image.checkpoints import take_over
@@ -57,19 +57,42 @@ def test_the_velocity_stays_what_it_was_and_t_less_r_is_nothing_at_first(
 def test_the_many_steps_of_a_guided_model_are_guided_and_teach_it(stock: Path, tmp_path: Path) -> None:
     taken(stock, tmp_path / "plain", convert=True)
     taken(stock, tmp_path / "guided", convert=True, guidance=3.0)
-    assert taught_guidance(tmp_path / "plain") is None
+    assert taught_by(tmp_path / "plain") is None
     plain, guided = load_baseline(tmp_path / "plain"), load_baseline(tmp_path / "guided")
     assert isinstance(plain.flow_map, TwoTimeMap)
     x, t = torch.randn(3, *FACTS.latent), torch.tensor([0.9, 0.5, 0.2])
     condition, nothing = plain.condition(PROMPTS), plain.condition([""] * 3)
-    added = taught_guidance(tmp_path / "guided")
-    assert added is not None
+    taught = taught_by(tmp_path / "guided")
+    assert taught is not None
     with torch.no_grad():
         told, untold = (plain.flow_map.velocity(x, t, each) for each in (condition, nothing))
         assert float((told - untold).abs().max()) > 0.01
         found = guided.flow_map.velocity(x, t, condition)
         torch.testing.assert_close(found, untold + 3 * (told - untold), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(told + added(x, t, condition), found, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(taught(told, x, t, condition), found, atol=1e-5, rtol=1e-4)
+
+
+def test_what_was_distilled_with_guidance_teaches_what_it_says_itself(tmp_path: Path) -> None:
+    """Data's own velocity has no guidance: from it the map would unlearn what the model was made for."""
+    facts = FACTS.model_copy(update={"guided": True})
+    stock = write_stock(tmp_path / "stock", facts, fastest=6.0)
+    found = taken(stock, tmp_path / "base", convert=True)
+    assert (found.told_guidance, found.guidance) == (3.5, None)
+    taught = taught_by(tmp_path / "base")
+    assert taught is not None
+    model = load_baseline(tmp_path / "base")
+    x, t, condition = torch.randn(3, *FACTS.latent), torch.tensor([0.9, 0.5, 0.2]), model.condition(PROMPTS)
+    with torch.no_grad():
+        own = model.flow_map.velocity(x, t, condition)
+        assert torch.equal(taught(torch.full_like(x, 7.0), x, t, condition), own)
+    with pytest.raises(ConfigError, match=r"guidance: .* was distilled with guidance and is told 3.5"):
+        taken(stock, tmp_path / "twice", convert=True, guidance=4.0)
+
+
+def test_what_is_trained_from_scratch_is_told_no_guidance(tmp_path: Path) -> None:
+    stock = write_stock(tmp_path / "stock", FACTS.model_copy(update={"guided": True}))
+    checkpoint = Checkpoint(source=str(stock), train=True)
+    assert take_over(checkpoint, DATA, tmp_path / "scratch", tmp_path).told_guidance == 0
 
 
 def test_an_embedding_that_varies_too_fast_is_refused(tmp_path: Path) -> None:
@@ -103,6 +126,10 @@ def test_weights_are_taken_by_their_names(stock: Path, tmp_path: Path) -> None:
     [
         ({"precision": "bfloat16"}, "which bfloat16 is too coarse for"),
         ({"convert": False, "lora": {}}, "lora is for a checkpoint that is converted"),
+        (
+            {"convert": False, "precision": "bfloat16"},
+            "grpo_finetuning tunes all weights, which bfloat16 is too",
+        ),
         ({"convert": False, "guidance": 3.0}, "guidance is built into a map by convert"),
         ({}, "come without data, and base_training.checkpoint.convert learns from data"),
         ({"train": True}, "convert starts from its weights, and train from none"),

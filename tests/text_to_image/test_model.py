@@ -151,22 +151,24 @@ def test_samples_are_drawn_alike_where_few_prompts_are_kept(
     assert moves[2] <= 7  # each part by itself
 
 
-def test_latents_are_decoded_some_at_a_time_to_the_same_pictures(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_pictures_and_latents_go_through_the_autoencoder_some_at_a_time_to_the_same(
+    model: Model, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    codec, state = model.codec, noise(11)
-    whole = codec.decode(state)
-    sizes: list[int] = []
+    codec = model.codec
     assert isinstance(codec, LatentCodec)
-    decode = codec.vae.decode
+    given = noise(11) if way == "decode" else torch.rand(11, 3, 16, 16) * 2 - 1
+    whole = getattr(codec, way)(given)
+    sizes: list[int] = []
+    work = getattr(codec.vae, way)
 
     def counted(part: torch.Tensor) -> object:
         sizes.append(len(part))
-        return decode(part)
+        return work(part)
 
-    monkeypatch.setattr(codec.vae, "decode", counted)
+    monkeypatch.setattr(codec.vae, way, counted)
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)  # as on a GPU, where that is done
-    torch.testing.assert_close(codec.decode(state), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(getattr(codec, way)(given), whole, rtol=0, atol=1e-6)
     assert sizes == [8, 3]
 
 
@@ -365,7 +367,6 @@ def test_a_stock_pipeline_draws_what_we_draw(
     assert not isinstance(pipeline.transformer, TransformerNetwork)
 
     def draw() -> torch.Tensor:
-        pipeline.tokenizer_max_length = facts.tokenizer_max_length
         pipeline.set_progress_bar_config(disable=True)
         drawn: torch.Tensor = pipeline(
             prompt=list(PROMPTS),

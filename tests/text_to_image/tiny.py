@@ -12,8 +12,10 @@ from flowmap.models.storing import load_model, save_weights, write_model_facts
 from flowmap.text_to_image.building import build
 from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
 from flowmap.text_to_image.publishing import write_pipeline
-from flowmap.text_to_image.text import Sd3Text, TextEncoders, fresh_text, word_tokenizer
+from flowmap.text_to_image.text import FluxText, Sd3Text, TextEncoders, fresh_text, word_tokenizer
 from tests.text_to_image.facts import FACTS, GRID, PROMPTS
+
+CLIP_TOKENS = 5
 
 
 def write_parts(folder: Path, facts: TextToImageFacts = FACTS) -> None:
@@ -22,12 +24,16 @@ def write_parts(folder: Path, facts: TextToImageFacts = FACTS) -> None:
     vae = fresh_autoencoder(3, 4, (8, 8))
     vae.register_to_config(shift_factor=0.1, scaling_factor=2.0)
     vae.save_pretrained(folder / FOLDER)
-    text: TextEncoders = (
-        sd3_text(facts)
-        if isinstance(facts, Sd3Facts)
-        else fresh_text(PROMPTS, facts.num_tokens, facts.text_width)
-    )
+    text: TextEncoders = sd3_text(facts) if isinstance(facts, Sd3Facts) else flux_text(facts)
     text.save(folder)
+
+
+def flux_text(facts: TextToImageFacts) -> FluxText:
+    """Whose CLIP reads less of a text than T5 does, as in every FLUX."""
+    clip, _ = fresh_text(PROMPTS, CLIP_TOKENS, facts.text_width).encoders
+    long = fresh_text(PROMPTS, facts.num_tokens, facts.text_width)
+    short = word_tokenizer(PROMPTS, CLIP_TOKENS)
+    return FluxText([clip, long.encoders[1]], [short, long.tokenizers[1]], facts.num_tokens)
 
 
 def sd3_text(facts: Sd3Facts) -> Sd3Text:

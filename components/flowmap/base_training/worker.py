@@ -18,7 +18,7 @@ from flowmap.base_training.sizes import baseline_updates
 from flowmap.data.dataset import read_contexts
 from flowmap.errors import InvariantError
 from flowmap.models.adapting import lay_adapters, recompute_activations
-from flowmap.models.baseline import taught_guidance
+from flowmap.models.baseline import taught_by
 from flowmap.models.storing import load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress, say
 from flowmap.prompts.vectors import fill_contexts
@@ -61,7 +61,7 @@ def _train(work: Work) -> None:
     network = model.network
     fill_contexts(network, read_contexts(work.inputs["data"]))
     batches = batches_of(model, work.inputs["data"])
-    added = taught_guidance(work.out, model.device) if is_map else None
+    taught = taught_by(work.out, model.device) if is_map else None
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = DeepSpeedEngine()
     num_here = section.batch_size // engine.num_processes
@@ -84,7 +84,7 @@ def _train(work: Work) -> None:
             generator = drawn.of(update)
             x, condition = batches.draw(num_here, generator)
             if is_map:
-                loss, measured = map_loss(section, network, x, condition, generator, engine.module, added)
+                loss, measured = map_loss(section, network, x, condition, generator, engine.module, taught)
             else:
                 loss, measured = velocity_loss(section, engine.module, x, condition, generator)
             metrics = {name: _mean(engine, value) for name, value in measured.items()}

@@ -50,7 +50,8 @@ def outline_from_hub(
 ) -> Path:
     """The same with empty files in the place of weights. Raises as `fetch_from_hub` does."""
     small = [each for each in wanted(folders) if not each.endswith("*.safetensors")]
-    weights = [f"{each}/*.{ending}" for each in folders for ending in _WEIGHTS]
+    inside = [f"{each}/" for each in folders] or [""]
+    weights = [f"{each}*.{ending}" for each in inside for ending in _WEIGHTS]
     where: Any = {"revision": revision, "local_dir": folder, "ignore_patterns": list(_UNWANTED)}
     with _told(name, revision, setting):
         snapshot_download(name, allow_patterns=small, **where)

@@ -10,7 +10,7 @@ import torch
 from flowmap.data.dataset import CAPTION, read_facts, read_split
 from flowmap.maps.condition import rows
 from flowmap.models.adapting import lay_adapters, recompute_activations
-from flowmap.models.baseline import taught_guidance
+from flowmap.models.baseline import taught_by
 from flowmap.models.storing import AS_BASE, load_weights, read_model_facts, save_weights
 from flowmap.progress import Progress
 from flowmap.seeding import derived_seed, generator_for
@@ -40,7 +40,7 @@ def train(work: Work) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), section.learning_rate, betas=(0.9, 0.99))
     engine = TorchEngine(device())
     engine.prepare(network, optimizer, batch=section.batch_size)
-    added = taught_guidance(base, device())
+    taught = taught_by(base, device())
     average, generator = Ema(network, section.ema), generator_for(section.seed, work.name, "batches")
     with Progress("evaluation: the base trained on", section.updates) as progress:
         for update in range(section.updates):
@@ -49,7 +49,7 @@ def train(work: Work) -> None:
             chosen = torch.randint(len(data), (section.batch_size,), generator=generator)
             x = model.codec.encode(data.data[chosen].to(model.device))
             condition = rows(conditions, data.prompts[chosen].to(model.device))
-            loss, measured = map_loss(section, network, x, condition, generator, added=added)
+            loss, measured = map_loss(section, network, x, condition, generator, taught=taught)
             engine.backward(loss)
             engine.step()
             average.update(network)

@@ -22,6 +22,8 @@ from flowmap.maps.path import RectifiedFlow, over_data
 _SMOOTHING = 1e-2
 _STEP = 1e-2  # of the central difference, on each side
 TIMES = (-0.4, 1.0)  # mean and spread of the normal distribution whose sigmoid a time is
+# What is to be learnt as the velocity, from the data's (batch, *data), x_t, t and the condition.
+Taught = Callable[[Tensor, Tensor, Tensor, Condition], Tensor]
 Slope = Callable[[TwoTimeNetwork, Tensor, Tensor, Tensor, Tensor, Condition], Tensor]
 _PATH = RectifiedFlow()
 
@@ -123,7 +125,7 @@ def mean_flow_loss(
     power: float = 0.5,
     times: tuple[float, float] = TIMES,
     slope: Slope = exact_slope,
-    added: OneTimeNetwork | None = None,
+    taught: Taught | None = None,
     engine: TwoTimeNetwork | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Adaptively weighted squared error of u against the MeanFlow target.
@@ -136,16 +138,16 @@ def mean_flow_loss(
         power: of the adaptive weight; 1 seeks modes, 0 is the plain squared error.
         times: mean and spread of the normal distribution whose sigmoid times are.
         slope: how du/dt is taken, `exact_slope` or `central_difference`.
-        added: to the data's velocity, such as a teacher's guidance; without gradient.
+        taught: what a teacher makes of the data's velocity; without gradient.
         engine: what is differentiated, where that is not the plain network but an engine around it.
     """
     t, r = (times.to(x.device) for times in draw_times(len(x), equal_times, generator, start_times, times))
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     on_path = _PATH.sample(x, noise, t)
     velocity = on_path.velocity
-    if added is not None:
+    if taught is not None:
         with torch.no_grad():
-            velocity = velocity + added(on_path.x_t, t, condition)
+            velocity = taught(velocity, on_path.x_t, t, condition)
     target = mean_flow_target(network, on_path.x_t, velocity, t, r, condition, slope)
     return _weighted((engine or network)(on_path.x_t, t, r, condition) - target, power)
 

@@ -1,7 +1,7 @@
-"""The many-step baseline of a base, and the guidance that it teaches the map.
+"""The many-step baseline of a base, and what it teaches the map.
 
 baseline = load_baseline(directory, device)              # drawn by `euler`, guided where its map is
-added = taught_guidance(directory, device)               # for `mean_flow_loss`
+taught = taught_by(directory, device)                    # for `mean_flow_loss`
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from flowmap.maps import Condition, FlowMap, OneTimeMap
 from flowmap.maps.flow_map import OneTimeNetwork
 from flowmap.maps.guidance import guided, pull
+from flowmap.maps.objectives import Taught
 from flowmap.models.model import Model
 from flowmap.models.storing import AS_BASE, AS_BASELINE, load_model, read_model_facts
 from flowmap.models.text_to_image_facts import TextToImageFacts
@@ -46,22 +47,23 @@ def guidance_of(directory: Path) -> float | None:
     return facts.guidance if isinstance(facts, TextToImageFacts) else None
 
 
-def taught_guidance(directory: Path, device: torch.device = _CPU) -> OneTimeNetwork | None:
-    """What guidance adds to the data's velocity, (scale - 1) (v(x, t, condition) - v(x, t)), by the velocity
-    of a base as it lies there, frozen; None where its map is to have none built in.
+def taught_by(directory: Path, device: torch.device = _CPU) -> Taught | None:
+    """What the velocity of a base as it lies there, frozen, teaches the map; None where it is to learn from
+    the data alone.
 
-    The sum's mean over the data is the guided velocity. From the network that is being trained, or from its
-    average, MeanFlow diverges.
+    Guidance is built in by adding (scale - 1) (v(x, t, condition) - v(x, t)) to the data's velocity: the
+    sum's mean over the data is the guided velocity. From the network that is being trained, or from its
+    average, MeanFlow diverges. A model that is told its guidance, being distilled from it, has the guided
+    velocity alone, which no data have: that takes the place of theirs.
 
     Source: MeanFlow (arXiv 2505.13447), equations 13 to 15, with a teacher in the network's place.
     """
-    scale = guidance_of(directory)
-    if scale is None:
+    facts, scale = read_model_facts(directory), guidance_of(directory)
+    told = isinstance(facts, TextToImageFacts) and facts.told_guidance > 0
+    if scale is None and not told:
         return None
     teacher = load_model(directory, AS_BASELINE, device)
-    towards = pull(teacher.flow_map.velocity, teacher.condition(_NO_PROMPT))
-
-    def added(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return (scale - 1) * towards(x, t, condition)
-
-    return added
+    if scale is None:
+        return lambda velocity, x, t, condition: teacher.flow_map.velocity(x, t, condition)
+    more, towards = scale - 1, pull(teacher.flow_map.velocity, teacher.condition(_NO_PROMPT))
+    return lambda velocity, x, t, condition: velocity + more * towards(x, t, condition)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Imported by name, so that what needs no such model neither loads it nor depends on its code.
 _BUILDING = "flowmap.text_to_image.building"
 _TIME_FREQUENCIES, _SPAN_FREQUENCIES = 256, 32
+_GUIDANCE = 3.5  # what those that are told one were made for
 
 
 class TextToImageFacts(Facts):
@@ -67,9 +68,9 @@ class TextToImageFacts(Facts):
         return self.heads * self.head_width
 
     @property
-    def tokenizer_max_length(self) -> int:
-        """What a pipeline's attribute of that name is to be."""
-        return self.num_tokens
+    def told_guidance(self) -> float:
+        """The scale that the network is told, as `guidance_scale` of a pipeline; 0 where it is told none."""
+        return 0.0
 
     @property
     @abstractmethod
@@ -148,6 +149,10 @@ class FluxFacts(TextToImageFacts):
     guided: bool = False
 
     @property
+    def told_guidance(self) -> float:
+        return _GUIDANCE if self.guided else 0.0
+
+    @property
     def num_blocks(self) -> int:
         return self.double_blocks + self.single_blocks
 
@@ -193,10 +198,6 @@ class Sd3Facts(TextToImageFacts):
     @property
     def num_blocks(self) -> int:
         return self.blocks
-
-    @property
-    def tokenizer_max_length(self) -> int:
-        return self.clip_tokens
 
     def adapters(self, rank: int) -> int:
         width = self.width

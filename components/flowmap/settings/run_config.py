@@ -126,6 +126,21 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _all_weights_are_tuned_in_full_precision(self) -> Self:
+        checkpoint = self.base_training.checkpoint
+        if (
+            checkpoint is not None
+            and checkpoint.precision != "float32"
+            and self.grpo_finetuning.lora is None
+        ):
+            raise ValueError(
+                f"grpo_finetuning tunes all weights, which {checkpoint.precision} is too coarse for: most "
+                "updates would round away; tune adapters (grpo_finetuning.lora), or take "
+                "base_training.checkpoint.precision: float32"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _prompts_without_data_are_for_rewards_that_need_none(self) -> Self:
         prompts, evaluation = self.data_prep.prompts, self.evaluation
         if prompts is None:

@@ -24,10 +24,11 @@ from flowmap.settings import (
 from flowmap.settings.sections import Publication
 from flowmap.steps.step import Input, Inputs, Step
 from flowmap.steps.suiting import (
-    checkpoint_will_do,
+    all_models_will_do,
     features_digest,
     measures_fid,
     model_digests,
+    models_will_do,
     suits_the_run,
 )
 
@@ -179,7 +180,7 @@ PIPELINE = (
         "data",
         says="read, check, split",
         extra_inputs=_external,
-        look=checkpoint_will_do,
+        look=all_models_will_do,
         check=suits_the_run,
         modules=_all_of(_facets("reading"), _encoding),
         libraries=("numpy", "pandas", "pillow", "pyarrow", "scikit-learn"),
@@ -190,6 +191,7 @@ PIPELINE = (
         "base",
         ("data_prep",),
         says="MeanFlow map, flow-matching baseline",
+        look=models_will_do,
         extra_inputs=_checkpoint,
         modules=_all_of(_facets("sizes"), _networks),
         libraries=_TRAINING,
@@ -209,6 +211,7 @@ PIPELINE = (
         "tuned",
         ("base_training", "reward_training"),
         says="Flow-Map GRPO through DeepSpeed",
+        look=models_will_do,
         extra_inputs=_functions,
         modules=_all_of(_rewards, _networks),
         libraries=_TRAINING,

@@ -16,8 +16,9 @@ from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.data.external import file_digest, local_path
 from flowmap.data.facts import FACTS, DataFacts
 from flowmap.data.naming import named
-from flowmap.data.pretrained import inception_weights, pretrained_digest
+from flowmap.data.pretrained import inception_weights, pretrained_digest, pretrained_outline
 from flowmap.errors import ConfigError, DataError
+from flowmap.json_text import read_json
 from flowmap.registry import Registry
 from flowmap.rewards.conditions import problem_of
 from flowmap.settings import (
@@ -31,6 +32,14 @@ from flowmap.settings import (
     RunConfig,
 )
 
+# Of transformers, by the kind of reward; of what detects objects there are many.
+_KINDS = {
+    "clip": ("clip",),
+    "pickscore": ("clip",),
+    "hps": ("clip",),
+    "aesthetic": ("clip",),
+    "imagereward": ("blip",),
+}
 _LOOKING = "flowmap.text_to_image.looking"  # by name, as all of that room
 
 
@@ -53,6 +62,47 @@ def checkpoint_will_do(config: RunConfig, scratch: Path) -> None:
     without their weights. Raises ConfigError or DataError."""
     if config.base_training.checkpoint is not None:
         importlib.import_module(_LOOKING).look_at(config, scratch)
+
+
+def all_models_will_do(config: RunConfig, scratch: Path) -> None:
+    """The checkpoint, and each model that a reward or the evaluation asks.
+
+    Raises ConfigError or DataError.
+    """
+    checkpoint_will_do(config, scratch)
+    models_will_do(config, scratch)
+
+
+def models_will_do(config: RunConfig, scratch: Path) -> None:
+    """Whether the models that rewards and distances ask can be had, have weights that are not pickled, and
+    are of the kind that is asked for, as their files say without their weights.
+
+    Raises ConfigError or DataError.
+    """
+    rewards = (*config.grpo_finetuning.rewards, *(config.evaluation.rewards or ()))
+    asked: dict[Pretrained, tuple[str, tuple[str, ...]]] = {
+        each: (f"reward {each.label}", _KINDS.get(each.kind, ()))
+        for each in rewards
+        if isinstance(each, Pretrained)
+    }
+    features = config.evaluation.features
+    if features is not None and not measures_fid(config.evaluation):
+        asked[features] = ("evaluation.features", ("clip", "dinov2"))
+    for number, (settings, (where, kinds)) in enumerate(asked.items()):
+        folder = pretrained_outline(settings, where, scratch / f"model-{number}")
+        told = folder / "config.json"
+        kind = read_json(told.read_bytes()).get("model_type") if told.is_file() else None
+        if kind is None or (kinds and kind not in kinds):
+            raise ConfigError(
+                f"{where}: {settings.source} is "
+                + (f"a model of the kind {kind}" if kind else "no model of transformers")
+                + f", and one of the kind {' or '.join(kinds) or 'that detects objects'} is asked for"
+            )
+        if not any(folder.rglob("*.safetensors")):
+            raise DataError(
+                f"{where}: {settings.source} holds no weights as safetensors; pickled ones, which run code "
+                "when they are read, are not taken"
+            )
 
 
 def suits_the_run(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
@@ -116,10 +166,3 @@ def _models_are_there(config: RunConfig) -> None:
     features_digest(config.evaluation)
     if measures_fid(config.evaluation) and not find_spec("torch_fidelity"):
         raise ConfigError("evaluation.features: FID wants torch-fidelity: pip install 'flowmap[fid]'")
-    for each in rewards:
-        folder = local_path(each.source) if isinstance(each, Pretrained) else None
-        if folder is not None and folder.is_dir() and not any(folder.rglob("*.safetensors")):
-            raise DataError(
-                f"reward {each.label}: {folder} holds no weights as safetensors; pickled ones, which run "
-                "code when they are read, are not taken"
-            )

@@ -35,7 +35,6 @@ from flowmap.text_to_image.network import dtype_of
 from flowmap.text_to_image.text import clip_tokens
 from flowmap.training.devices import device
 
-_MOST_TOKENS = 512
 _AT_ONCE = 4096  # texts that are made tokens of
 WHERE = "base_training.checkpoint"
 FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
@@ -65,7 +64,9 @@ def take_over(
         facts, file = facts.model_copy(update=known), AS_BASELINE
         weights, steps = converted(weights, facts, device()), "one time, to be taught a second"
     if checkpoint.train:
-        facts, steps = facts.model_copy(update={"two_times": True}), "to be trained from scratch"
+        # Guidance is told to those that were distilled from it.
+        anew = {"two_times": True, **({"guided": False} if facts.told_guidance else {})}
+        facts, steps = facts.model_copy(update=anew), "to be trained from scratch"
     else:
         dtype = dtype_of(facts)
         named_here = {f"transformer.{name}": value.to(dtype) for name, value in weights.items()}
@@ -91,6 +92,11 @@ def check_convertible(checkpoint: Checkpoint, facts: TextToImageFacts) -> None:
     """Raise ConfigError where there is nothing to convert."""
     if facts.two_times:
         raise ConfigError(f"{WHERE}.convert: {checkpoint.source} knows two times already: leave it out")
+    if facts.told_guidance and checkpoint.guidance is not None:
+        raise ConfigError(
+            f"{WHERE}.guidance: {checkpoint.source} was distilled with guidance and is told "
+            f"{facts.told_guidance:g}: its map learns that already, leave it out"
+        )
 
 
 def family_at(folder: Path, where: str, *, without_transformer: bool = False) -> Family:
@@ -237,8 +243,9 @@ def check_shapes(folder: Path, facts: TextToImageFacts) -> None:
 
 
 def digests_of(folder: Path, family: Family) -> tuple[str, str]:
-    """Of the autoencoder in a pipeline's folder, and of all its text encoders."""
-    texts = {name: folder_digest(folder / name) for name in sorted(family.text.folders())}
+    """Of the autoencoder in a pipeline's folder, and of all its text encoders with how much they read."""
+    texts: dict[str, Any] = {name: folder_digest(folder / name) for name in sorted(family.text.folders())}
+    texts["tokens"] = num_tokens_of(family, folder)
     return folder_digest(folder / AUTOENCODER), sha256_of(canonical_json(texts))
 
 
@@ -258,9 +265,11 @@ def tell_encoded_by_another(encoder: tuple[str, str], model: tuple[str, str]) ->
 
 
 def num_tokens_of(family: Family, folder: Path) -> int:
-    """That T5 has of a text, by its tokenizer."""
+    """That T5 has of a text: what the model was made for, or fewer where its tokenizer knows fewer."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
-    return min(_MOST_TOKENS, int(tokenizer.model_max_length))
+    file = folder / "transformer" / "config.json"
+    most = family.most_tokens(part_config(file) if file.is_file() else None)
+    return min(most, int(tokenizer.model_max_length))
 
 
 def tell_cut(family: Family, folder: Path, texts: Sequence[str], what: str) -> None:
@@ -276,7 +285,7 @@ def tell_cut(family: Family, folder: Path, texts: Sequence[str], what: str) -> N
         most = num_tokens_of(family, folder)
         if encoder != encoders[-1]:
             told = part_config(folder / encoder / "config.json")
-            most = min(most, clip_tokens(tokenizer, told["max_position_embeddings"]))
+            most = clip_tokens(tokenizer, told["max_position_embeddings"])
         long = [
             text
             for part in (texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE))

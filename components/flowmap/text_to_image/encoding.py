@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowmap.data.naming import named
-from flowmap.data.pretrained import pretrained_at_hand
+from flowmap.data.pretrained import pretrained_at_hand, pretrained_outline
 from flowmap.data.shards import write_shard
 from flowmap.errors import ConfigError
 from flowmap.settings.data import Captioned
@@ -67,6 +67,7 @@ class Encoder:
         such a size.
         """
         folders = [name for name in _folders() if name != "transformer"]
+        pretrained_outline(captioned.encoder, where, scratch, ("transformer",))  # how long its texts are
         folder = pretrained_at_hand(captioned.encoder, where, scratch, folders)
         family = family_at(folder, where, without_transformer=True)
         codec = LatentCodec.load(folder, ())

@@ -46,6 +46,8 @@ class Family:
             architectures do not have.
         pooled_width: that the transformer is to take, from the configurations of the text encoders.
         patch: latents on the side of a token, from a transformer's configuration.
+        most_tokens: that its T5 read of a text when it was trained, from a transformer's configuration, or
+            None where that is not known. Places without a text count too: nothing hides them.
         packed: whether the transformer takes tokens, of patches' values, in the place of latents.
         adapted: the layers that adapters are laid on, by how their names end.
     """
@@ -60,6 +62,7 @@ class Family:
     told_by: Callable[[Config, Path], dict[str, Any]]
     pooled_width: Callable[[Sequence[Config]], int]
     patch: Callable[[Config], int]
+    most_tokens: Callable[[Config | None], int]
     packed: bool
     adapted: tuple[str, ...]
 

@@ -16,8 +16,6 @@ from flowmap.text_to_image.network import TransformerNetwork, pack, unpack
 from flowmap.text_to_image.text import FluxText
 from flowmap.text_to_image.transformer import FlowMapTransformer
 
-_GUIDANCE = 3.5  # what those that are told one were made for
-
 
 class FluxNetwork(TransformerNetwork):
     """FLUX's transformer on latents as they come from the autoencoder."""
@@ -27,7 +25,7 @@ class FluxNetwork(TransformerNetwork):
 
     def __init__(self, facts: FluxFacts, transformer: Any) -> None:
         super().__init__(facts, transformer)
-        self.patch, self.guided = facts.patch, facts.guided
+        self.patch, self.guidance = facts.patch, facts.told_guidance
         self.grid = self._grid(facts.latent)
         self.register_buffer("image_ids", _places(*self.grid), persistent=False)
         self.register_buffer("text_ids", torch.zeros(facts.num_tokens, 3), persistent=False)
@@ -38,7 +36,7 @@ class FluxNetwork(TransformerNetwork):
             hidden_states=pack(x, self.patch),
             timestep=t,
             **told,
-            **({"guidance": torch.full_like(t, _GUIDANCE)} if self.guided else {}),
+            **({"guidance": torch.full_like(t, self.guidance)} if self.guidance else {}),
             img_ids=self.image_ids if grid == self.grid else _places(*grid).to(x.device),
             txt_ids=self.text_ids,
             return_dict=False,
@@ -100,6 +98,8 @@ FLUX = Family(
     told_by=_told_by,
     pooled_width=lambda encoders: int(encoders[0]["hidden_size"]),
     patch=lambda transformer: 2,  # in every FLUX, whose own patch_size says 1
+    # FLUX.1-schnell, which is told no guidance, was trained with 256; its siblings with 512.
+    most_tokens=lambda transformer: 256 if transformer and not transformer["guidance_embeds"] else 512,
     packed=True,
     adapted=(*BLOCK_LAYERS, "proj_mlp", "proj_out"),
 )

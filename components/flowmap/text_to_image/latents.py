@@ -33,17 +33,15 @@ class LatentCodec:
     def encode(self, data: Tensor) -> Tensor:
         """Of pictures in [-1, 1], (batch, channels, height, width): the mean of each one's posterior."""
         config = self.vae.config
-        latents: Tensor = self.vae.encode(data).latent_dist.mean
+        latents = torch.cat([self.vae.encode(part).latent_dist.mean for part in _parts(data)])
         scaled: Tensor = (latents - (config.shift_factor or 0.0)) * config.scaling_factor
         return scaled
 
     def decode(self, state: Tensor) -> Tensor:
-        """Pictures, (batch, channels, height, width); on a GPU a few at a time, for each takes more memory
-        than its latent by far."""
+        """Pictures, (batch, channels, height, width)."""
         config = self.vae.config
         latents = state / config.scaling_factor + (config.shift_factor or 0.0)
-        parts = latents.split(_AT_ONCE) if latents.is_cuda else (latents,)
-        return torch.cat([self.vae.decode(part).sample for part in parts])
+        return torch.cat([self.vae.decode(part).sample for part in _parts(latents)])
 
     @classmethod
     def load(cls, folder: Path, state_shape: Sequence[int]) -> LatentCodec:
@@ -52,6 +50,11 @@ class LatentCodec:
             raise ConfigError(f"the model has no {FOLDER}: its autoencoder can't be read")
         vae = AutoencoderKL.from_pretrained(folder / FOLDER, use_safetensors=True)
         return cls(vae, state_shape)
+
+
+def _parts(batch: Tensor) -> Sequence[Tensor]:
+    """On a GPU a few at a time: each takes far more memory in the autoencoder than as picture or latent."""
+    return batch.split(_AT_ONCE) if batch.is_cuda else (batch,)
 
 
 def fresh_autoencoder(channels: int, latent_channels: int, widths: Sequence[int]) -> Any:

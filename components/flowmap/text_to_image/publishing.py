@@ -1,6 +1,7 @@
 """A model as a folder that diffusers' own pipeline loads and samples, for people who have no flowmap.
 
 write_pipeline(model, facts, grid, folder)
+write_adapters_card(facts, grid, folder / "lora", "black-forest-labs/FLUX.1-schnell")
 
 pipeline = FluxPipeline.from_pretrained(folder, trust_remote_code=True)   # or StableDiffusion3Pipeline
 pipeline("a red three on blue", sigmas=[1.0, 0.75, 0.5, 0.25], guidance_scale=0.0)
@@ -42,21 +43,42 @@ import torch
 from diffusers import {pipeline}
 
 {loading}
-pipeline.tokenizer_max_length = {tokenizer_max_length}
+{drawing}
+```
+"""
+_ADAPTERS_CARD = """---
+library_name: diffusers
+pipeline_tag: text-to-image
+tags: [lora]
+---
+# Adapters for a flow map of {num_evaluations} evaluations
+
+They belong to {base} and to no other: another one of its architecture takes them without a word, and draws
+something else.
+
+```python
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, {pipeline}
+
+{loading}
+pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)  # the times below are as they are meant
+pipeline.load_lora_weights(".")
+{drawing}
+```
+"""
+_LOADING = "pipeline = {pipeline}.from_pretrained({place!r}, torch_dtype=torch.{precision}{more})"
+_READ_FIRST = "# The code is transformer/flow_map_transformer.py: read it before you trust it.\n"
+_DRAWING = """pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 pipeline(
-    "{prompt}",
+    {prompt!r},
     sigmas={sigmas},  # these times and no others: the pipeline's own are another grid
     height={height},
     width={width},
     max_sequence_length={num_tokens},
-    guidance_scale=0.0,
+    guidance_scale={guidance},
     generator=torch.Generator().manual_seed(0),
-).images[0].save("sample.png")
-```
-"""
-_LOADING = 'pipeline = {pipeline}.from_pretrained(".")'
-_LOADING_TWO_TIMES = """# The code is transformer/flow_map_transformer.py: read it before you trust it.
-pipeline = {pipeline}.from_pretrained(".", trust_remote_code=True)"""
+).images[0].save("sample.png")"""
+_STOCHASTIC = " It was judged with stochastic transitions, which flowmap draws and this pipeline does not."
 
 
 def pipeline_of(model: Model, facts: TextToImageFacts, grid: tuple[float, ...]) -> Any:
@@ -67,14 +89,12 @@ def pipeline_of(model: Model, facts: TextToImageFacts, grid: tuple[float, ...]) 
     assert isinstance(conditioner, TextConditioner)
     if facts.two_times:
         network.transformer.register_to_config(grid=tuple(grid))
-    pipeline = family_of(facts).pipeline(
+    return family_of(facts).pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=codec.vae,
         transformer=network.transformer,
         **conditioner.encoders.parts(),
     )
-    pipeline.tokenizer_max_length = facts.tokenizer_max_length
-    return pipeline
 
 
 def write_pipeline(model: Model, facts: TextToImageFacts, grid: tuple[float, ...], folder: Path) -> None:
@@ -85,23 +105,54 @@ def write_pipeline(model: Model, facts: TextToImageFacts, grid: tuple[float, ...
         index = json.loads((folder / _INDEX).read_text())
         index["transformer"] = [_MODULE, family_of(facts).two_times.__name__]
         (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
-    height, width = facts.shape[-2:]
-    sizes = f"{facts.size().parameters:,} parameters; pictures of {height} x {width}; times {list(grid)}."
-    if facts.sampler is not None:
-        sizes += (
-            " It was judged with stochastic transitions, which flowmap draws and this pipeline does not."
-        )
-    name = family_of(facts).pipeline.__name__
+    sizes = f"{facts.size().parameters:,} parameters; pictures of {_by(facts)}; times {list(grid)}."
     card = _CARD.format(
-        pipeline=name,
-        loading=(_LOADING_TWO_TIMES if facts.two_times else _LOADING).format(pipeline=name),
+        pipeline=family_of(facts).pipeline.__name__,
         num_evaluations=len(grid) - 1,
-        sizes=sizes,
-        num_tokens=facts.num_tokens,
-        tokenizer_max_length=facts.tokenizer_max_length,
+        sizes=sizes + (_STOCHASTIC if facts.sampler is not None else ""),
+        loading=_loading(facts, "."),
+        drawing=_drawing(facts, grid),
+    )
+    (folder / "README.md").write_text(card)
+
+
+def write_adapters_card(
+    facts: TextToImageFacts, grid: tuple[float, ...], folder: Path, checkpoint: str | None
+) -> None:
+    """Leave a card beside adapters that says what they are laid on, and how to draw then.
+
+    Args: checkpoint: that was tuned as it is, by its name or place; None for a map that flowmap made.
+    """
+    told = f"`{checkpoint}`" if checkpoint else "the base that they were trained on, exported as this was,"
+    card = _ADAPTERS_CARD.format(
+        pipeline=family_of(facts).pipeline.__name__,
+        num_evaluations=len(grid) - 1,
+        base=told,
+        loading=_loading(facts, checkpoint or "the base's folder"),
+        drawing=_drawing(facts, grid),
+    )
+    (folder / "README.md").write_text(card)
+
+
+def _loading(facts: TextToImageFacts, place: str) -> str:
+    name = family_of(facts).pipeline.__name__
+    more = ", trust_remote_code=True" if facts.two_times else ""
+    loading = _LOADING.format(pipeline=name, place=place, precision=facts.precision, more=more)
+    return (_READ_FIRST if facts.two_times else "") + loading
+
+
+def _drawing(facts: TextToImageFacts, grid: tuple[float, ...]) -> str:
+    height, width = facts.shape[-2:]
+    return _DRAWING.format(
         prompt=facts.prompts[0],
         sigmas=list(grid[:-1]),
         height=height,
         width=width,
+        num_tokens=facts.num_tokens,
+        guidance=facts.told_guidance,
     )
-    (folder / "README.md").write_text(card)
+
+
+def _by(facts: TextToImageFacts) -> str:
+    height, width = facts.shape[-2:]
+    return f"{height} x {width}"

@@ -66,6 +66,7 @@ SD3 = Family(
     told_by=_told_by,
     pooled_width=lambda encoders: sum(int(each["projection_dim"]) for each in encoders[:2]),
     patch=lambda transformer: int(transformer["patch_size"]),
+    most_tokens=lambda transformer: 256,  # as its pipeline has it
     packed=False,
     adapted=(
         *BLOCK_LAYERS,

@@ -102,7 +102,7 @@ class FluxText(TextEncoders):
 
     def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         clip, t5 = self.encoders
-        longest = min(self.num_tokens, clip.config.max_position_embeddings)
+        longest = clip_tokens(self.tokenizers[0], clip.config.max_position_embeddings)
         sequence = t5(input_ids=self._ids(1, texts, self.num_tokens))
         pooled = clip(input_ids=self._ids(0, texts, longest))
         return sequence.last_hidden_state, pooled.pooler_output

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowmap.maps import Condition, TwoTimeMap, flow_matching_loss, mean_flow_loss
 from flowmap.maps.flow_map import OneTimeNetwork, TwoTimeNetwork
-from flowmap.maps.objectives import TIMES, Slope, central_difference, exact_slope, unfused_slope
+from flowmap.maps.objectives import TIMES, Slope, Taught, central_difference, exact_slope, unfused_slope
 from flowmap.settings import BaseTraining
 
 Loss = tuple[Tensor, dict[str, Tensor]]
@@ -20,10 +20,10 @@ def map_loss(
     condition: Condition,
     generator: torch.Generator,
     engine: TwoTimeNetwork | None = None,
-    added: OneTimeNetwork | None = None,
+    taught: Taught | None = None,
 ) -> Loss:
-    """`mean_flow_loss` of states x (batch, *state); the engine is what is differentiated, and `added` what
-    the data's velocity is shifted by."""
+    """`mean_flow_loss` of states x (batch, *state); the engine is what is differentiated, `taught` what a
+    teacher makes of the data's velocity."""
     return mean_flow_loss(
         network,
         x,
@@ -34,7 +34,7 @@ def map_loss(
         power=section.adaptive_power,
         times=section.times or TIMES,
         slope=_slope(section),
-        added=added,
+        taught=taught,
         engine=engine,
     )
 
