@@ -70,7 +70,7 @@ def draw_samples(
     except ConfigError as error:
         raise ConfigError(f"{version.name}: {error}") from None
     own = grid_of(version, facts)
-    grid = grid_for(num_evaluations or len(own) - 1, own)
+    grid = grid_for(num_evaluations or len(own) - 1, own, model.shift)
     policy, shape = policy_of(facts) if grid == own else None, model.codec.state_shape
     window = () if policy is None else policy.window
 

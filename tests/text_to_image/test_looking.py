@@ -13,7 +13,7 @@ from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError, DataError
 from flowmap.settings import Checkpoint, RunConfig
 from flowmap.steps.suiting import checkpoint_will_do
-from flowmap.text_to_image.checkpoints import WHERE
+from flowmap.text_to_image.parts import WHERE
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.hub_server import COMMIT, NAME, Hub, serving
 from tests.minio_server import MinioServer

@@ -26,7 +26,7 @@ _MOST_THREADS = 4  # each holds the activations of a part
 X = TypeVar("X")
 Y = TypeVar("Y")
 Draw = Callable[[FlowMap, Tensor, Condition], Tensor]
-Solver = Callable[[FlowMap, Tensor, Condition, int], Tensor]
+Solver = Callable[[FlowMap, Tensor, Condition, int, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,10 @@ class Drawing:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Data and prompts in parts: steps along the velocity, by `euler` or `heun`."""
         return self._parts(
-            model, lambda flow_map, noise, condition: solver(flow_map, noise, condition, num_evaluations)
+            model,
+            lambda flow_map, noise, condition: solver(
+                flow_map, noise, condition, num_evaluations, model.shift
+            ),
         )
 
     def _parts(

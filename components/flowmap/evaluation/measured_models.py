@@ -41,7 +41,7 @@ def measure_models(
             models[name] = {}
             for count in sorted({*counts, entrant.num_evaluations}):  # each on the grid it ships, too
                 policy = entrant.policy if count == entrant.num_evaluations else None
-                parts = drawing.composed(model, grid_for(count, entrant.grid), policy)
+                parts = drawing.composed(model, grid_for(count, entrant.grid, model.shift), policy)
                 models[name][count] = measurer.measure(parts, shown)
                 progress.update()
         baseline = load_baseline(inputs["base"], measurer.device)

@@ -68,7 +68,7 @@ def write_page(model: Model, facts: ModelFacts, about: About, runtime: Path | No
         "state": inputs["state"].shape[1:],
         "kind": facts.modality,
         "leaves": leaves,
-        "grids": {count: grid_for(count, about.grid) for count in counts},
+        "grids": {count: grid_for(count, about.grid, model.shift) for count in counts},
         "own": own,
         "decodes": decodes,
     }

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from flowmap.maps import Condition, FlowMap, OneTimeMap
+from flowmap.maps import FlowMap, OneTimeMap
 from flowmap.maps.flow_map import OneTimeNetwork
 from flowmap.maps.guidance import guided, pull
 from flowmap.maps.objectives import Taught

@@ -109,6 +109,7 @@ class Model:
         make_map: from the network, or from an engine around it, to its flow map; `TwoTimeMap` unless
             the network knows one time only.
         adapters: of the network, where they alone are trained.
+        shift: of the times at which it is drawn where no grid is given, for `even_grid`.
     """
 
     def __init__(
@@ -121,8 +122,9 @@ class Model:
         codec: Codec | None = None,
         make_map: MakeMap = TwoTimeMap,
         adapters: Adapters | None = None,
+        shift: float = 1.0,
     ) -> None:
-        self.network = network
+        self.network, self.shift = network, shift
         self.conditioner = conditioner or PromptTable(prompts)
         self.codec = codec or NoCodec(shape)
         self.make_map, self.adapters = make_map, adapters

@@ -42,6 +42,8 @@ class TextToImageFacts(Facts):
         precision: what the transformer and the text encoders are held and computed in.
         guidance: the scale of classifier-free guidance that the map has built in, and that its velocity is
             drawn with; None for none.
+        shift: of the times that it is drawn at where no grid is given, as its own scheduler has it for
+            pictures of its size.
     """
 
     latent: tuple[int, int, int]
@@ -54,6 +56,7 @@ class TextToImageFacts(Facts):
     two_times: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
     guidance: float | None = Field(default=None, exclude_if=lambda scale: scale is None)
+    shift: float = Field(default=1.0, exclude_if=lambda shift: shift == 1)
     modality: str = "images"
     grid: tuple[float, ...] | None = None
     prompt_facts: PromptFacts | None = Field(default=None, exclude_if=lambda known: known is None)

@@ -37,6 +37,7 @@ def build(facts: TextToImageFacts, device: torch.device | None = None, parts: Pa
         conditioner=TextConditioner(encoders, device),
         codec=codec,
         make_map=TwoTimeMap if facts.two_times else straight_map,
+        shift=facts.shift,
     )
 
 

@@ -5,7 +5,6 @@ facts = take_over(section.checkpoint, data_facts, scratch, out)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.data.encoded import EncodedFacts
@@ -22,7 +20,6 @@ from flowmap.data.facts import DataFacts
 from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_at_hand, pretrained_outline
 from flowmap.errors import ConfigError
-from flowmap.json_text import read_json
 from flowmap.models import TextToImageFacts, latent_shape
 from flowmap.models.storing import AS_BASE, AS_BASELINE, copy_parts, save_weights, write_model_facts
 from flowmap.progress import say
@@ -32,12 +29,17 @@ from flowmap.text_to_image.families import FAMILIES, family_in, fresh_transforme
 from flowmap.text_to_image.family import Family
 from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
 from flowmap.text_to_image.network import dtype_of
-from flowmap.text_to_image.text import clip_tokens
+from flowmap.text_to_image.parts import (
+    SCHEDULER,
+    WHERE,
+    num_tokens_of,
+    part_config,
+    shift_of,
+    tell_cut,
+)
 from flowmap.training.devices import device
 
-_AT_ONCE = 4096  # texts that are made tokens of
-WHERE = "base_training.checkpoint"
-FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in family.folders))
+FOLDERS = tuple(dict.fromkeys(name for family in FAMILIES for name in (*family.folders, SCHEDULER)))
 
 
 def take_over(
@@ -134,15 +136,6 @@ def family_at(folder: Path, where: str, *, without_transformer: bool = False) ->
     return family
 
 
-def part_config(path: Path, where: str = WHERE) -> dict[str, Any]:
-    """What a part says of itself. Raises ConfigError where that can't be read."""
-    try:
-        return dict(read_json(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        told = str(error).splitlines()[0]
-        raise ConfigError(f"{where}: {path.parent.name}/{path.name} can't be read: {told}") from None
-
-
 def facts_of(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
     names = [name for name in family.text.folders() if name.startswith("text_encoder")]
     transformer, vae, *texts = (
@@ -202,6 +195,7 @@ def facts_of(family: Family, folder: Path, data: DataFacts) -> TextToImageFacts:
             "pooled_width": transformer["pooled_projection_dim"],
             "two_times": kind == ours,
             "num_tokens": num_tokens_of(family, folder),
+            "shift": shift_of(folder, latent[1] * latent[2] // patch**2),
             **family.told_by(transformer, folder),
         }
     )
@@ -262,38 +256,3 @@ def tell_encoded_by_another(encoder: tuple[str, str], model: tuple[str, str]) ->
             f"data_prep.captioned.encoder has another {' and other '.join(odd)} than {WHERE}: what it "
             "encoded means nothing to that model; name the same one"
         )
-
-
-def num_tokens_of(family: Family, folder: Path) -> int:
-    """That T5 has of a text: what the model was made for, or fewer where its tokenizer knows fewer."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
-    file = folder / "transformer" / "config.json"
-    most = family.most_tokens(part_config(file) if file.is_file() else None)
-    return min(most, int(tokenizer.model_max_length))
-
-
-def tell_cut(family: Family, folder: Path, texts: Sequence[str], what: str) -> None:
-    """Say of each text encoder which texts it gets cut.
-
-    Args: what: step and name of the texts, such as `data_prep: captions`.
-    """
-    step, _, name = what.partition(": ")
-    names = family.text.folders()
-    encoders = names[: len(names) // 2]
-    for encoder, folder_of in zip(encoders, names[len(encoders) :], strict=True):
-        tokenizer = AutoTokenizer.from_pretrained(folder / folder_of)
-        most = num_tokens_of(family, folder)
-        if encoder != encoders[-1]:
-            told = part_config(folder / encoder / "config.json")
-            most = clip_tokens(tokenizer, told["max_position_embeddings"])
-        long = [
-            text
-            for part in (texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE))
-            for text, tokens in zip(part, tokenizer(list(part)).input_ids, strict=True)
-            if len(tokens) > most
-        ]
-        if long:
-            say(
-                f"{step}: {len(long)} of {len(texts)} {name} are longer than the {most} tokens that "
-                f"{encoder} takes, and are cut there: {named(map(repr, long))}"
-            )

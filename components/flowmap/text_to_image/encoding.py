@@ -24,10 +24,11 @@ from flowmap.data.pretrained import pretrained_at_hand, pretrained_outline
 from flowmap.data.shards import write_shard
 from flowmap.errors import ConfigError
 from flowmap.settings.data import Captioned
-from flowmap.text_to_image.checkpoints import digests_of, family_at, num_tokens_of, tell_cut
+from flowmap.text_to_image.checkpoints import digests_of, family_at
 from flowmap.text_to_image.families import FAMILIES
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import POOLED, TOKENS
+from flowmap.text_to_image.parts import num_tokens_of, tell_cut
 from flowmap.text_to_image.text import TextEncoders
 from flowmap.training.devices import device
 from flowmap.training.memory import full_memory_told, less_for_encoding

@@ -6,6 +6,8 @@ encoded or trained, and without the gigabytes of its weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import sub
 from pathlib import Path
 
 import torch
@@ -17,24 +19,26 @@ from flowmap.data.naming import named
 from flowmap.data.pretrained import pretrained_outline
 from flowmap.data.remote import is_remote
 from flowmap.errors import ConfigError
+from flowmap.maps import even_grid
 from flowmap.models import TextToImageFacts
+from flowmap.progress import say
 from flowmap.settings import Checkpoint, DataPrep, RunConfig
 from flowmap.text_to_image.checkpoints import (
     FOLDERS,
-    WHERE,
     check_convertible,
     check_shapes,
     digests_of,
     facts_of,
     family_at,
-    part_config,
     tell_encoded_by_another,
 )
 from flowmap.text_to_image.family import Family
 from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
 from flowmap.text_to_image.lora import check_rank
+from flowmap.text_to_image.parts import WHERE, part_config
 
 _ENCODER = "data_prep.captioned.encoder"
+_NEAR = 0.01  # of times
 # What changes with who wrote a part, and not with the part.
 _CHANGES = {"_name_or_path", "_diffusers_version", "transformers_version"}
 
@@ -62,6 +66,7 @@ def look_at(config: RunConfig, scratch: Path) -> None:
         check_convertible(checkpoint, facts)
     if _is_here(checkpoint.source) and not checkpoint.train:
         check_shapes(folder / "transformer", facts)
+    _tell_times(checkpoint, facts, config.grpo_finetuning.grid)
     for where, lora in (
         ("base_training.lora", config.base_training.lora),
         ("grpo_finetuning.lora", config.grpo_finetuning.lora),
@@ -101,6 +106,17 @@ def parts_bytes(folder: Path, precision: str) -> tuple[int, int]:
     numbers = sum(each.numel() for encoder in texts for each in encoder.parameters())
     size = 2 if precision == "bfloat16" else 4
     return sum(each.nbytes for each in autoencoder.parameters()), size * numbers
+
+
+def _tell_times(checkpoint: Checkpoint, facts: TextToImageFacts, grid: Sequence[float]) -> None:
+    """Say where a model of few steps is to be drawn at other times than those of its own scheduler."""
+    own = even_grid(len(grid) - 1, facts.shift)
+    if not checkpoint.learns and not facts.two_times and max(map(abs, map(sub, own, grid))) > _NEAR:
+        times = ", ".join(f"{t:.4g}" for t in own)
+        say(
+            f"data_prep: {WHERE}: its own scheduler draws {len(grid) - 1} steps at [{times}], and "
+            f"grpo_finetuning.grid is {list(grid)}: what it was distilled for is the former, most likely"
+        )
 
 
 def _check_encoder(

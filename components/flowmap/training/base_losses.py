@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowmap.maps import Condition, TwoTimeMap, flow_matching_loss, mean_flow_loss
-from flowmap.maps.flow_map import OneTimeNetwork, TwoTimeNetwork
+from flowmap.maps.flow_map import TwoTimeNetwork
 from flowmap.maps.objectives import TIMES, Slope, Taught, central_difference, exact_slope, unfused_slope
 from flowmap.settings import BaseTraining
 
