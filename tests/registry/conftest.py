@@ -13,7 +13,7 @@ def nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     have it."""
 
     def evidence_of(*_: Any) -> Evidence:
-        return Evidence({"README.md": b"nothing is known of it"}, {})
+        return Evidence({"README.md": b"nothing is known of it"}, {}, {})
 
     monkeypatch.setattr("flowmap.documents.published.evidence_of", evidence_of)
     monkeypatch.setattr("flowmap.documents.published.documents_of", lambda *_: {})

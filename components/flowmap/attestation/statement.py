@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.manifest import FileEntry
-from flowmap.audit.graph import Graph, Node
+from flowmap.audit.graph import Graph, beneath, maker_of
 from flowmap.errors import IntegrityError
 from flowmap.lineage.formats import PROVENANCE, resource, statement
-from flowmap.lineage.record import StepRecord
 from flowmap.lineage.statement import code_of, expectations_of, run_of
 from flowmap.registry import Move, Registry, Version
 from flowmap.registry.retiring import Retirement
@@ -36,15 +34,15 @@ def statement_of(graph: Graph, version: Version) -> bytes:
     Raises IntegrityError where no record says how the candidate was made.
     """
     made = graph.nodes.get(version.candidate)
-    record = None if made is None else _maker(version, made)
+    record = None if made is None else maker_of(version, made)
     if record is None:
         raise IntegrityError(
             f"{version.name}@{version.version}: no record says how {version.candidate[:12]} was made, so "
             "there is nothing to state"
         )
-    beneath = _beneath(graph, version)
+    below, outside = beneath(graph, version), version.outside or {}
     judged = [graph.nodes[version.evaluation]] if version.evaluation in graph.nodes else []
-    makers = (_maker(version, node) for node in [*beneath, *judged])
+    makers = (maker_of(version, node) for node in [*below, *judged])
     records = [each for each in makers if each is not None]
     verdict = {"verdict": version.verdict.get("verdict", version.role)}
     predicate = {
@@ -59,7 +57,7 @@ def statement_of(graph: Graph, version: Version) -> bytes:
                 for each in sorted(records, key=lambda each: each.step)
             },
             "resolvedDependencies": [
-                *(resource(node.step, node.digest) for node in beneath),
+                *(resource(outside.get(node.digest, node.step), node.digest) for node in below),
                 *code_of(records),
             ],
         },
@@ -97,24 +95,3 @@ def statement_of_retirement(version: Version, told: Retirement) -> bytes:
 
 def _documents(version: Version) -> Iterable[FileEntry]:
     return () if version.documents is None else version.documents.files
-
-
-def _beneath(graph: Graph, version: Version) -> list[Node]:
-    """Everything that it was made of, by kind and digest; a version that it was held against is no part of
-    it."""
-    found: dict[str, Node] = {}
-    waiting = [version.candidate]
-    while waiting:
-        node = graph.nodes.get(waiting.pop())
-        if node is None or node.digest in found or not node.is_artifact:
-            continue
-        found[node.digest] = node
-        maker = _maker(version, node)
-        used = node.inputs if maker is None else maker.inputs
-        waiting += filter(is_digest, used.values())
-    return sorted(found.values(), key=lambda node: (node.step, node.digest))
-
-
-def _maker(version: Version, node: Node) -> StepRecord | None:
-    """Who made an artifact, as was known when the version was published."""
-    return node.records.get((version.records or {}).get(node.digest, "")) or node.made_by

@@ -153,3 +153,41 @@ def made_node(store: ObjectStore, digest: str) -> Node:
     first = next(iter(records.values()))
     inputs = {name: used for name, used in first.inputs.items() if is_digest(used)}
     return Node(digest, first.step, inputs, records, label=first.step)
+
+
+def beneath(graph: Graph, version: Version) -> list[Node]:
+    """Everything that a version was made of, by step and digest; what it was held against is no part of
+    it."""
+    found: dict[str, Node] = {}
+    waiting = [version.candidate]
+    while waiting:
+        node = graph.nodes.get(waiting.pop())
+        if node is None or node.digest in found or not node.is_artifact:
+            continue
+        found[node.digest] = node
+        waiting += used_by(version, node).values()
+    return sorted(found.values(), key=lambda node: (node.step, node.digest))
+
+
+def used_by(version: Version, node: Node) -> dict[str, str]:
+    """What an artifact beneath a version was made of: digests, by the names that its step gives them."""
+    made = maker_of(version, node)
+    used = node.inputs if made is None else made.inputs
+    return {name: digest for name, digest in used.items() if is_digest(digest)}
+
+
+def maker_of(version: Version, node: Node) -> StepRecord | None:
+    """Who made an artifact, as was known when the version was published."""
+    return node.records.get((version.records or {}).get(node.digest, "")) or node.made_by
+
+
+def outside_of(graph: Graph, version: Version) -> dict[str, str]:
+    """Digests beneath a version of what no step made, with what each is to what was made of it: `source`,
+    `checkpoint`, `reward clip`."""
+    nodes = beneath(graph, version)
+    return {
+        digest: name
+        for node in nodes
+        for name, digest in sorted(used_by(version, node).items())
+        if digest in graph.nodes and not graph.nodes[digest].records and graph.nodes[digest].is_artifact
+    }

@@ -2,8 +2,9 @@
 
     text = bill_of_materials(store, version)        # JSON, the same whenever it is asked for
 
-Components are the published files, the artifacts and outside data beneath, and the packages that were
-installed where its weights were made; figures are performance metrics of the model card.
+Components are the published files, the artifacts beneath with data and models from outside, and the packages
+that were installed where its weights were made; figures are performance metrics of the model card. What it
+was held against, and what that was made of, is no component of it.
 
 Source: CycloneDX 1.6 (cyclonedx.org), `machine-learning-model` and `modelCard`.
 """
@@ -12,16 +13,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flowmap
 from flowmap.artifacts.store import ObjectStore
-from flowmap.audit.graph import Node, trace
+from flowmap.audit.graph import Node, beneath, maker_of, outside_of, trace, used_by
 from flowmap.lineage.sources import read_environment
 from flowmap.registry import Version
 
-_DATA = {"data_prep", "outside"}
+_MODELS = {"checkpoint", "encoder"}  # what artifacts call models of others that they are made of
 
 
 def bill_of_materials(store: ObjectStore, version: Version) -> str:
@@ -29,9 +30,11 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
     graph = trace(store, version)
     made = graph.nodes[version.candidate]
     whole = version.manifest.digest
-    beneath = [node for node in graph.nodes.values() if node.is_artifact and node.digest != whole]
-    datasets = [node.digest for node in beneath if node.kind in _DATA]
-    record = made.made_by
+    below = [node for node in beneath(graph, version) if node.digest != whole]
+    outside = outside_of(graph, version)
+    kinds = {node.digest: _kind(node, outside) for node in below}
+    datasets = [digest for digest, kind in kinds.items() if kind == "data"]
+    record = maker_of(version, made)
     installed = (
         "" if record is None or record.environment is None else read_environment(store, record.environment)
     )
@@ -72,13 +75,24 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
                 "components": [{"type": "application", "name": "flowmap", "version": flowmap.__version__}]
             },
         },
-        "components": [*_artifacts(beneath), *_packages(installed)],
-        "dependencies": [
-            {"ref": whole, "dependsOn": sorted(_made_of(graph.nodes[whole]))},
+        "components": [
             *(
-                {"ref": node.digest, "dependsOn": sorted(set(node.inputs.values()))}
-                for node in beneath
-                if node.inputs
+                {
+                    "type": kinds[node.digest],
+                    "bom-ref": node.digest,
+                    "name": outside.get(node.digest, node.step),
+                    "hashes": [_hash(node.digest)],
+                }
+                for node in below
+            ),
+            *_packages(installed),
+        ],
+        "dependencies": [
+            {"ref": whole, "dependsOn": sorted(_made_of(version, graph.nodes[whole]))},
+            *(
+                {"ref": node.digest, "dependsOn": sorted({*used.values()})}
+                for node in below
+                if (used := used_by(version, node))
             ),
         ],
     }
@@ -87,19 +101,18 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
     return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
 
-def _made_of(version: Node) -> set[str]:
-    """Not of what it was judged by."""
-    return {digest for name, digest in version.inputs.items() if name != "evaluation"}
+def _made_of(version: Version, whole: Node) -> set[str]:
+    """What is published, of the candidate; or where that is the candidate whole, of what it was made of."""
+    return {*used_by(version, whole).values()} if whole.is_artifact else {version.candidate}
 
 
-def _artifacts(nodes: list[Node]) -> Iterator[dict[str, Any]]:
-    for node in sorted(nodes, key=lambda node: (node.kind, node.digest)):
-        yield {
-            "type": "data" if node.kind in _DATA else "file",
-            "bom-ref": node.digest,
-            "name": node.label or node.kind,
-            "hashes": [_hash(node.digest)],
-        }
+def _kind(node: Node, outside: Mapping[str, str]) -> str:
+    """Of CycloneDX's: data that went in, a model of others, or a file."""
+    named = outside.get(node.digest)
+    if named in _MODELS:
+        return "machine-learning-model"
+    is_data = node.step == "data_prep" or (named is not None and not named.startswith("reward "))
+    return "data" if is_data else "file"
 
 
 def _packages(installed: str) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.manifest import MANIFEST_NAME
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import faults
-from flowmap.audit.graph import trace
+from flowmap.audit.graph import outside_of, trace
 from flowmap.documents.bill_of_materials import bill_of_materials
 from flowmap.documents.model_card import model_card
 from flowmap.registry import Registry, Version
@@ -33,10 +33,10 @@ def documents_of(store: ObjectStore, version: Version) -> dict[str, bytes]:
 
 
 def evidence_of(store: ObjectStore, version: Version) -> Evidence:
-    """Documents, and who made what beneath. Raises IntegrityError."""
-    nodes = trace(store, version).nodes.values()
-    records = {node.digest: next(iter(node.records)) for node in nodes if node.records}
-    return Evidence(documents_of(store, version), records)
+    """Documents, who made what beneath, and what came from outside. Raises IntegrityError."""
+    graph = trace(store, version)
+    records = {node.digest: next(iter(node.records)) for node in graph.nodes.values() if node.records}
+    return Evidence(documents_of(store, version), records, outside_of(graph, version))
 
 
 def mend(registry: Registry, version: Version) -> list[str]:

@@ -20,10 +20,12 @@ class Evidence:
     Attributes:
         documents: their bytes by name.
         records: which run made each artifact beneath: digests of records by those of artifacts.
+        outside: what each digest beneath is that no step made.
     """
 
     documents: Mapping[str, bytes]
     records: Mapping[str, str]
+    outside: Mapping[str, str]
 
 
 EvidenceOf = Callable[[Version], Evidence]
@@ -47,7 +49,8 @@ def with_evidence(store: ObjectStore, version: Version, made: EvidenceOf | None)
         manifest = build_manifest(Path(folder), step=_MAKER, step_digest=version.evaluation)
         publish(store, Path(folder), manifest, _prefix(version.name, manifest))
     verify(store, manifest, _prefix(version.name, manifest))
-    return version.model_copy(update={"documents": manifest, "records": dict(evidence.records)})
+    told = {"records": dict(evidence.records), "outside": dict(evidence.outside)}
+    return version.model_copy(update={"documents": manifest, **told})
 
 
 def _prefix(name: str, manifest: Manifest) -> str:

@@ -47,6 +47,8 @@ class Version(Judged):
         records: which run made each artifact that it rests on, as was known when it was published: digests
             of records by those of artifacts. Other runs that came to the same bytes may be on record too, or
             come from another store later. None of a version from before this was kept.
+        outside: digests beneath it of what no step made, with what each is there: `source`, `checkpoint`.
+            None of a version from before this was kept.
         role: `tuned` for what passed the gate, `base` for what it was held against.
         grid: the times of a base's figures, which names none itself.
     """
@@ -55,6 +57,7 @@ class Version(Judged):
     manifest: Manifest
     documents: Manifest | None = None
     records: dict[str, str] | None = None
+    outside: dict[str, str] | None = None
     role: Role = "tuned"
     grid: tuple[float, ...] | None = None
 
