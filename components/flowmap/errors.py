@@ -10,10 +10,11 @@ import contextlib
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FULL_BELOW_BYTES = 1 << 20
+Spoiled = Callable[[str, str], None]  # is told of an object that is not what it was: its name, and how
 
 
 class FlowmapError(Exception):

@@ -88,43 +88,53 @@ def verify(
     from flowmap.attestation.checking import check_statements
     from flowmap.attestation.trust import read_trusted
     from flowmap.audit.checking import check
+    from flowmap.audit.faults import Audit, Fault
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
     from flowmap_pipelines.local_run import indexed_store
     from flowmap_pipelines.model_list import find_version
 
     models_in = indexed_store(root, store)
+    unread = Audit()
     if model is not None:
         versions = [find_version(models_in, model)]
     else:
-        versions = [each for name in model_names(models_in) for each in Registry(models_in, name).versions()]
-    told, num_faults = [], 0
+        registries = [Registry(models_in, name) for name in model_names(models_in)]
+        versions = [each for registry in registries for each in registry.versions(unread.add)]
+    told: list[dict[str, object]] = []
     named = key or trusted
     public = None if named is None else read_trusted(named)
     looked_at: set[str] = set()  # registries: each once
+    found: dict[Fault, None] = {}  # several versions may rest on the same
     for version in versions:
         audit = check(models_in, version, with_registry=version.name not in looked_at)
         looked_at.add(version.name)
         name = f"{version.name}@{version.version}"
         signed = check_statements(models_in, version, public, audit)
-        num_faults += len(audit.faults)
         counts = (
             f"{audit.num_artifacts} artifacts, {audit.num_files} files of {audit.num_bytes / 1e6:,.1f} MB, "
             f"{audit.num_records} records, {audit.num_moves} moves, {audit.num_statements} statements, "
             f"{signed} signatures"
         )
-        faults = [{"name": fault.name, "told": fault.told} for fault in audit.faults]
+        faults = [asdict(fault) for fault in audit.faults]
         told.append({"model": name, "faults": faults, "notes": audit.notes, "checked": counts})
         if as_json:
+            found |= dict.fromkeys(audit.faults)
             continue
-        for fault in audit.faults:
+        for fault in [each for each in audit.faults if each not in found]:
             click.echo(f"FAULT  {fault.name} {fault.told}")
+        found |= dict.fromkeys(audit.faults)
         for note in audit.notes:
             click.echo(f"note   {note}")
         click.echo(f"{name}: {counts}: {f'{len(faults)} faults' if faults else 'all whole'}")
+    for fault in [each for each in unread.faults if each not in found]:  # of models that have no other
+        found[fault] = None
+        told.append({"model": fault.name, "faults": [asdict(fault)], "notes": [], "checked": ""})
+        if not as_json:
+            click.echo(f"FAULT  {fault.name} {fault.told}")
     if as_json:
         click.echo(json.dumps(told, indent=1, sort_keys=True))
-    return 1 if num_faults else 0
+    return 1 if found else 0
 
 
 @lineage.command()

@@ -13,20 +13,19 @@ _SHORT = 12
 def tree(graph: Graph) -> Iterator[str]:
     """Lines, each thing below what was made of it; what stands above already is only named."""
     shown: set[str] = set()
-
-    def below(digest: str, name: str, lead: str, mark: str) -> Iterator[str]:
+    waiting = [(graph.root, "", "", "")]
+    while waiting:
+        digest, name, lead, mark = waiting.pop()
         node = graph.nodes[digest]
         again = digest in shown and bool(node.inputs)
         yield f"{lead}{mark}{f'{name}: ' if name else ''}{_told(node)}{' (above)' if again else ''}"
         shown.add(digest)
         if again:
-            return
-        inputs = list(node.inputs.items())
+            continue
+        inputs = [(used, each) for each, used in node.inputs.items()]
         deeper = lead + {"": "", "├─ ": "│  ", "└─ ": "   "}[mark]
-        for index, (each, used) in enumerate(inputs):
-            yield from below(used, each, deeper, "└─ " if index == len(inputs) - 1 else "├─ ")
-
-    yield from below(graph.root, "", "", "")
+        marks = ["├─ "] * (len(inputs) - 1) + ["└─ "] * bool(inputs)
+        waiting += reversed([(*each, deeper, mark) for each, mark in zip(inputs, marks, strict=True)])
 
 
 def _told(node: Node) -> str:

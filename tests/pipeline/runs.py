@@ -70,11 +70,13 @@ def run(root: Path, *overrides: str, environment: Mapping[str, str] | None = Non
 
 @contextmanager
 def damaged(file: Path, how: str) -> Iterator[None]:
-    """For a while a file is `gone`, or has one bit of its middle `flipped`."""
+    """For a while a file is `gone`, lacks its last byte (`cut`), or has one bit of its middle `flipped`."""
     whole = file.read_bytes()
     try:
         if how == "gone":
             file.unlink()
+        elif how == "cut":
+            file.write_bytes(whole[:-1])
         else:
             middle = len(whole) // 2
             file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])

@@ -1,10 +1,14 @@
 """Every object that says or holds something of a model is damaged or gone, one at a time: all is found and
 named. The store is a real run's, signed, with a rejected candidate and an alias that people moved."""
 
+import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.attestation.checking import check_statements
@@ -12,6 +16,7 @@ from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest, signing_moves
 from flowmap.attestation.trust import TrustedKeys, read_trusted
 from flowmap.audit.checking import check
+from flowmap.audit.faults import Audit
 from flowmap.errors import FlowmapError
 from flowmap.lineage.edges import makers
 from flowmap.lineage.log import LOG
@@ -112,9 +117,9 @@ def test_whatever_is_damaged_is_found_and_named(signed: tuple[Path, TrustedKeys,
     assert not told_of(root, trusted)
     missed = []
     for name in names:
-        for how in ("gone", "flipped"):
+        for how in ("gone", "cut", "flipped"):
             file = root / "store" / name
-            if how == "flipped" and not file.stat().st_size:
+            if how != "gone" and not file.stat().st_size:
                 continue  # an edge is empty
             with damaged(file, how):
                 told = told_of(root, trusted)
@@ -122,3 +127,50 @@ def test_whatever_is_damaged_is_found_and_named(signed: tuple[Path, TrustedKeys,
                 missed.append((name, how, told[:3]))
     assert not missed, "\n".join(map(str, missed))
     assert not told_of(root, trusted)
+
+
+@fault(
+    "several of the objects that a version rests on are damaged at once",
+    "`verify` names each of them; what it can't compare for that it says",
+    of="writing",
+)
+@given(damage=st.data())
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_several_that_are_damaged_each_is_named(
+    signed: tuple[Path, TrustedKeys, set[str]], damage: st.DataObject
+) -> None:
+    """One that lies in the way of others must not stand for them. What is signed is compared with what it
+    was signed of, and not where that is damaged."""
+    root, trusted, aside = signed
+    store = LocalStore(root / "store")
+    names = objects(store, aside)
+    leads = damage.draw(st.sampled_from([name for name in names if leads_on(name)]))
+    # What nobody else leads to, perhaps.
+    own = leads.split("/")[1] if is_manifest(leads) else json.loads(store.get(leads)).get("output", leads)
+    files = [
+        name for name in names if name.startswith("artifacts/") and own not in name and not is_manifest(name)
+    ]
+    chosen = [leads, *damage.draw(st.lists(st.sampled_from(files), min_size=1, max_size=4, unique=True))]
+    with ExitStack() as stack:
+        for name in chosen:
+            stack.enter_context(
+                damaged(root / "store" / name, damage.draw(st.sampled_from(("cut", "flipped"))))
+            )
+        audit = Audit()
+        for version in registry(root).versions(audit.add):
+            found = check(store, version)
+            check_statements(store, version, trusted, found)
+            for fault in found.faults:
+                audit.add(fault.name, fault.told)
+    told = [fault.name for fault in audit.faults]
+    assert not set(chosen) - set(told), told
+
+
+def leads_on(name: str) -> bool:
+    """Records, versions, manifests: what others are found by."""
+    is_record = name.startswith(f"{RECORDS}/") and name.count("/") == 1
+    return is_record or name.endswith("/version.json") or is_manifest(name)
+
+
+def is_manifest(name: str) -> bool:
+    return name.startswith("artifacts/") and name.endswith("/manifest.json")

@@ -180,8 +180,9 @@ def _problem(
         if read.size != entry.size:
             more = "at least " if read.size > entry.size else ""
             problem = f"has {more}{read.size} bytes instead of {entry.size}"
-        elif read.digest.hexdigest() != entry.sha256:
-            problem = "was changed after it was written (sha256 differs)"
+        elif (found := read.digest.hexdigest()) != entry.sha256:
+            told = f"sha256 differs: {found[:12]}, not {entry.sha256[:12]}"
+            problem = f"was changed after it was written ({told})"
         else:
             return None
     return problem

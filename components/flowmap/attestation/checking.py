@@ -40,10 +40,15 @@ def check_statements(store: ObjectStore, version: Version, keys: TrustedKeys | N
             aliases is signed, that of each alias's last move where it leads here. None asks for no
             signature, and notes that none was checked.
     """
-    try:
-        graph = trace(store, version)
-    except (IntegrityError, ValueError) as error:
-        audit.add(folder_of(version), str(error).splitlines()[0])
+    spoilt = Audit()
+    graph = trace(store, version, spoilt.add)
+    if spoilt.faults:
+        for fault in spoilt.faults:
+            audit.add(fault.name, fault.told)
+        audit.notes.append(
+            f"what is stated of {version.name}@{version.version} was not compared: it says what the damaged "
+            "records said"
+        )
         return 0
     registry = Registry(store, version.name)
     check = _Check(store, keys, audit, datetime.now(UTC).date())

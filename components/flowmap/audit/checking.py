@@ -41,16 +41,17 @@ def check(store: ObjectStore, version: Version, *, with_registry: bool = True) -
     Args: with_registry: look at what the registry keeps of that name beside versions, too.
     """
     audit = Audit()
-    try:
-        graph = trace(store, version)
-    except (IntegrityError, ValueError) as error:  # a record that lies in the way of all the rest
-        audit.add(f"{RECORDS}/", str(error).splitlines()[0])
-        return audit
+    graph = trace(store, version, audit.add)
+    if audit.faults:
+        audit.notes.append(
+            f"what lies beneath {version.name}@{version.version} is known as far as other records tell it: "
+            "mend those that are damaged, and look again"
+        )
     if cycle := graph.cycle():
         told = " of ".join(each[:12] for each in cycle)
         audit.add(f"{RECORDS}/", f"artifacts are made of each other: {told}")
     registry = Registry(store, version.name)
-    versions = {each.manifest.digest: each for each in registry.versions()}
+    versions = {each.manifest.digest: each for each in registry.versions(audit.add)}
     versions[version.manifest.digest] = version  # where others have the same files
     manifests: dict[str, Manifest] = {}
     for node in graph.nodes.values():
@@ -72,13 +73,9 @@ def _check_pushes(
 ) -> None:
     """The runs that published a version did what they say."""
     store = registry.store
-    try:
-        records = pushes(store, version)
-        made = [made_node(store, digest) for digest in sorted({each.output for each in records.values()})]
-    except (IntegrityError, ValueError) as error:
-        audit.add(f"{RECORDS}/", str(error).splitlines()[0])
-        return
-    for node in made:
+    records = pushes(store, version, audit.add)
+    outputs = sorted({each.output for each in records.values()})
+    for node in (made_node(store, digest, audit.add) for digest in outputs):
         if any(True for _ in store.names(artifact_prefix(node.digest))):
             _check_node(store, graph, node, manifests, audit)
         else:  # `flowmap gc` of an older flowmap took it away

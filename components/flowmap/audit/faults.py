@@ -32,4 +32,6 @@ class Audit:
     num_statements: int = 0
 
     def add(self, name: str, told: str) -> None:
-        self.faults.append(Fault(name, told))
+        """Once, however many ways lead there."""
+        if (fault := Fault(name, told)) not in self.faults:
+            self.faults.append(fault)

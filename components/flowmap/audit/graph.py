@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.store import ObjectStore
-from flowmap.errors import IntegrityError
+from flowmap.errors import IntegrityError, Spoiled
 from flowmap.lineage.edges import makers
 from flowmap.lineage.record import StepRecord
 from flowmap.registry import Registry, Version
@@ -78,50 +79,48 @@ class Graph:
 
     def cycle(self) -> tuple[str, ...]:
         """Digests that are made of each other, in turn; nothing where all is well."""
-        done: set[str] = set()
-        for start in self.nodes:
-            path: list[str] = []
-            if found := self._cycle_from(start, path, done):
-                return found
-        return ()
-
-    def _cycle_from(self, digest: str, path: list[str], done: set[str]) -> tuple[str, ...]:
-        if digest in path:
-            return (*path[path.index(digest) :], digest)
-        if digest in done or digest not in self.nodes:
-            return ()
-        path.append(digest)
-        for each in self.nodes[digest].inputs.values():
-            if found := self._cycle_from(each, path, done):
-                return found
-        path.pop()
-        done.add(digest)
+        made_of = {
+            digest: [each for each in node.inputs.values() if each in self.nodes]
+            for digest, node in self.nodes.items()
+        }
+        try:
+            TopologicalSorter(made_of).prepare()
+        except CycleError as error:
+            return tuple(reversed(error.args[1]))
         return ()
 
 
-def trace(store: ObjectStore, version: Version) -> Graph:
+def trace(store: ObjectStore, version: Version, spoiled: Spoiled | None = None) -> Graph:
     """Everything that a version rests on, whether it can still be found or not.
 
     A version rests on its candidate and on the evaluation that the gate decided by; an evaluation names the
     version it held the candidate against by the digest of its published files, and the trace goes on there.
 
+    Args: spoiled: is told of records and versions that are not what they were, which are left out then.
+
     Raises:
-        IntegrityError: a record was changed after it was written.
+        IntegrityError: there is such a one, and nobody to tell.
     """
-    published = {each.manifest.digest: each for each in Registry(store, version.name).versions()}
+    published = {each.manifest.digest: each for each in Registry(store, version.name).versions(spoiled)}
     published[version.manifest.digest] = version  # also where it is about to be
     roots = [version.manifest.digest, version.evaluation]
-    return Graph(version.manifest.digest, reached(store, roots, published))
+    return Graph(version.manifest.digest, reached(store, roots, published, spoiled))
 
 
-def reached(store: ObjectStore, digests: Iterable[str], published: Mapping[str, Version]) -> dict[str, Node]:
+def reached(
+    store: ObjectStore,
+    digests: Iterable[str],
+    published: Mapping[str, Version],
+    spoiled: Spoiled | None = None,
+) -> dict[str, Node]:
     """What those digests rest on, themselves too, by digest.
 
     Args:
         published: versions by the digest of their files; what names one of them rests on it.
+        spoiled: is told of records that are not what they were, which are left out then.
 
     Raises:
-        IntegrityError: a record was changed after it was written.
+        IntegrityError: there is such a one, and nobody to tell.
     """
     nodes: dict[str, Node] = {}
     waiting = list(digests)
@@ -130,24 +129,24 @@ def reached(store: ObjectStore, digests: Iterable[str], published: Mapping[str, 
         if digest in nodes:
             continue
         made = published.get(digest)
-        nodes[digest] = made_node(store, digest) if made is None else _version(store, made)
+        nodes[digest] = made_node(store, digest, spoiled) if made is None else _version(store, made, spoiled)
         waiting += nodes[digest].inputs.values()
     return nodes
 
 
-def _version(store: ObjectStore, version: Version) -> Node:
+def _version(store: ObjectStore, version: Version, spoiled: Spoiled | None) -> Node:
     digest, label = version.manifest.digest, f"{version.name}@{version.version}"
     if digest != version.candidate:
         inputs = {"model": version.candidate, "evaluation": version.evaluation}
         return Node(digest, "version", inputs, label=label)
     # Published whole, it is the candidate too, which its evaluation rests on.
-    made = made_node(store, digest)
+    made = made_node(store, digest, spoiled)
     return Node(digest, "version", made.inputs, made.records, label=label)
 
 
-def made_node(store: ObjectStore, digest: str) -> Node:
+def made_node(store: ObjectStore, digest: str, spoiled: Spoiled | None = None) -> Node:
     """An artifact with the records of the steps that made or reused it. Raises IntegrityError."""
-    records = makers(store, digest)
+    records = makers(store, digest, spoiled)
     if not records:
         return Node(digest, "outside")
     first = next(iter(records.values()))

@@ -13,9 +13,9 @@ from typing import Any
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.audit.faults import Audit
-from flowmap.errors import IntegrityError
+from flowmap.errors import IntegrityError, Spoiled
 from flowmap.json_text import read_json
-from flowmap.lineage.edges import read_record, user_digests
+from flowmap.lineage.edges import read_record, read_records, user_digests
 from flowmap.lineage.record import RECORDS, StepRecord
 from flowmap.registry import Judged, Registry, Rejection, Version
 from flowmap.registry.evaluation_result import Verdict, figures_of, read_judgement
@@ -29,7 +29,7 @@ _PUBLISHED = ("published", "already promoted")
 
 def check_registry(registry: Registry, audit: Audit) -> None:
     """Look at what a registry keeps beside the versions."""
-    versions = registry.versions()
+    versions = registry.versions(audit.add)
     _check_moves(registry, versions, audit)
     attempts = _attempts(registry, audit)
     rejections = _rejections(registry, audit)
@@ -39,20 +39,20 @@ def check_registry(registry: Registry, audit: Audit) -> None:
         _check_rejected(registry, candidate, audit)
 
 
-def pushes(store: ObjectStore, version: Version) -> dict[str, StepRecord]:
-    """By digest, the records of the runs that published what a version's evaluation judged.
+def pushes(store: ObjectStore, version: Version, spoiled: Spoiled | None = None) -> dict[str, StepRecord]:
+    """By digest, the records of the runs that published what a version's evaluation judged; `spoiled` as for
+    `read_records`.
 
-    Raises IntegrityError where one is gone or is not what it was.
+    Raises IntegrityError where one is gone or is not what it was, and nobody is to be told.
     """
     users = set(user_digests(store, version.evaluation, _MOST_USERS))
     if (
         version.role == "tuned"
     ):  # two ways to find it, should an edge be gone; of a base a whole house's runs
         users |= set(user_digests(store, version.candidate, _MOST_USERS))
-    records = {digest: read_record(store, digest) for digest in sorted(users)}
     return {
         digest: each
-        for digest, each in records.items()
+        for digest, each in read_records(store, sorted(users), spoiled).items()
         if each.step == PUSH
         and each.inputs.get("evaluation") == version.evaluation
         and (each.config or {}).get("name", version.name) == version.name  # other names share evaluations
@@ -94,10 +94,12 @@ def _check_moves(registry: Registry, versions: list[Version], audit: Audit) -> N
             if number > 1 and points_to is not None and move.before != points_to:
                 audit.add(name, f"moves {alias} from version {move.before}, and it pointed to {points_to}")
             version = known.get(move.version)
-            if version is None:
+            if version is None and not registry.store.exists(
+                f"models/{registry.name}/{move.version}/version.json"
+            ):
                 gone = f"models/{registry.name}/{move.version}/version.json is missing"
                 audit.add(name, f"moves {alias} to version {move.version}, which there is none of: {gone}")
-            elif move.evaluation not in (None, version.evaluation):
+            elif version is not None and move.evaluation not in (None, version.evaluation):
                 audit.add(
                     name, f"rests on evaluation {move.evaluation}, and version {move.version} on another"
                 )

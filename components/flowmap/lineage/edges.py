@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from flowmap.artifacts.store import ObjectStore
-from flowmap.errors import IntegrityError
+from flowmap.errors import IntegrityError, Spoiled
 from flowmap.lineage.kept import read_kept_bytes
 from flowmap.lineage.record import RECORDS, StepRecord, write_edges
 
@@ -24,9 +24,13 @@ _MADE, _USED, _INDEXED = f"{RECORDS}/made", f"{RECORDS}/used", f"{RECORDS}/index
 _PARALLEL = 8
 
 
-def makers(store: ObjectStore, artifact: str) -> dict[str, StepRecord]:
-    """The records, by their digests, of the steps that made or reused an artifact; the maker's first."""
-    found = read_records(store, (name.rsplit("/", 1)[1] for name in store.names(f"{_MADE}/{artifact}")))
+def makers(store: ObjectStore, artifact: str, spoiled: Spoiled | None = None) -> dict[str, StepRecord]:
+    """The records, by their digests, of the steps that made or reused an artifact; the maker's first.
+
+    Args: spoiled: as for `read_records`.
+    """
+    named = (name.rsplit("/", 1)[1] for name in store.names(f"{_MADE}/{artifact}"))
+    found = read_records(store, named, spoiled)
     return dict(sorted(found.items(), key=lambda item: (item[1].reused, item[1].finished_at)))
 
 
@@ -66,8 +70,26 @@ def add_missing_edges(store: ObjectStore) -> int:
     return num
 
 
-def read_records(store: ObjectStore, digests: Iterable[str]) -> dict[str, StepRecord]:
-    """Records by their digests. Raises IntegrityError where one is gone or is not what it was."""
+def read_records(
+    store: ObjectStore, digests: Iterable[str], spoiled: Spoiled | None = None
+) -> dict[str, StepRecord]:
+    """Records by their digests.
+
+    Args: spoiled: is told of those that are gone or not what they were, which are left out then.
+
+    Raises IntegrityError where there is such a one, and nobody to tell.
+    """
     wanted = list(digests)
+
+    def read(digest: str) -> StepRecord | None:
+        try:
+            return read_record(store, digest)
+        except (IntegrityError, ValueError) as error:
+            if spoiled is None:
+                raise
+            spoiled(f"{RECORDS}/{digest}.json", str(error).splitlines()[0])
+            return None
+
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return dict(zip(wanted, pool.map(lambda digest: read_record(store, digest), wanted), strict=True))
+        found = zip(wanted, pool.map(read, wanted), strict=True)
+        return {digest: record for digest, record in found if record is not None}

@@ -10,6 +10,8 @@ from flowmap.errors import IntegrityError
 def read_kept_bytes(store: ObjectStore, name: str, digest: str) -> bytes:
     """Of one. Raises IntegrityError where it is gone or is not what it was."""
     data = read_there(store, name)
-    if sha256_of(data) != digest:
-        raise IntegrityError(f"{name} was changed after it was written (sha256 differs)")
+    if (found := sha256_of(data)) != digest:
+        raise IntegrityError(
+            f"{name} was changed after it was written (sha256 differs: {found[:12]}, not {digest[:12]})"
+        )
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore, read_there
-from flowmap.errors import IntegrityError
+from flowmap.errors import IntegrityError, Spoiled
 
 Role = Literal["base", "tuned"]
 Kept = TypeVar("Kept", bound=BaseModel)
@@ -104,3 +105,22 @@ def read_kept(store: ObjectStore, name: str, kind: type[Kept]) -> Kept:
         raise IntegrityError(
             f"{name} in {store.url} is no {kind.__name__.lower()} any more: {first}"
         ) from None
+
+
+def read_each(
+    named: Iterable[tuple[str, str]], read: Callable[[str, str], Kept], spoiled: Spoiled | None
+) -> list[Kept]:
+    """What is read of each, the first of a pair being its name in the store.
+
+    Args: spoiled: is told of those that are none any more, which are left out then; None lets the
+        IntegrityError of the first one through.
+    """
+    found = []
+    for each in named:
+        try:
+            found.append(read(*each))
+        except IntegrityError as error:
+            if spoiled is None:
+                raise
+            spoiled(each[0], str(error))
+    return found

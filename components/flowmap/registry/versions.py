@@ -25,12 +25,12 @@ from pathlib import Path
 from flowmap.artifacts.manifest import Manifest, artifact_digest
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import artifact_prefix, fetch_either, publish, verify
-from flowmap.errors import ConfigError, FlowmapError, IntegrityError
+from flowmap.errors import ConfigError, FlowmapError, IntegrityError, Spoiled
 from flowmap.json_text import read_json
 from flowmap.registry import files
 from flowmap.registry.documents import EvidenceOf, with_evidence
 from flowmap.registry.moves import Moves, Seal
-from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_kept
+from flowmap.registry.records import Judged, Move, Rejection, Role, Version, read_each, read_kept
 
 _VERSION_FILE = re.compile(r"/([1-9]\d*)/version\.json$")
 _WITHDRAWN_FILE = re.compile(r"/([1-9]\d*)/withdrawn\.json$")
@@ -61,13 +61,13 @@ class Registry:
         """Where the aliases went."""
         return Moves(self.store, self.name, self.seal)
 
-    def versions(self) -> list[Version]:
-        """Every version that was not withdrawn, oldest first."""
+    def versions(self, spoiled: Spoiled | None = None) -> list[Version]:
+        """Every version that was not withdrawn, oldest first; `spoiled` as for `read_each`."""
         names = list(self.store.names(self._folder))
         withdrawn = {found[1] for name in names if (found := _WITHDRAWN_FILE.search(name))}
         numbered = [(name, found[1]) for name in names if (found := _VERSION_FILE.search(name))]
-        versions = [self._version(name, number) for name, number in numbered if number not in withdrawn]
-        return sorted(versions, key=lambda version: version.version)
+        there = [each for each in numbered if each[1] not in withdrawn]
+        return sorted(read_each(there, self._version, spoiled), key=lambda version: version.version)
 
     def aliases(self) -> dict[str, int]:
         """Which version each alias points to. Raises IntegrityError where that can't be told any more."""
