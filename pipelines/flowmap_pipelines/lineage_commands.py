@@ -87,7 +87,7 @@ def verify(
     """
     from flowmap.attestation.checking import check_statements
     from flowmap.attestation.trust import read_trusted
-    from flowmap.audit.checking import check
+    from flowmap.audit.checking import Looked, check
     from flowmap.audit.faults import Audit, Fault
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
@@ -104,10 +104,11 @@ def verify(
     told: list[dict[str, object]] = []
     named = key or trusted
     public = None if named is None else read_trusted(named)
-    looked_at: set[str] = set()  # registries: each once
+    looked, looked_at = Looked(), set[str]()  # registries: each once
     found: dict[Fault, None] = {}  # several versions may rest on the same
     for version in versions:
-        audit = check(models_in, version, with_registry=version.name not in looked_at)
+        is_first = version.name not in looked_at
+        audit = check(models_in, version, with_registry=is_first, looked=looked)
         looked_at.add(version.name)
         name = f"{version.name}@{version.version}"
         signed = check_statements(models_in, version, public, audit)

@@ -1,5 +1,6 @@
 """What a version was made of, and what it was only held against, in what is published of it."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest, build_manifest
 from flowmap.attestation.statement import statement_of
-from flowmap.audit.graph import beneath, outside_of, trace
+from flowmap.audit.graph import Graph, Node, beneath, outside_of, trace
 from flowmap.documents.bill_of_materials import bill_of_materials
 from flowmap.registry import Registry, Version
+from flowmap_pipelines.lineage_text import tree
 from tests.records import record
 
 
@@ -116,3 +118,18 @@ def test_a_statement_calls_what_came_from_outside_by_its_name(two: tuple[LocalSt
     assert {name: now[d(each)] for name, each in OUTSIDE.items()} == {name: name for name in OUTSIDE}
     assert now[d("data new")] == "data_prep"
     assert d("features") not in now
+
+
+def test_a_history_of_thousands_of_versions_is_told() -> None:
+    """Each was held against the one before: what goes step by step must not go call by call."""
+    nodes = {
+        str(number): Node(str(number), "version", {"incumbent": str(number - 1)} if number else {})
+        for number in range(5000)
+    }
+    graph = Graph("4999", nodes)
+    assert graph.cycle() == ()
+    assert len(list(tree(graph))) == 5000
+    turned = Graph("2", {**nodes, "0": Node("0", "version", {"incumbent": "3"})})
+    assert set(turned.cycle()) == {"0", "1", "2", "3"}
+    for one, other in itertools.pairwise(turned.cycle()):
+        assert other in turned.nodes[one].inputs.values()

@@ -3,6 +3,8 @@ named. The store is a real run's, signed, with a rejected candidate and an alias
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from flowmap.attestation.checking import check_statements
 from flowmap.attestation.keys import new_key_pair, signer_of
 from flowmap.attestation.signing import attest, signing_moves
 from flowmap.attestation.trust import TrustedKeys, read_trusted
-from flowmap.audit.checking import check
+from flowmap.audit.checking import Looked, check
 from flowmap.audit.faults import Audit
 from flowmap.errors import FlowmapError
 from flowmap.lineage.edges import makers
@@ -164,6 +166,28 @@ def test_of_several_that_are_damaged_each_is_named(
                 audit.add(fault.name, fault.told)
     told = [fault.name for fault in audit.faults]
     assert not set(chosen) - set(told), told
+
+
+def test_what_several_versions_rest_on_is_read_once(
+    signed: tuple[Path, TrustedKeys, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is wrong with it is told of each."""
+    root, _, _ = signed
+    store, read, chunks = LocalStore(root / "store"), Counter[str](), LocalStore.chunks
+
+    def counted(self: LocalStore, name: str) -> Iterator[bytes]:
+        read[name] += 1
+        return chunks(self, name)
+
+    monkeypatch.setattr(LocalStore, "chunks", counted)
+    weights = [name for name in store.names("artifacts") if name.endswith("/map.safetensors")]
+    with damaged(root / "store" / weights[0], "gone"):
+        looked, versions = Looked(), registry(root).versions()
+        found = [check(store, version, looked=looked) for version in versions]
+    assert len(versions) == 2
+    assert [[fault.name for fault in audit.faults] for audit in found] == [weights[:1]] * 2
+    assert max(read[name] for name in store.names("artifacts") if name.endswith(".safetensors")) == 1
+    assert found[1].num_files == check(store, versions[1]).num_files
 
 
 def leads_on(name: str) -> bool:

@@ -10,6 +10,9 @@ computed anew from what its record says decided it, and a version's figures are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flowmap.artifacts.digest import canonical_json, sha256_of
@@ -35,11 +38,32 @@ from flowmap.registry.evaluation_result import figures_of, read_judgement
 from flowmap.registry.retiring import retirement_of
 
 
-def check(store: ObjectStore, version: Version, *, with_registry: bool = True) -> Audit:
+@dataclass(frozen=True)
+class Looked:
+    """What was found of each artifact, and of files as they were published, for who asks of several
+    versions: they rest on the same ones, which are read once."""
+
+    found: dict[str, Audit] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    def at(self, what: str, audit: Audit, look: Callable[[Audit], None]) -> None:
+        """Add to an audit what is found there, now or before."""
+        if what not in self.found:
+            self.found[what] = part = Audit()
+            look(part)
+        audit.take(self.found[what])
+
+
+def check(
+    store: ObjectStore, version: Version, *, with_registry: bool = True, looked: Looked | None = None
+) -> Audit:
     """Look at a version and at everything that it rests on.
 
-    Args: with_registry: look at what the registry keeps of that name beside versions, too.
+    Args:
+        with_registry: look at what the registry keeps of that name beside versions, too.
+        looked: what was found of other versions of that store, moments ago.
     """
+    looked = looked or Looked()
     audit = Audit()
     graph = trace(store, version, audit.add)
     if audit.faults:
@@ -53,31 +77,28 @@ def check(store: ObjectStore, version: Version, *, with_registry: bool = True) -
     registry = Registry(store, version.name)
     versions = {each.manifest.digest: each for each in registry.versions(audit.add)}
     versions[version.manifest.digest] = version  # where others have the same files
-    manifests: dict[str, Manifest] = {}
     for node in graph.nodes.values():
         if node.is_artifact:
-            _check_node(store, graph, node, manifests, audit)
+            looked.at(node.digest, audit, partial(_check_node, store, node, looked.manifests))
     _check_sources(store, graph, audit)
     for digest in (node.digest for node in graph.nodes.values() if node.kind == "version"):
-        _check_version(registry, versions[digest], manifests, audit)
+        _check_version(registry, versions[digest], looked, audit)
     pushed = [version for version in versions.values() if version.manifest.digest in graph.nodes]
     for version in pushed:
-        _check_pushes(registry, graph, version, manifests, audit)
+        _check_pushes(registry, version, looked, audit)
     if with_registry:
         check_registry(registry, audit)
     return audit
 
 
-def _check_pushes(
-    registry: Registry, graph: Graph, version: Version, manifests: dict[str, Manifest], audit: Audit
-) -> None:
+def _check_pushes(registry: Registry, version: Version, looked: Looked, audit: Audit) -> None:
     """The runs that published a version did what they say."""
     store = registry.store
     records = pushes(store, version, audit.add)
     outputs = sorted({each.output for each in records.values()})
     for node in (made_node(store, digest, audit.add) for digest in outputs):
         if any(True for _ in store.names(artifact_prefix(node.digest))):
-            _check_node(store, graph, node, manifests, audit)
+            looked.at(node.digest, audit, partial(_check_node, store, node, looked.manifests))
         else:  # `flowmap gc` of an older flowmap took it away
             name = f"{artifact_prefix(node.digest)}/{MANIFEST_NAME}"
             audit.notes.append(
@@ -98,9 +119,7 @@ def _check_sources(store: ObjectStore, graph: Graph, audit: Audit) -> None:
             audit.add(f"{SOURCES}/{digest}.{kind}", fault)
 
 
-def _check_node(
-    store: ObjectStore, graph: Graph, node: Node, manifests: dict[str, Manifest], audit: Audit
-) -> None:
+def _check_node(store: ObjectStore, node: Node, manifests: dict[str, Manifest], audit: Audit) -> None:
     prefix = artifact_prefix(node.digest)
     name = f"{prefix}/{MANIFEST_NAME}"
     try:
@@ -165,14 +184,13 @@ def _check_record(
         )
 
 
-def _check_version(
-    registry: Registry, version: Version, manifests: dict[str, Manifest], audit: Audit
-) -> None:
-    prefix = registry.files_prefix(version)
-    name = f"models/{version.name}/{version.version}/version.json"
-    _check_files(registry.store, version.manifest, prefix, audit)
+def _check_version(registry: Registry, version: Version, looked: Looked, audit: Audit) -> None:
+    manifests, name = looked.manifests, f"models/{version.name}/{version.version}/version.json"
+    published_at = [(version.manifest, registry.files_prefix(version))]
     if version.documents is not None:
-        _check_files(registry.store, version.documents, documents_prefix(version), audit)
+        published_at.append((version.documents, documents_prefix(version)))
+    for manifest, prefix in published_at:
+        looked.at(prefix, audit, partial(_check_files, registry.store, manifest, prefix))
     audit.num_versions += 1
     try:
         if told := retirement_of(registry.store, version):

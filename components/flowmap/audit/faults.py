@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,18 @@ class Audit:
     num_moves: int = 0
     num_statements: int = 0
 
+    def take(self, other: Audit) -> None:
+        """What was found of a part, too."""
+        for fault in other.faults:
+            self.add(fault.name, fault.told)
+        self.notes += [note for note in other.notes if note not in self.notes]
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def add(self, name: str, told: str) -> None:
         """Once, however many ways lead there."""
         if (fault := Fault(name, told)) not in self.faults:
             self.faults.append(fault)
+
+
+_COUNTS = [each.name for each in fields(Audit) if each.name.startswith("num_")]
