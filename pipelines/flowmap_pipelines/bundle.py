@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.store import ObjectStore
 from flowmap.attestation.checking import check_statements
@@ -32,12 +33,15 @@ from flowmap.settings import ANCHOR
 from flowmap_pipelines.run_section import report_of
 
 _STORE, _ABOUT = "store", "bundle.json"
+_CARD, _BILL = "README.md", "bom.cdx.json"
+_BESIDE = (_CARD, _BILL, SAMPLES, REPORT)
 
 
 class _About(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = 1
     name: str
+    beside: dict[str, str] | None = None  # digests of what people read, by name; None in older ones
     version: int
 
 
@@ -56,9 +60,10 @@ def write_bundle(store: ObjectStore, version: Version, folder: Path) -> None:
     evaluated = read_evaluated(store, version.evaluation)
     (folder / SAMPLES).write_bytes(evaluated.samples)
     (folder / REPORT).write_bytes(report_of(store, evaluated.report, version.evaluation))
-    (folder / "README.md").write_text(model_card(store, version), encoding="utf-8")
-    (folder / "bom.cdx.json").write_text(bill_of_materials(store, version), encoding="utf-8")
-    about = _About(name=version.name, version=version.version)
+    (folder / _CARD).write_text(model_card(store, version), encoding="utf-8")
+    (folder / _BILL).write_text(bill_of_materials(store, version), encoding="utf-8")
+    beside = {name: sha256_of((folder / name).read_bytes()) for name in _BESIDE}
+    about = _About(name=version.name, version=version.version, beside=beside)
     (folder / _ABOUT).write_text(about.model_dump_json(indent=1))
 
 
@@ -82,6 +87,7 @@ def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -
         raise ConfigError(
             f"{folder} is no bundle ({told}): `flowmap models export MODEL FOLDER --format bundle` makes one"
         ) from None
+    _check_folder(folder, about)
     inside = LocalStore(folder / _STORE)
     version = Registry(inside, about.name).resolve(str(about.version))
     groups = carried(inside, version)
@@ -100,6 +106,18 @@ def read_bundle(folder: Path, store: ObjectStore, trusted: TrustedKeys | None) -
     _start_anchor(inside, store, about.name)
     _check_whole(store, version, trusted)
     return version
+
+
+def _check_folder(folder: Path, about: _About) -> None:
+    """Raise IntegrityError where something beside the store is not what it was, or a link leads out: what
+    somebody sends must not read this machine's files."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise IntegrityError(f"{path} is no file and no folder: no bundle has links, so none is read")
+    for name, digest in sorted((about.beside or {}).items()):
+        file = folder / Path(name).name
+        if not file.is_file() or sha256_of(file.read_bytes()) != digest:
+            raise IntegrityError(f"{file} is not what it was, or gone: its sha256 is to be {digest[:12]}")
 
 
 def _check_whole(store: ObjectStore, version: Version, trusted: TrustedKeys | None) -> None:

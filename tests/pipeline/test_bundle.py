@@ -24,7 +24,7 @@ from flowmap.registry import Registry
 from flowmap_pipelines.bundle import read_bundle, write_bundle
 from tests.cli import flowmap as cli
 from tests.faults import fault
-from tests.pipeline.runs import Finished
+from tests.pipeline.runs import Finished, damaged
 
 
 @pytest.fixture(scope="module")
@@ -148,25 +148,49 @@ def test_an_import_that_was_cut_off_goes_on(bundle: Path, tmp_path: Path) -> Non
     of="rivals",
 )
 def test_what_was_changed_on_the_way_is_refused(bundle: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "bundle"
-    names = sorted(named(LocalStore(bundle / "store")))
-    for name in names[:: max(1, len(names) // 12)]:
-        shutil.rmtree(damaged, ignore_errors=True)
-        shutil.copytree(bundle, damaged)
-        file = damaged / "store" / name
-        data = file.read_bytes()
-        if not data:  # an edge: its name is all that it says
-            file.unlink()
-        else:
-            file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
-        target = LocalStore(tmp_path / "target")
-        try:
-            read_bundle(damaged, target, None)
-        except (IntegrityError, ConfigError):
-            pass
-        else:
-            pytest.fail(f"{name} was changed, and nobody saw it")
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    target = LocalStore(tmp_path / "target")
+    inside = sorted(f"store/{name}" for name in named(LocalStore(bundle / "store")))
+    for name in [*inside, "README.md", "bom.cdx.json", "report.html", "samples.png"]:
+        file = copy / name
+        how = "flipped" if file.stat().st_size else "gone"  # an edge: its name is all that it says
+        with damaged(file, how):
+            try:
+                read_bundle(copy, target, None)
+            except (IntegrityError, ConfigError):
+                pass
+            else:
+                pytest.fail(f"{name} was changed, and nobody saw it")
         assert not named(target), name
+
+
+@fault(
+    "a bundle has links, to files of whoever imports it",
+    "nothing is imported: links are named, and not followed",
+    of="rivals",
+)
+@pytest.mark.parametrize(
+    "at", ["store/models/tiny/2/retired.json", "store/models/tiny/2/extra.json", "more", "README.md"]
+)
+def test_what_a_bundle_links_to_is_not_read(bundle: Path, tmp_path: Path, at: str) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    secret = tmp_path / "id_ed25519"
+    secret.write_text("mine")
+    (copy / at).unlink(missing_ok=True)
+    (copy / at).symlink_to(tmp_path if at == "more" else secret)
+    target = LocalStore(tmp_path / "target")
+    with pytest.raises(IntegrityError, match=f"{at} is no file and no folder: no bundle has links"):
+        read_bundle(copy, target, None)
+    assert not named(target)
+
+
+def test_what_nobody_keeps_of_a_version_is_named_and_not_carried(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    stray = "models/tiny/2/extra.bin"
+    (copy / "store" / stray).write_text("x")
+    with pytest.raises(IntegrityError, match=f"{stray} is nothing that a registry keeps of a version"):
+        read_bundle(copy, LocalStore(tmp_path / "target"), None)
+    assert not named(LocalStore(tmp_path / "target"))
 
 
 def test_who_is_not_trusted_imports_nothing(bundle: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from flowmap.lineage.record import RECORDS, StepRecord, edges_of
 from flowmap.lineage.sources import SOURCES
 from flowmap.registry import Registry, Version
 from flowmap.registry.documents import documents_prefix
+from flowmap.registry.files import is_beside
 from flowmap.settings import ANCHOR
 
 _PARALLEL = 8
@@ -50,7 +51,8 @@ def carried(store: ObjectStore, version: Version) -> list[list[str]]:
     told: list[str] = []
     last: list[list[str]] = []  # one after the other, for they rest on each other
     for each in versions:
-        names = list(store.names(f"models/{each.name}/{each.version}"))
+        folder = f"models/{each.name}/{each.version}"
+        names = [name for name in store.names(folder) if is_beside(folder, name)]
         told += [name for name in names if not name.endswith("/version.json")]
         last.append([name for name in names if name.endswith("/version.json")])
     named = _named(versions)

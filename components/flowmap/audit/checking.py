@@ -35,6 +35,7 @@ from flowmap.lineage.sources import SOURCES, fault_of
 from flowmap.registry import Registry, Version
 from flowmap.registry.documents import documents_prefix
 from flowmap.registry.evaluation_result import figures_of, read_judgement
+from flowmap.registry.files import is_beside
 from flowmap.registry.retiring import retirement_of
 
 
@@ -191,6 +192,10 @@ def _check_version(registry: Registry, version: Version, looked: Looked, audit: 
         published_at.append((version.documents, documents_prefix(version)))
     for manifest, prefix in published_at:
         looked.at(prefix, audit, partial(_check_files, registry.store, manifest, prefix))
+    folder = f"models/{version.name}/{version.version}"
+    for each in registry.store.names(folder):
+        if not is_beside(folder, each):
+            audit.add(each, "is nothing that a registry keeps of a version")
     audit.num_versions += 1
     try:
         if told := retirement_of(registry.store, version):
