@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from flowmap.artifacts.manifest import parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import fetch_artifact
 from flowmap.audit.impact import Impact, impact
 from flowmap.data.dataset import TABLE
+from flowmap.data.encoded import CAPTIONED
 
 _SHORTEST = 8  # letters of a digest
 _JUDGING = ("judge", "holdout")
@@ -42,11 +42,11 @@ class Holder:
 
 def holders(store: ObjectStore, what: str) -> Iterator[Holder]:
     """Where a datum lies, in every data artifact of the store; `what` is its name, its digest, or how that
-    begins."""
-    for data in _data_artifacts(store):
+    begins. Pictures with captions are all of the split that base training sees."""
+    for data, tables in _data_artifacts(store).items():
         with tempfile.TemporaryDirectory() as scratch:
-            fetch_artifact(store, data, Path(scratch), [TABLE])
-            table = pd.read_parquet(Path(scratch, TABLE), columns=["id", "digest", "split"])
+            fetch_artifact(store, data, Path(scratch), tables)
+            table = pd.concat([_read(Path(scratch, name)) for name in tables])
         found = table["id"] == what
         if len(what) >= _SHORTEST:
             found |= table["digest"].str.startswith(what)
@@ -63,11 +63,18 @@ def seen_by(store: ObjectStore, holder: Holder) -> Impact:
     return replace(found, trained=(), rejected=(), judged=tuple(judged.values()))
 
 
-def _data_artifacts(store: ObjectStore) -> list[str]:
-    """Digests of the results of data preparation, those with data in them."""
-    found = set()
-    for name in store.names("steps"):
-        manifest = parse_manifest(store.get(name), where=name)
-        if manifest.step == "data_prep" and any(entry.path == TABLE for entry in manifest.files):
-            found.add(manifest.digest)
-    return sorted(found)
+def _read(table: Path) -> pd.DataFrame:
+    columns = ["id", "digest", *(["split"] if table.name == TABLE else [])]
+    read = pd.read_parquet(table, columns=columns)
+    return read if table.name == TABLE else read.assign(split="base")
+
+
+def _data_artifacts(store: ObjectStore) -> dict[str, list[str]]:
+    """Digests of artifacts with data in them, whoever made them and wherever they came from, with the names
+    of their tables."""
+    found: dict[str, list[str]] = {}
+    for name in store.names("artifacts"):
+        _, digest, file = name.split("/", 2)
+        if file in (TABLE, CAPTIONED):
+            found.setdefault(digest, []).append(file)
+    return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", metavar="DIGEST|NAME[@VERSION|@ALIAS]|DATUM")
+@click.argument("what", metavar="DIGEST|NAME[@VERSION|@ALIAS]|DATUM|FILE")
 @options.ROOT
 @options.STORE
 @options.JSON
@@ -26,12 +26,15 @@ def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
 
     A digest may be shortened, to eight letters at least. Of a model its candidate's weights are followed. A
     datum is named as the table of the data names it, or by the digest of its content; it may lie in several
-    data artifacts. `data_prep.exclude` leaves it out of the next.
+    data artifacts. `data_prep.exclude` leaves it out of the next. A file that lies here is asked for by its
+    bytes, which are published weights, data from outside, or a picture with a caption; by its name then.
 
     \b
         flowmap lineage impact 8f1b2c39872a
         flowmap lineage impact cat_017.png
+        flowmap lineage impact downloads/ema.safetensors
     """
+    from flowmap.artifacts.digest import sha256_of_file
     from flowmap.audit.impact import impact as impact_of
     from flowmap.errors import ConfigError
     from flowmap.registry import UnknownModelError
@@ -39,10 +42,13 @@ def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
     from flowmap_pipelines.local_run import indexed_store
 
     models_in = indexed_store(root, store)
+    is_file = Path(what).is_file()
+    digest = sha256_of_file(Path(what)) if is_file else what
     try:
-        _tell_impact(impact_of(models_in, _digest(models_in, what)), as_json)
+        found = _published(models_in, digest) if is_file else None
+        _tell_impact(impact_of(models_in, found or _digest(models_in, digest)), as_json)
     except (ConfigError, UnknownModelError):
-        places = list(holders(models_in, what))
+        places = list(holders(models_in, digest)) or list(holders(models_in, Path(what).name))
         if not places:
             raise
         if as_json:
@@ -76,6 +82,18 @@ def _tell_impact(found: Impact, as_json: bool) -> None:
         click.echo(f"{title}: {', '.join(told[key]) or 'none'}")
     steps = [f"{step} {digest[:12]}" for digest, step in found.artifacts.items()]
     click.echo(f"made of it: {', '.join(steps) or 'nothing'}")
+
+
+def _published(store: ObjectStore, file: str) -> str | None:
+    """The candidate that a file of that digest was published from, if one was."""
+    from flowmap.registry import Registry
+    from flowmap.registry.versions import model_names
+
+    for name in model_names(store):
+        for version in Registry(store, name).versions():
+            if any(entry.sha256 == file for entry in version.manifest.files):
+                return version.candidate
+    return None
 
 
 def _digest(store: ObjectStore, what: str) -> str:

@@ -197,6 +197,44 @@ def test_a_step_with_other_prompts_encodes_none_of_the_same_pictures(
     assert 0 < sum(again) < 7  # of the pictures of its size, from there on
 
 
+def test_what_somebody_asked_to_have_left_out_is_gone_and_its_shard_alone_is_encoded_again(
+    stock: Path, tmp_path: Path, counted: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "pictures")
+    given, store = section(tmp_path / "pictures", stock), LocalStore(tmp_path / "store")
+    finish(out := encode(given, tmp_path / "first", store), store)
+    before = pd.read_parquet(out / CAPTIONED)
+    same = before["digest"][before["id"] == "other.png"].iloc[0]  # as 000.png, under another caption
+    first = before.iloc[0]
+    for exclude, gone in (
+        (["other.png"], before["digest"] == same),
+        ([first["digest"][:12]], before["digest"] == first["digest"]),
+    ):
+        less, again = given.model_copy(update={"exclude": tuple(exclude)}), counted()
+        fewer = encode(less, tmp_path / exclude[0], store, exclude[0])
+        after = pd.read_parquet(fewer / CAPTIONED)
+        pairs = [set(zip(each["digest"], each["caption"], strict=True)) for each in (before[~gone], after)]
+        assert pairs[0] == pairs[1]
+        touched = before["shard"][gone].nunique()
+        assert 0 < sum(again) <= 4 * touched
+        assert "left_out" not in after.columns
+        facts = encoded_facts(fewer)
+        assert facts is not None
+        assert facts.num == len(after)
+    assert "data left out as asked" in capsys.readouterr().err
+
+
+def test_a_shard_of_nothing_but_what_is_left_out_is_none(stock: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    given = section(tmp_path / "pictures", stock)
+    before = pd.read_parquet(encode(given, tmp_path / "first") / CAPTIONED)
+    gone = before[before["shard"] == 0]["digest"]
+    out = encode(given.model_copy(update={"exclude": tuple(gone)}), tmp_path / "second")
+    after = pd.read_parquet(out / CAPTIONED)
+    assert sorted(after["shard"].unique()) == list(range(after["shard"].nunique()))
+    assert not set(gone) & set(after["digest"])
+
+
 @pytest.mark.parametrize("change", ["code", "background", "batch", "precision", "caption"])
 def test_what_would_make_other_bytes_is_encoded_again(
     stock: Path, tmp_path: Path, counted: Callable[..., list[int]], change: str

@@ -16,6 +16,8 @@ import flowmap
 import flowmap_pipelines
 from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
+from flowmap.artifacts.manifest import build_manifest
+from flowmap.artifacts.transfer import publish
 from flowmap.audit.checking import check
 from flowmap.audit.difference import differences
 from flowmap.audit.faults import Audit
@@ -28,6 +30,7 @@ from tests.browser import stands_alone_and_fits
 from tests.cli import flowmap as cli
 from tests.faults import fault
 from tests.pipeline.runs import Finished, damaged, registry, run
+from tests.records import record
 
 # What a run does without, or checks itself each time: no part of what a version rests on.
 ASIDE = ("checkpoints/", "tensorboard/", "runs/", "steps/")
@@ -178,6 +181,40 @@ def test_what_models_saw_one_datum(root: Path, first: Finished) -> None:
     assert "was only judged with, by: tiny@1, tiny@2\n" in found.stdout
     (known,) = json.loads(cli("lineage", "impact", one["id"], "--json", "--root", str(root)).stdout)
     assert (known["split"], known["trained"], known["judged"]) == ("holdout", [], ["tiny@1", "tiny@2"])
+
+
+def test_what_came_of_a_file_that_lies_here(root: Path, first: Finished, tmp_path: Path) -> None:
+    """Weights as they were published, and a datum under the name that the table has for it."""
+    registry(root).download(registry(root).resolve("2"), tmp_path)
+    (tmp_path / "ema.safetensors").rename(tmp_path / "got.safetensors")
+    found = cli("lineage", "impact", str(tmp_path / "got.safetensors"), "--root", str(root))
+    assert "went into the weights of: tiny@2\n" in found.stdout
+    data = first.digests()["data_prep"]
+    table = pd.read_parquet(root / "store" / "artifacts" / data / "table.parquet")
+    (tmp_path / table["id"].iloc[0]).write_text("a picture")
+    found = cli("lineage", "impact", str(tmp_path / table["id"].iloc[0]), "--root", str(root))
+    assert f"of data {data[:12]}" in found.stdout
+    (tmp_path / "other.png").write_text("nobody's")
+    assert cli("lineage", "impact", str(tmp_path / "other.png"), "--root", str(root)).returncode == 2
+
+
+def test_who_saw_a_picture_with_a_caption_is_told_by_the_artifact_alone(tmp_path: Path) -> None:
+    """Of a bundle too, which knows no results of steps."""
+    store, picture = LocalStore(tmp_path / "store"), tmp_path / "mine.png"
+    picture.write_bytes(b"pixels")
+    table = pd.DataFrame({"id": ["007.png"], "digest": [sha256_of(b"pixels")], "caption": ["a cat"]})
+    (tmp_path / "out").mkdir()
+    table.to_parquet(tmp_path / "out" / "captioned.parquet")
+    manifest = build_manifest(tmp_path / "out", step="data_prep", step_digest="s")
+    publish(store, tmp_path / "out", manifest)
+    data = manifest.digest
+    record(store, "data_prep", data)
+    record(store, "base_training", "b" * 64, inputs={"data": data})
+    for asked in ("007.png", sha256_of(b"pixels")[:10], str(picture)):
+        found = cli("lineage", "impact", asked, "--json", "--root", str(tmp_path))
+        (holder,) = json.loads(found.stdout)
+        assert (holder["name"], holder["split"], holder["data"]) == ("007.png", "base", data)
+        assert "b" * 64 in holder["artifacts"]
 
 
 def test_why_two_versions_differ_first_cause_first(root: Path, first: Finished) -> None:

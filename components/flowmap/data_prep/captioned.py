@@ -22,6 +22,7 @@ from flowmap.data.encoded import CAPTIONED, ENCODED, EncodedFacts, ShardFacts, s
 from flowmap.data.external import local_path
 from flowmap.data.naming import named
 from flowmap.data_prep.encoded_before import EncodedBefore, EncodedShard
+from flowmap.data_prep.excluding import without_excluded
 from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
 from flowmap.modality.images.files import BROKEN, ImageReader, normalised, upright_size
@@ -50,6 +51,8 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
     with ThreadPoolExecutor(_READERS) as pool:
         table = table_of(section, folder, reader, pool)
         reader.check_readable()  # before hours are spent
+        parts = [part for each in _shards(table, captioned.shard) if len(part := _left_in(each))]
+        table = _left_in(table)
         expectations = validate(table, "captioned", captioned.expectations)
         context.expectations.extend(expectations)
         coding = importlib.import_module(_ENCODING).Encoder
@@ -58,7 +61,6 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
         deciding = {"encoder": encoder.digests, "batch": captioned.batch, "precision": captioned.precision}
         before = EncodedBefore(context, {**deciding, "background": section.background})
         made, kept = [], []
-        parts = list(_shards(table, captioned.shard))
         num_batches = [-(-len(part) // captioned.batch) for part in parts]
         with Progress("data_prep: encoding", sum(num_batches)) as progress:
             for number, part in enumerate(parts):
@@ -101,8 +103,8 @@ def sizes_of(section: DataPrep) -> Sequence[tuple[int, int]]:
 
 
 def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadPoolExecutor) -> pd.DataFrame:
-    """One row a picture: `id`, `caption`, `digest`, its size as `rows` and `columns`, and `bucket`; in order
-    of bucket and content.
+    """One row a picture: `id`, `caption`, `digest`, its size as `rows` and `columns`, `bucket`, and whether
+    it is `left_out` on request; in order of bucket and content.
 
     Args: folder: with the pictures; pool: of threads that look at them.
 
@@ -129,6 +131,7 @@ def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadP
         reader.open(name)  # which tells what is wrong with it
     table = table.assign(digest=[digest for digest, _ in found], size=[size for _, size in found])[there]
     num_read = len(table)
+    _, left_out = without_excluded(table, section.exclude)
     table = table.sort_values(["digest", "caption", "id"]).drop_duplicates(["digest", "caption"])
     buckets = [nearest(size, sizes) for size in table["size"]]
     small = sum(
@@ -140,11 +143,17 @@ def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadP
         say(f"data_prep: {small} of them are smaller than what they are fitted to, and enlarged")
     rows, columns = ([size[side] for size in table["size"]] for side in (0, 1))
     told = table.assign(bucket=buckets, rows=rows, columns=columns).drop(columns="size")
+    told = told.assign(left_out=told["digest"].isin(left_out))
     return told.sort_values(["bucket", "digest", "caption"])
 
 
+def _left_in(table: pd.DataFrame) -> pd.DataFrame:
+    return table[~table["left_out"]].drop(columns="left_out")
+
+
 def _shards(table: pd.DataFrame, most: int) -> Iterator[pd.DataFrame]:
-    """Parts of one size each."""
+    """Parts of one size each. What is left out has its place all the same: so the others are shards that
+    may have been encoded before."""
     for _, part in table.groupby("bucket", sort=True):
         for first in range(0, len(part), most):
             yield part.iloc[first : first + most]

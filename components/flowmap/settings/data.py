@@ -136,7 +136,8 @@ class DataPrep(Section):
         max_conflicts: images that stand under several prompts to leave out before a run stops.
         exclude: data to leave out wherever they stand, such as those that somebody asked to have removed: by
             name, as in the table, or by digest, as `flowmap lineage impact` tells it. What has the same
-            content goes too.
+            content goes too. Of `captioned` pictures those are left out: of shards that had none of them no
+            picture is encoded again.
         expectations: what data are checked for beside what always is, or the name of a file beside the
             configuration that says so; those that fail end the run, named with the data that they fail for.
         caption_noise: the share of the base split whose caption is drawn at random, as captions from the web
@@ -202,6 +203,7 @@ class DataPrep(Section):
             name
             for name in ("source", "exclude", "caption_noise", "preferences", "shares", "series")
             if getattr(self, name) != fields[name].default
+            and not (name == "exclude" and self.captioned is not None)
         ]
         if set_for_data:
             raise ValueError(
