@@ -29,6 +29,7 @@ from flowmap.rewards.sources import modules_of
 from flowmap.settings import GrpoFinetuning, Pretrained, load_config
 
 CPU = torch.device("cpu")
+ATTRIBUTION = {"include": [{"class": "cup", "color": "red"}, {"class": "dog", "color": "blue"}]}
 RED, BLUE = (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0)
 
 
@@ -57,6 +58,33 @@ def thing(name: str, x: float, y: float, side: float = 10, **more: Any) -> Thing
         ),
         (
             [thing("cup", 40, 0), thing("dog", 0, 0)],
+            {"include": [{"class": "cup"}, {"class": "dog", "position": ["right of", 0]}]},
+            2 / 3,
+        ),
+        # attribution: each colour to the thing that it was asked of
+        ([thing("cup", 0, 0, colour="red"), thing("dog", 40, 0, colour="blue")], ATTRIBUTION, 1.0),
+        ([thing("cup", 0, 0, colour="blue"), thing("dog", 40, 0, colour="red")], ATTRIBUTION, 0.5),
+        # of more than were asked for the surest decide, as in GenEval
+        (
+            [
+                thing("cup", 0, 0, colour="blue", confidence=0.9),
+                thing("cup", 40, 0, colour="red", confidence=0.4),
+            ],
+            {"include": [{"class": "cup", "color": "red"}]},
+            0.5,
+        ),
+        (
+            [thing("cup", 0, 0, colour="red", confidence=each) for each in (0.9, 0.8, 0.5)]
+            + [thing("cup", 0, 0, colour="blue", confidence=0.4)],
+            {"include": [{"class": "cup", "count": 3, "color": "red"}]},
+            1.0,
+        ),
+        (
+            [
+                thing("cup", 0, 0, confidence=0.9),
+                thing("dog", 40, 0, confidence=0.4),
+                thing("dog", -40, 0, confidence=0.8),
+            ],
             {"include": [{"class": "cup"}, {"class": "dog", "position": ["right of", 0]}]},
             2 / 3,
         ),

@@ -1,5 +1,6 @@
 """Wrong configurations: one clear line for each mistake, with the key, the value and what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,14 @@ def test_the_examples_are_valid() -> None:
     assert examples
     for path in examples:
         load_config(path)
+
+
+def test_what_the_examples_say_of_eight_gpus_is_valid() -> None:
+    """The settings that their first lines name."""
+    found = {}
+    for path in sorted(Path("examples").glob("*.yaml")):
+        header = " ".join(line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
+        if overrides := re.findall(r"--set ([\w.]+=[\w.]+)", header):
+            found[path.stem] = load_config(path, overrides)
+            assert found[path.stem].grpo_finetuning.processes == 8
+    assert set(found) == {"flux_lite_512", "flux_schnell_lora", "sd35_medium"}

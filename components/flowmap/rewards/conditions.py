@@ -9,6 +9,7 @@ Demands are written as GenEval writes them (arXiv 2310.11513), `include` and `ex
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,14 +106,18 @@ def classes_of(facts: Mapping[str, Any]) -> list[str]:
 def _conditions(found: Sequence[Thing], demands: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     groups: list[list[Thing]] = []
     included = demands.get("include") or ()
+    classes = Counter(each["class"] for each in included)
     for each in included:
         wanted, name = int(each.get("count", 1)), each["class"]
         here = sorted(_of(found, name), key=lambda thing: -thing.confidence)
         yield name if wanted == 1 else f"{wanted} of {name}", min(len(here) / wanted, 1.0)
-        coloured = [thing for thing in here if each.get("color") in (None, thing.colour)]
+        # Colours and places are those of the surest: a faint one of the right colour stands for nothing, but
+        # where things of a class are asked for twice, such as a red and a blue one.
+        looked_at = here[:wanted] if classes[name] == 1 else here
+        coloured = [thing for thing in looked_at if each.get("color") in (None, thing.colour)][:wanted]
         if "color" in each:
             yield f"{name}: {each['color']}", min(len(coloured) / wanted, 1.0)
-        groups.append(coloured[:wanted])
+        groups.append(coloured)
         if "position" in each:
             way, index = each["position"]
             where = f"{name}: {way} {included[int(index)]['class']}"
