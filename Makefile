@@ -84,6 +84,10 @@ bench-seeds: setup  ## Mean and range of every figure over seeds (EXAMPLE=digits
 bench-sweep: setup  ## Low-rank adapters of several ranks on tiny_flux, three seeds each; about 80 minutes
 	@$(BIN)/python -m benchmarks.sweep examples/tiny_flux.yaml --try $(foreach rank,2 8 32,$(call RANK,$(rank)))
 
+.PHONY: bench-converting
+bench-converting: setup  ## A model of many steps made into a map of two times, by all weights and by adapters; about 20 minutes
+	@$(BIN)/python -m benchmarks.converting
+
 .PHONY: bench-lineage
 bench-lineage: setup  ## What a question costs in a store of 100,000 records, by its edges and by the index; about 10 minutes
 	@$(BIN)/python -m benchmarks.lineage
