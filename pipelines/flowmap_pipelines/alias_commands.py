@@ -72,6 +72,9 @@ def promote(
 def rollback(name: str, root: Path, store: str | None, alias: str, reason: str, key: str | None) -> None:
     """Let an alias point to what it pointed to before its last move.
 
+    That is a move too: a second rollback takes back the first. For an older version name it to `promote`;
+    `flowmap models history` lists where it has pointed.
+
     \b
         flowmap models rollback digits --reason "4 draws no sevens"
     """

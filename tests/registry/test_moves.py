@@ -8,6 +8,8 @@ import pytest
 
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import FileEntry, Manifest, artifact_digest
+from flowmap.audit.faults import Audit
+from flowmap.audit.registry_checks import check_registry
 from flowmap.errors import IntegrityError
 from flowmap.registry import Judged, Move, Registry
 from tests.faults import fault
@@ -64,6 +66,31 @@ def test_an_older_move_that_is_gone_is_named_and_hides_nothing(registry: Registr
     assert registry.moved.lost() == ["models/digits/moves/production/1.json"]
     with pytest.raises(IntegrityError, match=r"moves/production/1.json is missing in "):
         registry.moves("production")
+
+
+@fault(
+    "what a move of an alias says is changed, in a store that nobody signs",
+    "the move after it names it; of the last one a signature alone tells",
+    of="rivals",
+)
+def test_of_moves_that_nobody_signed_none_but_the_last_is_changed_unseen(registry: Registry) -> None:
+    unsigned = Registry(registry.store, "digits")
+    for number in ("1", "2"):
+        unsigned.move_alias("champion", unsigned.resolve(number), "for the test")
+
+    def told() -> list[str]:
+        check_registry(unsigned, audit := Audit())
+        return [fault.name for fault in audit.faults]
+
+    assert told() == []
+    first, last = (unsigned.moved.name("champion", number) for number in (1, 2))
+    for name, expected in ((first, [first]), (last, [])):
+        whole = registry.store.get(name)
+        registry.store.put(name, whole.replace(b"for the test", b"for nothing "))
+        assert told() == expected
+        registry.store.put(name, whole)
+    assert Move.model_validate_json(registry.store.get(first)).previous is None
+    assert b"previous" not in registry.store.get(first)
 
 
 def test_who_can_not_sign_moves_nothing(registry: Registry) -> None:

@@ -83,14 +83,18 @@ def _check_moves(registry: Registry, versions: list[Version], audit: Audit) -> N
     for name in registry.moved.lost():
         audit.add(name, "is missing: there are later moves of that alias, or signatures of this one")
     for alias, numbers in registry.moved.numbers().items():
-        points_to = None
+        points_to, before = None, None
         for number in numbers:
             name = registry.moved.name(alias, number)
             try:
                 move = registry.moved.read(alias, number)
             except IntegrityError as error:
                 audit.add(name, str(error))
+                before = None
                 continue
+            if before is not None and move.previous not in (None, before.says):
+                told = f"{before.says[:12]}, and move {number} followed one that said {move.previous[:12]}"
+                audit.add(registry.moved.name(alias, number - 1), f"says {told}")
             if number > 1 and points_to is not None and move.before != points_to:
                 audit.add(name, f"moves {alias} from version {move.before}, and it pointed to {points_to}")
             version = known.get(move.version)
@@ -103,7 +107,7 @@ def _check_moves(registry: Registry, versions: list[Version], audit: Audit) -> N
                 audit.add(
                     name, f"rests on evaluation {move.evaluation}, and version {move.version} on another"
                 )
-            points_to = move.version
+            points_to, before = move.version, move
             audit.num_moves += 1
     bases = [version.version for version in versions if version.role == "base"]
     if bases and ANCHOR not in registry.moved.numbers():

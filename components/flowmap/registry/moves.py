@@ -102,7 +102,8 @@ class Moves:
         reason: str | None = None,
     ) -> bool:
         """Let an alias point to a version, by the move of that number, signed before; False when somebody
-        else has made that move. Raises RetiredError."""
+        else has made that move. Raises RetiredError, and IntegrityError where the one before it is no move
+        any more."""
         check_in_use(self.store, version)
         move = Move(
             version=version.version,
@@ -110,6 +111,7 @@ class Moves:
             evaluation=evaluation,
             reason=reason,
             who=who(),
+            previous=self.read(alias, number - 1).says if number > 1 else None,
             moved_at=datetime.now(UTC).replace(microsecond=0),
         )
         if self.seal is None:

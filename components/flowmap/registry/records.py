@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.errors import IntegrityError, Spoiled
@@ -82,6 +83,8 @@ class Move(BaseModel):
         evaluation: digest of the evaluation that the move rests on; None for a person's decision.
         reason: what a person gave as such.
         who: moved it, in words; None in those of older versions.
+        previous: digest of what the move before it says; None of the first, and in those of older versions.
+            So that none of them but the last can be changed unseen, signed or not.
         envelope: its statement, signed before the move was made; None where there was no key.
     """
 
@@ -92,8 +95,14 @@ class Move(BaseModel):
     evaluation: str | None
     reason: str | None = None
     who: str | None = None
+    previous: str | None = Field(default=None, exclude_if=lambda digest: digest is None)
     moved_at: datetime
     envelope: dict[str, Any] | None = None
+
+    @property
+    def says(self) -> str:
+        """A digest of all that it says, whoever signed it."""
+        return sha256_of(canonical_json(self.model_dump(mode="json", exclude={"envelope"})))
 
 
 def read_kept(store: ObjectStore, name: str, kind: type[Kept]) -> Kept:
