@@ -93,6 +93,18 @@ def test_of_moves_that_nobody_signed_none_but_the_last_is_changed_unseen(registr
     assert b"previous" not in registry.store.get(first)
 
 
+@pytest.mark.parametrize("name", ["1/version.json", "moves/production/1.json"])
+def test_what_gives_a_name_twice_is_no_version_and_no_move(registry: Registry, name: str) -> None:
+    """One reader takes the first, another the last."""
+    name = f"models/digits/{name}"
+    whole = registry.store.get(name)
+    registry.store.put(name, whole.rstrip()[:-1] + b', "schema_version": 1}')
+    check_registry(registry, audit := Audit())
+    assert [(fault.name, "gives 'schema_version' twice" in fault.told) for fault in audit.faults] == [
+        (name, True)
+    ]
+
+
 def test_who_can_not_sign_moves_nothing(registry: Registry) -> None:
     def refuses(alias: str, number: int, move: Move) -> dict[str, Any]:
         raise IntegrityError("no key")

@@ -19,6 +19,7 @@ from flowmap.lineage.edges import read_record, read_records, user_digests
 from flowmap.lineage.record import RECORDS, StepRecord
 from flowmap.registry import Judged, Registry, Rejection, Version
 from flowmap.registry.evaluation_result import Verdict, figures_of, read_judgement
+from flowmap.registry.records import read_kept
 from flowmap.settings import ANCHOR
 
 PUSH = "registry_push"
@@ -141,9 +142,9 @@ def _rejections(registry: Registry, audit: Audit) -> list[Rejection]:
     found = []
     for name in registry.store.names(f"models/{registry.name}/rejections"):
         try:
-            rejection = Rejection.model_validate_json(registry.store.get(name))
-        except (KeyError, ValueError) as error:
-            audit.add(name, f"is no rejection any more: {str(error).splitlines()[0]}")
+            rejection = read_kept(registry.store, name, Rejection)
+        except IntegrityError as error:
+            audit.add(name, str(error))
             continue
         found.append(rejection)
         if (rejection.name, f"{rejection.evaluation}.json") != (registry.name, name.rsplit("/", 1)[-1]):

@@ -12,6 +12,7 @@ from flowmap.artifacts.digest import canonical_json, sha256_of
 from flowmap.artifacts.manifest import Manifest
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.errors import IntegrityError, Spoiled
+from flowmap.json_text import read_json
 
 Role = Literal["base", "tuned"]
 Kept = TypeVar("Kept", bound=BaseModel)
@@ -108,7 +109,9 @@ class Move(BaseModel):
 def read_kept(store: ObjectStore, name: str, kind: type[Kept]) -> Kept:
     """One of them by its name in the store. Raises IntegrityError where it is gone, or is none any more."""
     try:
-        return kind.model_validate_json(read_there(store, name))
+        data = read_there(store, name)
+        read_json(data)  # what gives a name twice is read as one thing here and as another elsewhere
+        return kind.model_validate_json(data)
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise IntegrityError(
