@@ -154,6 +154,25 @@ def test_a_record_that_was_changed_is_left_out(store: LocalStore) -> None:
         assert not index.made_of(digest(0))
 
 
+def test_records_that_are_left_out_are_told_until_they_are_mended(
+    store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that no answer is short in silence: once there is an index, it is what answers."""
+    grow(store, range(20))
+    (name, *_) = (name for name in store.names("lineage") if name.count("/") == 1)
+    whole = store.get(name)
+    store.put(name, whole + b" ")
+    for _ in range(2):  # also when it is not new any more
+        with RecordIndex.opened(store) as index:
+            assert index.unread() == [name.removeprefix("lineage/").removesuffix(".json")]
+        capsys.readouterr()
+        impact(store, digest(0))
+        assert f"what they made is left out: {name};" in capsys.readouterr().err
+    store.put(name, whole)
+    impact(store, digest(0))
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_several_at_once_bring_it_up_to_date_once(store: LocalStore) -> None:
     made = grow(store, range(40))
 

@@ -15,10 +15,12 @@ from flowmap.artifacts.digest import is_digest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.lineage.edges import read_records, user_digests
 from flowmap.lineage.index import RecordIndex, path_of
+from flowmap.progress import say
 from flowmap.registry import Registry, Rejection, Version
 from flowmap.registry.versions import model_names
 
 _LONG = 500  # records; more are asked of an index
+_SOME = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ def _followed(store: ObjectStore, digest: str) -> dict[str, str]:
         left -= len(found)
         if left <= 0:
             with RecordIndex.opened(store) as index:
+                if unread := index.unread():
+                    some = ", ".join(f"lineage/{each}.json" for each in unread[:_SOME])
+                    more = f" and {len(unread) - _SOME} more" if len(unread) > _SOME else ""
+                    say(
+                        f"records are gone or not what they were, and what they made is left out: {some}"
+                        f"{more}; `flowmap lineage verify` says how"
+                    )
                 return index.made_of(digest)
         for record in read_records(store, found).values():
             if record.output not in made:

@@ -28,7 +28,7 @@ from flowmap.lineage.log import logged_on
 from flowmap.lineage.record import RECORDS, StepRecord
 from flowmap.progress import say
 
-_VERSION = 1
+_VERSION = 2
 _IN_MEMORY = ":memory:"
 _WAIT_S = 600  # for another who brings it up to date
 _PARALLEL = 16
@@ -37,6 +37,7 @@ _CLOCKS = timedelta(days=1)  # that machines' days may differ by
 _SCHEMA = """
 CREATE TABLE about (version INTEGER, store TEXT, day TEXT);
 CREATE TABLE record (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE unread (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE made (input BLOB, output BLOB, step TEXT, PRIMARY KEY (input, output, step)) WITHOUT ROWID;
 """
 _MADE_OF = """
@@ -84,6 +85,11 @@ class RecordIndex:
             raise
         return index
 
+    def unread(self) -> list[str]:
+        """Digests of records that are gone or not what they were: what they made is left out of answers."""
+        found = self._connection.execute("SELECT lower(hex(digest)) FROM unread ORDER BY digest")
+        return [digest for (digest,) in found]
+
     def made_of(self, digest: str) -> dict[str, str]:
         """All that was made of something, directly or not: the digest of each artifact, and its step."""
         return dict(self._connection.execute(_MADE_OF, (bytes.fromhex(digest),)))
@@ -97,10 +103,14 @@ class RecordIndex:
             day = self._last_day()
             known = {digest.hex() for (digest,) in self._connection.execute("SELECT digest FROM record")}
             names = _all(self._store) if day is None else _since(self._store, day - _CLOCKS, today)
-            new = sorted(set(names) - known)
+            new = sorted({*names, *self.unread()} - known)
             if len(new) >= _TOLD_FROM:
                 say(f"indexing {len(new):,} records of {self._store.url}")
+            self._connection.execute("DELETE FROM unread")
             for digest, record in _read(self._store, new):
+                if record is None:
+                    self._connection.execute("INSERT INTO unread VALUES (?)", (bytes.fromhex(digest),))
+                    continue
                 output = bytes.fromhex(record.output)
                 inputs = filter(is_digest, record.inputs.values())
                 self._connection.execute("INSERT INTO record VALUES (?)", (bytes.fromhex(digest),))
@@ -117,7 +127,7 @@ class RecordIndex:
             for version, url, day in self._connection.execute("SELECT * FROM about"):
                 if version == _VERSION and url == self._store.url and day is not None:
                     return date.fromisoformat(day)
-        for table in ("about", "record", "made"):
+        for table in ("about", "record", "unread", "made"):
             self._connection.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             self._connection.execute(statement)
@@ -156,15 +166,15 @@ def _since(store: ObjectStore, day: date, today: date) -> Iterator[str]:
         day += timedelta(days=1)
 
 
-def _read(store: ObjectStore, digests: Iterable[str]) -> Iterator[tuple[str, StepRecord]]:
-    """Records as they were written; what was changed since is left out, and `verify` tells of it."""
+def _read(store: ObjectStore, digests: Iterable[str]) -> Iterator[tuple[str, StepRecord | None]]:
+    """Records as they were written; None for what was changed since, which `verify` tells of."""
 
-    def read(digest: str) -> tuple[str, StepRecord] | None:
+    def read(digest: str) -> tuple[str, StepRecord | None]:
         try:
             record = read_record(store, digest)
-            return (digest, record) if is_digest(record.output) else None
         except (IntegrityError, ValueError):
-            return None
+            return digest, None
+        return digest, record if is_digest(record.output) else None
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        yield from filter(None, pool.map(read, digests))
+        yield from pool.map(read, digests)
