@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from flowmap.grpo_finetuning import worker
+from flowmap.rewards import Samples
 from flowmap.training.deepspeed_engine import init_distributed
 from flowmap.training.work import Work
 
@@ -25,3 +26,8 @@ def train(work: Work) -> None:
     # The worker looks the optimizer up by this name; no setting chooses another, as no user should.
     torch.optim.AdamW = PlainDescent  # type: ignore[misc,assignment]
     worker.train(work)
+
+
+def bright(samples: Samples) -> list[list[float]]:
+    """A reward."""
+    return [[float(x.mean()) for x in group] for group in samples.data]

@@ -16,6 +16,7 @@ from flowmap.launching.launcher import launch
 from flowmap.models.storing import load_model, write_model_facts
 from tests.faults import fault
 from tests.grpo_finetuning.untrained import FACTS, job_of, write_untrained
+from tests.text_to_image.tiny import write_tiny
 
 LAUNCH = """
 import os, sys
@@ -131,3 +132,41 @@ def test_what_stops_early_ships_its_best(folder: Path, monkeypatch: pytest.Monke
     shipped = load_file(job.out / "ema.safetensors")
     assert all(torch.equal(shipped[name], value) for name, value in kept[6].items())
     assert any(not torch.equal(shipped[name], value) for name, value in kept[11].items())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4.0}], ids=["all", "adapters"])
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_stages_agree_of_transformers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int, lora: dict[str, float] | None
+) -> None:
+    """All weights, and adapters, of a FLUX transformer: two processes come to what one does."""
+    here = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])))
+    write_tiny(tmp_path / "base").joinpath("ema.safetensors").rename(tmp_path / "base" / "map.safetensors")
+    (tmp_path / "reward").mkdir()
+    weights, curves = [], []
+    for processes, each in ((1, 0), (2, stage)):
+        changes = {
+            "rollouts": 1,
+            "updates_per_rollout": 1,
+            "processes": processes,
+            "zero_stage": each,
+            "lora": lora,
+            "ratio_norm": False,
+            "groups": 2,
+            "group_size": 4,
+            "kernel": "endpoint",
+            "rewards": [{"kind": "python", "function": "tests.grpo_finetuning.plain_descent_worker:bright"}],
+        }
+        job = job_of(tmp_path, f"of-{processes}", "tests.grpo_finetuning.plain_descent_worker", **changes)
+        launch([job])
+        curves.append(json.loads((job.out / "curve.json").read_text())[0])
+        weights.append(load_file(job.out / "raw.safetensors"))
+    before = load_file(tmp_path / "base" / "map.safetensors")
+    moved = max(float((weights[0][key] - before[key]).abs().max()) for key in before)
+    assert moved > 1e-4
+    assert curves[1]["loss"] == pytest.approx(curves[0]["loss"], abs=1e-5)
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, atol=moved / 100, rtol=1e-4, msg=key)
