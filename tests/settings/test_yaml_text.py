@@ -26,9 +26,14 @@ def test_values_are_what_people_mean(text: str, value: object) -> None:
     assert read_yaml(f"a: {text}") == {"a": value}
 
 
+# Ten lines, of which each stands for nine of the one before.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(10))
+
+
 @fault(
-    "a configuration gives a key twice, is nested five thousand deep, or asks for a Python object",
-    "refused, with the line",
+    "a configuration gives a key twice, is nested too deep, is of millions of values by aliases, or asks for a "
+    "Python object",
+    "refused, with the line where there is one",
     of="writing",
 )
 @pytest.mark.parametrize(
@@ -41,6 +46,8 @@ def test_values_are_what_people_mean(text: str, value: object) -> None:
         ("a: [1,\n", "not YAML in line 2"),
         ("a: !!python/object:os.system x", "not YAML in line 1: could not determine a constructor"),
         ("[" * 5000, "nested too deep"),
+        (BOMB, "it comes to more than 100,000 values, counting what aliases stand for"),
+        ("a" * (10 << 20) + "a", "10,485,761 letters, and 10,485,760 are the most that are read"),
     ],
 )
 def test_a_mistake_is_told_with_its_lines(text: str, told: str) -> None:

@@ -7,6 +7,7 @@ without a word.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -16,6 +17,8 @@ from ruamel.yaml.representer import SafeRepresenter
 
 _LINE_BREAKS = set("\x85\u2028\u2029\ufeff")
 _WIDTH = 4096  # no line is broken
+_MOST_LETTERS = 10 << 20
+_MOST_VALUES = 100_000  # aliases, each of which stands for several others, come to billions in ten lines
 
 
 class YamlTextError(ValueError):
@@ -24,10 +27,12 @@ class YamlTextError(ValueError):
 
 def read_yaml(text: str) -> Any:
     """What a text says, as dictionaries, lists and plain values. Raises YamlTextError."""
+    if len(text) > _MOST_LETTERS:
+        raise YamlTextError(f"{len(text):,} letters, and {_MOST_LETTERS:,} are the most that are read")
     parser = YAML(typ="safe", pure=True)
     try:
         node = parser.compose(text)
-        _refuse_doubles(node, [])
+        _refuse_doubles(node, [], iter(range(_MOST_VALUES)))
         return parser.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -83,7 +88,12 @@ def _emitter() -> YAML:
     return emitter
 
 
-def _refuse_doubles(node: Node | None, at: list[str]) -> None:
+def _refuse_doubles(node: Node | None, at: list[str], left: Iterator[int]) -> None:
+    """Args: left: of the values that may be looked at."""
+    if next(left, None) is None:
+        raise YamlTextError(
+            f"it comes to more than {_MOST_VALUES:,} values, counting what aliases stand for"
+        )
     if isinstance(node, MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
@@ -93,7 +103,7 @@ def _refuse_doubles(node: Node | None, at: list[str]) -> None:
                 where = ".".join([*at, name])
                 raise YamlTextError(f"`{where}` is given twice, in line {lines[name]} and in line {line}")
             lines[name] = line
-            _refuse_doubles(value, [*at, name])
+            _refuse_doubles(value, [*at, name], left)
     elif node is not None and isinstance(node.value, list):
         for child in node.value:
-            _refuse_doubles(child, at)
+            _refuse_doubles(child, at, left)
