@@ -31,7 +31,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 
 
 
 @fault(
-    "a configuration gives a key twice, is nested too deep, is of millions of values by aliases, or asks for a "
+    "a configuration gives a key twice, is nested too deep, of millions of values by aliases, or asks for a "
     "Python object",
     "refused, with the line where there is one",
     of="writing",
