@@ -115,10 +115,11 @@ def test_models_that_are_asked_for_are_there_before_hours_are_spent(
     of="writing",
 )
 @pytest.mark.parametrize(
-    ("section", "given", "kind", "weights", "told"),
+    ("section", "given", "kind", "weights", "says"),
     [
         ("grpo_finetuning", "rewards", "siglip", "model.safetensors", "clip: .* a model of the kind siglip"),
         ("grpo_finetuning", "rewards", None, "model.safetensors", "clip: .* is no model of transformers"),
+        ("grpo_finetuning", "rewards", "{", "model.safetensors", "clip: .* is no model of transformers"),
         ("grpo_finetuning", "rewards", "clip", "pytorch_model.bin", "no weights as safetensors; pickled"),
         (
             "evaluation",
@@ -136,19 +137,20 @@ def test_models_that_are_asked_for_will_do_before_hours_are_spent(
     given: str,
     kind: str | None,
     weights: str,
-    told: str,
+    says: str,
 ) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     if kind is not None:
-        (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+        told = json.dumps({"model_type": kind}) if kind != "{" else kind
+        (folder / "config.json").write_text(told)
     (folder / weights).write_bytes(b"x")
     for source in ({"source": str(folder)}, {"source": NAME, "revision": COMMIT}):
         asked = {"features": source} if given == "features" else {"rewards": [{"kind": "clip", **source}]}
         plain = PLAIN[section] | asked if section in PLAIN else asked
         config = RunConfig.model_validate({**PLAIN, section: plain})
         with serving(Hub(folder), monkeypatch) as hub:
-            with pytest.raises((ConfigError, DataError), match=told):
+            with pytest.raises((ConfigError, DataError), match=says):
                 models_will_do(config, tmp_path / f"scratch-{len(source)}")
             assert weights not in hub.asked
 

@@ -90,8 +90,7 @@ def models_will_do(config: RunConfig, scratch: Path) -> None:
         asked[features] = ("evaluation.features", ("clip", "dinov2"))
     for number, (settings, (where, kinds)) in enumerate(asked.items()):
         folder = pretrained_outline(settings, where, scratch / f"model-{number}")
-        told = folder / "config.json"
-        kind = read_json(told.read_bytes()).get("model_type") if told.is_file() else None
+        kind = _model_type(folder / "config.json")
         if kind is None or (kinds and kind not in kinds):
             raise ConfigError(
                 f"{where}: {settings.source} is "
@@ -103,6 +102,14 @@ def models_will_do(config: RunConfig, scratch: Path) -> None:
                 f"{where}: {settings.source} holds no weights as safetensors; pickled ones, which run code "
                 "when they are read, are not taken"
             )
+
+
+def _model_type(config: Path) -> str | None:
+    """What a model of transformers calls itself; None where that can't be read."""
+    try:
+        return str(read_json(config.read_bytes())["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def suits_the_run(config: RunConfig, store: ObjectStore, made: Manifest) -> None:
