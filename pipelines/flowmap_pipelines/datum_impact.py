@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from flowmap.artifacts.manifest import MANIFEST_NAME
 from flowmap.artifacts.store import ObjectStore
 from flowmap.artifacts.transfer import fetch_artifact
 from flowmap.audit.impact import Impact, impact
@@ -73,8 +74,11 @@ def _data_artifacts(store: ObjectStore) -> dict[str, list[str]]:
     """Digests of artifacts with data in them, whoever made them and wherever they came from, with the names
     of their tables."""
     found: dict[str, list[str]] = {}
+    whole = set()
     for name in store.names("artifacts"):
         _, digest, file = name.split("/", 2)
         if file in (TABLE, CAPTIONED):
             found.setdefault(digest, []).append(file)
-    return found
+        if file == MANIFEST_NAME:  # which is written last
+            whole.add(digest)
+    return {digest: tables for digest, tables in found.items() if digest in whole}

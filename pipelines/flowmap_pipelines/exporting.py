@@ -83,7 +83,7 @@ def export_model(
         facts = read_model_facts(files)
         form = form or (DIFFUSERS if isinstance(facts, TextToImageFacts) else ONNX)
         model = load_model(files, shipped_weights(files))
-        given = _Given(version, files, facts, model, runtime, image, _checkpoint_of(store, version))
+        given = _Given(version, files, facts, model, runtime, image, _checkpoint_of(store, version, form))
         _FORMS[form](given, made)
         shutil.copytree(made, folder, dirs_exist_ok=True)
     return sorted(path.name for path in folder.iterdir())
@@ -134,9 +134,11 @@ def _as_pipeline(given: _Given, folder: Path) -> None:
         write_adapters_card(given.facts, given.grid, folder / ADAPTERS, checkpoint)
 
 
-def _checkpoint_of(store: ObjectStore, version: Version | Rejection) -> str | None:
-    """The model of others that it began as, as its run's configuration named it."""
-    made = made_node(store, version.candidate).made_by
+def _checkpoint_of(store: ObjectStore, version: Version | Rejection, form: str) -> str | None:
+    """The model of others that it began as, as its run's configuration named it, for who exports adapters."""
+    if form != DIFFUSERS:
+        return None
+    made = made_node(store, version.candidate, lambda *_: None).made_by
     given = ((made.config if made is not None else None) or {}).get("base_training", {}).get("checkpoint")
     return None if given is None else str(given["source"])
 

@@ -26,6 +26,12 @@ class Beside:
     texts: int = 0
 
 
+def _teaches(config: RunConfig, facts: FluxFacts | Sd3Facts) -> bool:
+    """Whether a checkpoint that is told its guidance teaches the map that it becomes."""
+    checkpoint = config.base_training.checkpoint
+    return facts.told_guidance > 0 and checkpoint is not None and checkpoint.convert
+
+
 def base_parts(config: RunConfig, facts: FluxFacts | Sd3Facts) -> dict[str, int]:
     """What each process of base training holds on its GPU, about, in bytes by part, while it trains the map,
     which takes the most."""
@@ -36,7 +42,7 @@ def base_parts(config: RunConfig, facts: FluxFacts | Sd3Facts) -> dict[str, int]
     here = section.batch_size // (section.processes or 1)
     values = {
         "model": size.parameters,
-        "teacher": size.parameters if facts.guidance is not None else 0,
+        "teacher": size.parameters if facts.guidance is not None or _teaches(config, facts) else 0,
         "average": trained,
         "optimiser and gradients": 3 * trained,
         "activations": here * _kept(bool(section.gradient_checkpointing), facts),

@@ -48,7 +48,8 @@ def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
         found = _published(models_in, digest) if is_file else None
         _tell_impact(impact_of(models_in, found or _digest(models_in, digest)), as_json)
     except (ConfigError, UnknownModelError):
-        places = list(holders(models_in, digest)) or list(holders(models_in, Path(what).name))
+        asked = (digest, what, Path(what).name)
+        places = next((there for each in asked if (there := list(holders(models_in, each)))), [])
         if not places:
             raise
         if as_json:

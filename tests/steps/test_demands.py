@@ -171,3 +171,10 @@ def test_a_gated_model_that_is_only_evaluated_by_is_told_before_hours_are_spent(
                 step_of(name, "run").look(config, tmp_path / name)
         monkeypatch.setenv("HF_TOKEN", "hf_sesame")
         step_of("grpo_finetuning", "run").look(config, tmp_path / "again")
+
+
+def test_a_name_on_the_hub_without_a_commit_is_told_before_anything_is_asked_of_it(tmp_path: Path) -> None:
+    for source, says in (("openai/clip", "it wants a revision"), ("no-such", "there is no folder no-such")):
+        asked = {**PLAIN, "grpo_finetuning": {"rewards": [{"kind": "clip", "source": source}]}}
+        with pytest.raises(DataError, match=says):
+            step_of("base_training", "run").look(RunConfig.model_validate(asked), tmp_path)

@@ -18,6 +18,8 @@ from flowmap.lineage.edges import makers
 from flowmap.lineage.record import StepRecord
 from flowmap.registry import Registry, Version
 
+CHECKPOINT = "checkpoint"  # what base training calls a model that it is given
+
 
 @dataclass(frozen=True)
 class Node:
@@ -183,10 +185,11 @@ def maker_of(version: Version, node: Node) -> StepRecord | None:
 def outside_of(graph: Graph, version: Version) -> dict[str, str]:
     """Digests beneath a version of what no step made, with what each is to what was made of it: `source`,
     `checkpoint`, `reward clip`."""
-    nodes = beneath(graph, version)
-    return {
-        digest: name
-        for node in nodes
-        for name, digest in sorted(used_by(version, node).items())
+    named = [
+        (name, digest)
+        for node in beneath(graph, version)
+        for name, digest in used_by(version, node).items()
         if digest in graph.nodes and not graph.nodes[digest].records and graph.nodes[digest].is_artifact
-    }
+    ]
+    # What is trained further is that first of all: it may have encoded pictures too.
+    return {digest: name for name, digest in sorted(named, key=lambda each: (each[0] == CHECKPOINT, each))}

@@ -84,18 +84,21 @@ def _check_moves(registry: Registry, versions: list[Version], audit: Audit) -> N
     for name in registry.moved.lost():
         audit.add(name, "is missing: there are later moves of that alias, or signatures of this one")
     for alias, numbers in registry.moved.numbers().items():
-        points_to, before = None, None
+        points_to, before, last = None, None, 0
         for number in numbers:
             name = registry.moved.name(alias, number)
             try:
                 move = registry.moved.read(alias, number)
             except IntegrityError as error:
                 audit.add(name, str(error))
-                before = None
                 continue
+            if number != last + 1:  # what it follows is gone or unread, which is told of that
+                points_to, before = None, None
             if before is not None and move.previous not in (None, before.says):
                 told = f"{before.says[:12]}, and move {number} followed one that said {move.previous[:12]}"
                 audit.add(registry.moved.name(alias, number - 1), f"says {told}")
+            if before is not None and before.previous is not None and move.previous is None:
+                audit.add(name, "names no move that it followed, and the one before it does")
             if number > 1 and points_to is not None and move.before != points_to:
                 audit.add(name, f"moves {alias} from version {move.before}, and it pointed to {points_to}")
             version = known.get(move.version)
@@ -108,7 +111,7 @@ def _check_moves(registry: Registry, versions: list[Version], audit: Audit) -> N
                 audit.add(
                     name, f"rests on evaluation {move.evaluation}, and version {move.version} on another"
                 )
-            points_to, before = move.version, move
+            points_to, before, last = move.version, move, number
             audit.num_moves += 1
     bases = [version.version for version in versions if version.role == "base"]
     if bases and ANCHOR not in registry.moved.numbers():

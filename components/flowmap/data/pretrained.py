@@ -39,17 +39,23 @@ def pretrained_digest(settings: Pretrained, where: str) -> str:
     folder = local_path(source)
     if folder.is_dir():
         return folder_digest(folder)
+    return sha256_of(f"{source}@{_commit(settings, where)}".encode())
+
+
+def _commit(settings: Pretrained, where: str) -> str:
+    """Of a name on the hub. Raises DataError where it is none, or has no commit."""
+    source = settings.source
     if not _is_hub_name(source):
         raise DataError(
-            f"{where}.source: there is no folder {folder}; a name on the Hugging Face hub is written "
-            "owner/name"
+            f"{where}.source: there is no folder {local_path(source)}; a name on the Hugging Face hub is "
+            "written owner/name"
         )
     if settings.revision is None:
         raise DataError(
             f"{where}: there is no folder {source}, and as a name on the Hugging Face hub it wants a "
             "revision, the commit's 40 hexadecimal digits: what a name points to changes"
         )
-    return sha256_of(f"{source}@{settings.revision}".encode())
+    return settings.revision
 
 
 def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders: Sequence[str] = ()) -> Path:
@@ -66,12 +72,11 @@ def pretrained_at_hand(settings: Pretrained, where: str, scratch: Path, folders:
             settings.source, scratch, where, wanted=lambda name: not folders or name.split("/")[0] in parts
         )
     folder = local_path(settings.source)
-    if folder.is_dir() or not _is_hub_name(settings.source):
+    if folder.is_dir():
         return folder
     from flowmap.data.hub import fetch_from_hub
 
-    assert settings.revision is not None  # who asked for its digest has seen to that
-    return fetch_from_hub(settings.source, settings.revision, scratch, where, folders)
+    return fetch_from_hub(settings.source, _commit(settings, where), scratch, where, folders)
 
 
 def pretrained_outline(settings: Pretrained, where: str, scratch: Path, folders: Sequence[str] = ()) -> Path:
@@ -85,12 +90,11 @@ def pretrained_outline(settings: Pretrained, where: str, scratch: Path, folders:
             settings.source, scratch, where, wanted=lambda name: name.endswith(_SMALL), outlined=True
         )
     folder = local_path(settings.source)
-    if folder.is_dir() or not _is_hub_name(settings.source):
+    if folder.is_dir():
         return folder
     from flowmap.data.hub import outline_from_hub
 
-    assert settings.revision is not None
-    return outline_from_hub(settings.source, settings.revision, scratch, where, folders)
+    return outline_from_hub(settings.source, _commit(settings, where), scratch, where, folders)
 
 
 def weights_bytes(settings: Pretrained) -> int | None:

@@ -176,5 +176,10 @@ def _read(store: ObjectStore, digests: Iterable[str]) -> Iterator[tuple[str, Ste
             return digest, None
         return digest, record if is_digest(record.output) else None
 
+    def is_there(digest: str) -> bool:
+        return store.exists(f"{RECORDS}/{digest}.json")  # a run that was killed has named it before
+
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        yield from pool.map(read, digests)
+        for digest, record in pool.map(read, digests):
+            if record is not None or is_there(digest):
+                yield digest, record

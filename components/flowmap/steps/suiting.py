@@ -90,6 +90,8 @@ def models_will_do(config: RunConfig, scratch: Path) -> None:
         asked[features] = ("evaluation.features", ("clip", "dinov2"))
     for number, (settings, (where, kinds)) in enumerate(asked.items()):
         folder = pretrained_outline(settings, where, scratch / f"model-{number}")
+        if settings == features and inception_weights(folder) is not None:
+            continue  # FID's own, in a store
         kind = _model_type(folder / "config.json")
         if kind is None or (kinds and kind not in kinds):
             raise ConfigError(
