@@ -135,7 +135,7 @@ def _as_pipeline(given: _Given, folder: Path) -> None:
 
 
 def _checkpoint_of(store: ObjectStore, version: Version | Rejection, form: str) -> str | None:
-    """The model of others that it began as, as its run's configuration named it, for who exports adapters."""
+    """The model of others that it began as, as its run named it, for who exports adapters."""
     if form != DIFFUSERS:
         return None
     made = made_node(store, version.candidate, lambda *_: None).made_by
