@@ -120,6 +120,18 @@ def test_a_statement_calls_what_came_from_outside_by_its_name(two: tuple[LocalSt
     assert d("features") not in now
 
 
+def test_a_checkpoint_that_encoded_the_pictures_too_is_the_checkpoint(tmp_path: Path) -> None:
+    """One digest under two names, as where what is converted encodes."""
+    store = LocalStore(tmp_path / "store")
+    only = version(tmp_path, 2, None)
+    data, base, tuned, one = d("data new"), d("base new"), d("tuned new"), d("one")
+    record(store, "data_prep", data, inputs={"captioned": d("pictures"), "encoder": one})
+    record(store, "base_training", base, inputs={"data": data, "checkpoint": one})
+    record(store, "grpo_finetuning", tuned, inputs={"base": base})
+    record(store, "evaluation", only.evaluation, inputs={"tuned": tuned})
+    assert outside_of(trace(store, only), only) == {d("pictures"): "captioned", one: "checkpoint"}
+
+
 def test_a_history_of_thousands_of_versions_is_told() -> None:
     """Each was held against the one before: what goes step by step must not go call by call."""
     nodes = {

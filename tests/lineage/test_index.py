@@ -14,7 +14,7 @@ from flowmap.artifacts.local_store import LocalStore
 from flowmap.audit import impact as impact_module
 from flowmap.audit.impact import impact
 from flowmap.lineage.index import RecordIndex, path_of
-from flowmap.lineage.log import LOG
+from flowmap.lineage.log import LOG, log_record
 from tests.records import record
 
 
@@ -171,6 +171,14 @@ def test_records_that_are_left_out_are_told_until_they_are_mended(
     store.put(name, whole)
     impact(store, digest(0))
     assert "left out" not in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_before_its_record_is_no_damage(store: LocalStore) -> None:
+    """It has logged what it was about to write."""
+    grow(store, range(3))
+    log_record(store, "e" * 64)
+    with RecordIndex.opened(store) as index:
+        assert index.unread() == []
 
 
 def test_several_at_once_bring_it_up_to_date_once(store: LocalStore) -> None:

@@ -93,6 +93,28 @@ def test_of_moves_that_nobody_signed_none_but_the_last_is_changed_unseen(registr
     assert b"previous" not in registry.store.get(first)
 
 
+def test_of_a_move_that_is_gone_no_other_is_told(registry: Registry) -> None:
+    unsigned = Registry(registry.store, "digits")
+    for number in ("1", "2", "1", "2"):
+        unsigned.move_alias("champion", unsigned.resolve(number), "for the test")
+    gone = unsigned.moved.name("champion", 2)
+    registry.store.delete(gone)
+    check_registry(unsigned, audit := Audit())
+    assert [fault.name for fault in audit.faults] == [gone]
+
+
+def test_a_move_that_lost_what_it_followed_is_told(registry: Registry) -> None:
+    unsigned = Registry(registry.store, "digits")
+    for number in ("1", "2", "1"):
+        unsigned.move_alias("champion", unsigned.resolve(number), "for the test")
+    last = unsigned.moved.name("champion", 3)
+    move = unsigned.moved.read("champion", 3).model_copy(update={"previous": None})
+    registry.store.put(last, move.model_dump_json().encode())
+    check_registry(unsigned, audit := Audit())
+    (found,) = audit.faults
+    assert (found.name, found.told) == (last, "names no move that it followed, and the one before it does")
+
+
 @pytest.mark.parametrize("name", ["1/version.json", "moves/production/1.json"])
 def test_what_gives_a_name_twice_is_no_version_and_no_move(registry: Registry, name: str) -> None:
     """One reader takes the first, another the last."""
