@@ -25,7 +25,7 @@ from flowmap.models.model import Model
 from flowmap.models.storing import load_model, read_model_facts, shipped_weights
 from flowmap.registry import Registry, Rejection, Version
 from flowmap.registry.documents import documents_prefix
-from flowmap.settings import REJECTED, environment
+from flowmap.settings import REJECTED, Pretrained, environment
 from flowmap_pipelines.sampling import copy_model, grid_of
 
 DIFFUSERS, ONNX, WEB, KSERVE, BUNDLE, FILES = "diffusers", "onnx", "web", "kserve", "bundle", "files"
@@ -41,7 +41,7 @@ class _Given:
     model: Model
     runtime: Path | None
     image: str | None
-    checkpoint: str | None
+    checkpoint: Pretrained | None
 
     @property
     def grid(self) -> tuple[float, ...]:
@@ -134,13 +134,13 @@ def _as_pipeline(given: _Given, folder: Path) -> None:
         write_adapters_card(given.facts, given.grid, folder / ADAPTERS, checkpoint)
 
 
-def _checkpoint_of(store: ObjectStore, version: Version | Rejection, form: str) -> str | None:
+def _checkpoint_of(store: ObjectStore, version: Version | Rejection, form: str) -> Pretrained | None:
     """The model of others that it began as, as its run named it, for who exports adapters."""
     if form != DIFFUSERS:
         return None
     made = made_node(store, version.candidate, lambda *_: None).made_by
     given = ((made.config if made is not None else None) or {}).get("base_training", {}).get("checkpoint")
-    return None if given is None else str(given["source"])
+    return None if given is None else Pretrained(source=given["source"], revision=given["revision"])
 
 
 def _as_graph(given: _Given, folder: Path) -> None:

@@ -45,8 +45,11 @@ def impact(what: str, root: Path, store: str | None, as_json: bool) -> None:
     is_file = Path(what).is_file()
     digest = sha256_of_file(Path(what)) if is_file else what
     try:
-        found = _published(models_in, digest) if is_file else None
-        _tell_impact(impact_of(models_in, found or _digest(models_in, digest)), as_json)
+        found = _published(models_in, digest) if is_file else {}
+        if len(set(found.values())) > 1:
+            raise click.UsageError(f"{what} is published with {', '.join(found)}: name one of them")
+        candidate = next(iter(found.values()), None)
+        _tell_impact(impact_of(models_in, candidate or _digest(models_in, digest)), as_json)
     except (ConfigError, UnknownModelError):
         asked = (digest, what, Path(what).name)
         places = next((there for each in asked if (there := list(holders(models_in, each)))), [])
@@ -85,16 +88,18 @@ def _tell_impact(found: Impact, as_json: bool) -> None:
     click.echo(f"made of it: {', '.join(steps) or 'nothing'}")
 
 
-def _published(store: ObjectStore, file: str) -> str | None:
-    """The candidate that a file of that digest was published from, if one was."""
+def _published(store: ObjectStore, file: str) -> dict[str, str]:
+    """Versions with a file of that digest, and the candidate that each was published from: several have one
+    autoencoder."""
     from flowmap.registry import Registry
     from flowmap.registry.versions import model_names
 
-    for name in model_names(store):
-        for version in Registry(store, name).versions():
-            if any(entry.sha256 == file for entry in version.manifest.files):
-                return version.candidate
-    return None
+    return {
+        f"{name}@{version.version}": version.candidate
+        for name in model_names(store)
+        for version in Registry(store, name).versions()
+        if any(entry.sha256 == file for entry in version.manifest.files)
+    }
 
 
 def _digest(store: ObjectStore, what: str) -> str:

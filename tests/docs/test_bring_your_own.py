@@ -166,5 +166,6 @@ def _is_drawn_as_the_page_says(given: Path) -> None:
     runpy.run_path("last.py")
     assert Image.open("mug.png").size == (16, 16)
     card = Path("mugs-pipeline/lora/README.md").read_text()
-    assert f"They belong to `{given}` and to no other" in card
+    assert "They belong to the checkpoint that was tuned, in a folder of its own, and to no other" in card
+    assert str(given) not in card
     assert "sigmas=[1.0, 0.75, 0.5, 0.25]," in card

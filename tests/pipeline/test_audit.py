@@ -198,6 +198,23 @@ def test_what_came_of_a_file_that_lies_here(root: Path, first: Finished, tmp_pat
     assert cli("lineage", "impact", str(tmp_path / "other.png"), "--root", str(root)).returncode == 2
 
 
+def test_a_file_that_several_versions_have_is_of_none_of_them_alone(
+    root: Path, first: Finished, tmp_path: Path
+) -> None:
+    """As the autoencoder that all of a house's models share."""
+    store = LocalStore(tmp_path / "root" / "store")
+    shutil.copytree(root / "store", store.root)
+    versions = registry(tmp_path / "root")
+    name = "models/tiny/2/version.json"
+    told = json.loads(store.get(name))
+    told["manifest"]["files"] = versions.resolve("1").manifest.model_dump(mode="json")["files"]
+    store.put(name, json.dumps(told).encode())
+    versions.download(versions.resolve("1"), tmp_path / "got", ["model.json"])
+    asked = cli("lineage", "impact", str(tmp_path / "got" / "model.json"), "--root", str(tmp_path / "root"))
+    assert asked.returncode == 2
+    assert "is published with tiny@1, tiny@2: name one of them" in asked.stderr
+
+
 def test_who_saw_a_picture_with_a_caption_is_told_by_the_artifact_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

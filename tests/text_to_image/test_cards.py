@@ -12,10 +12,11 @@ from flowmap.models import ADAPTERS, FluxFacts, TextToImageFacts
 from flowmap.models.adapting import lay_adapters, write_adapters
 from flowmap.models.model import Model
 from flowmap.models.storing import load_model
-from flowmap.settings import Checkpoint
+from flowmap.settings import Checkpoint, Pretrained
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.publishing import write_adapters_card, write_pipeline
 from flowmap.text_to_image.text import TextConditioner
+from tests.hub_server import COMMIT
 from tests.text_to_image.facts import BOTH, FACTS, GRID
 from tests.text_to_image.test_checkpoints import DATA
 from tests.text_to_image.tiny import tiny, write_stock
@@ -69,8 +70,14 @@ def test_the_cards_of_a_checkpoint_that_stays_as_it_is(
             torch.nn.init.normal_(parameter, std=0.1)
     adapted = ours(model, facts)
     write_adapters(model.network, tmp_path / ADAPTERS)
-    write_adapters_card(facts, GRID, tmp_path / ADAPTERS, str(stock))
-    assert np.abs(drawn_by(tmp_path / ADAPTERS / "README.md", monkeypatch) - adapted).max() < 1
+    card = tmp_path / ADAPTERS / "README.md"
+    write_adapters_card(facts, GRID, card.parent, Pretrained(source="some/one", revision=COMMIT))
+    loaded = f"from_pretrained('some/one', torch_dtype=torch.float32, revision='{COMMIT}')"
+    assert loaded in card.read_text()
+    write_adapters_card(facts, GRID, card.parent, Pretrained(source=str(stock)))
+    assert str(stock) not in card.read_text()
+    card.write_text(card.read_text().replace("'FOLDER'", repr(str(stock))))
+    assert np.abs(drawn_by(card, monkeypatch) - adapted).max() < 1
     assert np.abs(adapted - plain).max() > 2
 
 

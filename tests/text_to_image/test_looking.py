@@ -98,6 +98,12 @@ def test_pictures_encoded_by_another_model_are_told_before_they_are(
 ) -> None:
     checkpoint_will_do(config(str(stock), str(copy)), tmp_path)
     checkpoint_will_do(config(str(stock), str(stock)), tmp_path)
+    short = Path(shutil.copytree(copy, tmp_path / "short"))
+    edited("tokenizer_2/tokenizer_config.json", model_max_length=4)(short)
+    with pytest.raises(
+        ConfigError, match=r"encoder reads 4 tokens of a text, and base_training.checkpoint 6"
+    ):
+        checkpoint_will_do(config(str(stock), str(short)), tmp_path)
     edited("vae/config.json", scaling_factor=3.0)(copy)
     with pytest.raises(ConfigError, match=r"captioned.encoder has another autoencoder than base_training"):
         checkpoint_will_do(config(str(stock), str(copy)), tmp_path)

@@ -147,7 +147,7 @@ def _version(store: ObjectStore, version: Version, spoiled: Spoiled | None) -> N
 
 
 def made_node(store: ObjectStore, digest: str, spoiled: Spoiled | None = None) -> Node:
-    """An artifact with the records of the steps that made or reused it. Raises IntegrityError."""
+    """An artifact with the records of the steps that made or reused it; `spoiled` as for `reached`."""
     records = makers(store, digest, spoiled)
     if not records:
         return Node(digest, "outside")

@@ -42,7 +42,7 @@ class Impact:
 def impact(store: ObjectStore, digest: str) -> Impact:
     """Follow the edges from a digest forwards; where there is a lot to follow, by an index on this machine.
 
-    Raises IntegrityError at a record that was changed.
+    Raises IntegrityError at a record that was changed; an index leaves it out, and that is said.
     """
     made = _followed(store, digest)
     weights, reached = _of_weights(made, digest), {*made, digest}

@@ -35,7 +35,7 @@ from flowmap.text_to_image.checkpoints import (
 from flowmap.text_to_image.family import Family
 from flowmap.text_to_image.latents import FOLDER as AUTOENCODER
 from flowmap.text_to_image.lora import check_rank
-from flowmap.text_to_image.parts import WHERE, part_config
+from flowmap.text_to_image.parts import WHERE, num_tokens_of, part_config
 
 _ENCODER = "data_prep.captioned.encoder"
 _NEAR = 0.01  # of times
@@ -129,6 +129,12 @@ def _check_encoder(
         return
     there = pretrained_outline(encoder, _ENCODER, scratch / "encoder", FOLDERS)
     family_at(there, _ENCODER, without_transformer=True)
+    reads, wants = (num_tokens_of(family, each) for each in (there, folder))
+    if reads != wants:
+        raise ConfigError(
+            f"{_ENCODER} reads {reads} tokens of a text, and {WHERE} {wants}: what it encodes is another "
+            "text to that model; name the same one"
+        )
     if _is_here(encoder.source) and _is_here(checkpoint.source):
         tell_encoded_by_another(digests_of(there, family), digests_of(folder, family))
         return

@@ -1,7 +1,7 @@
 """A model as a folder that diffusers' own pipeline loads and samples, for people who have no flowmap.
 
 write_pipeline(model, facts, grid, folder)
-write_adapters_card(facts, grid, folder / "lora", "black-forest-labs/FLUX.1-schnell")
+write_adapters_card(facts, grid, folder / "lora", section.checkpoint)
 
 pipeline = FluxPipeline.from_pretrained(folder, trust_remote_code=True)   # or StableDiffusion3Pipeline
 pipeline("a red three on blue", sigmas=[1.0, 0.75, 0.5, 0.25], guidance_scale=0.0)
@@ -21,6 +21,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from flowmap.models import TextToImageFacts
 from flowmap.models.model import Model
+from flowmap.settings import Pretrained
 from flowmap.text_to_image import transformer
 from flowmap.text_to_image.families import family_of
 from flowmap.text_to_image.latents import LatentCodec
@@ -67,7 +68,7 @@ pipeline.load_lora_weights(".")
 ```
 """
 _LOADING = "pipeline = {pipeline}.from_pretrained({place!r}, torch_dtype=torch.{precision}{more})"
-_READ_FIRST = "# The code is transformer/flow_map_transformer.py: read it before you trust it.\n"
+_READ_FIRST = "# The code is transformer/flow_map_transformer.py there: read it before you trust it.\n"
 _DRAWING = """pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 pipeline(
     {prompt!r},
@@ -110,33 +111,41 @@ def write_pipeline(model: Model, facts: TextToImageFacts, grid: tuple[float, ...
         pipeline=family_of(facts).pipeline.__name__,
         num_evaluations=len(grid) - 1,
         sizes=sizes + (_STOCHASTIC if facts.sampler is not None else ""),
-        loading=_loading(facts, "."),
+        loading=_loading(facts, ".", None),
         drawing=_drawing(facts, grid),
     )
     (folder / "README.md").write_text(card)
 
 
 def write_adapters_card(
-    facts: TextToImageFacts, grid: tuple[float, ...], folder: Path, checkpoint: str | None
+    facts: TextToImageFacts, grid: tuple[float, ...], folder: Path, checkpoint: Pretrained | None
 ) -> None:
     """Leave a card beside adapters that says what they are laid on, and how to draw then.
 
-    Args: checkpoint: that was tuned as it is, by its name or place; None for a map that flowmap made.
+    Args: checkpoint: that was tuned as it is. One that is no name on the hub is not told: where somebody
+        keeps it is nobody's business. None for a map that flowmap made.
     """
-    told = f"`{checkpoint}`" if checkpoint else "the base that they were trained on, exported as this was,"
+    place, revision = "FOLDER", None
+    told = "the base that they were trained on, exported as this was,"
+    if checkpoint is not None and checkpoint.revision is not None:
+        place, revision = checkpoint.source, checkpoint.revision
+        told = f"`{place}` at commit {revision}"
+    elif checkpoint is not None:
+        told = "the checkpoint that was tuned, in a folder of its own,"
     card = _ADAPTERS_CARD.format(
         pipeline=family_of(facts).pipeline.__name__,
         num_evaluations=len(grid) - 1,
         base=told,
-        loading=_loading(facts, checkpoint or "the base's folder"),
+        loading=_loading(facts, place, revision),
         drawing=_drawing(facts, grid),
     )
     (folder / "README.md").write_text(card)
 
 
-def _loading(facts: TextToImageFacts, place: str) -> str:
+def _loading(facts: TextToImageFacts, place: str, revision: str | None) -> str:
     name = family_of(facts).pipeline.__name__
-    more = ", trust_remote_code=True" if facts.two_times else ""
+    more = f", revision={revision!r}" if revision else ""
+    more += ", trust_remote_code=True" if facts.two_times else ""
     loading = _LOADING.format(pipeline=name, place=place, precision=facts.precision, more=more)
     return (_READ_FIRST if facts.two_times else "") + loading
 
