@@ -15,7 +15,7 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,8 +24,9 @@ import numpy as np
 from benchmarks.scale_pieces import Pieces, measured
 from flowmap.data.pretrained import weights_bytes
 from flowmap.models import FluxFacts
-from flowmap.settings import Pretrained, load_config
+from flowmap.settings import Pretrained, RunConfig, load_config
 from flowmap_pipelines.gpu_memory import Beside, base_parts, grpo_parts
+from flowmap_pipelines.workload import rollout_passes, update_passes
 
 _GPUS = (1, 8, 64, 512)
 _PICTURES = (10_000, 1_000_000, 100_000_000)
@@ -94,12 +95,21 @@ class Model:
     encoders: float = 1.12e12 + 2 * 4.7e9 * 512
     latent: int = 2 * 16 * 64 * 64
     text: int = 2 * (512 * 4096 + 768)
-    updates: int = 20_000
-    batch: int = 8  # on each GPU
-    rollouts: int = 400
-    samples: int = 8 * 12  # a rollout, on each GPU
-    evaluations: int = 5
-    transitions: int = 4
+    config: RunConfig = field(default_factory=lambda: load_config(_EXAMPLE))
+
+    @property
+    def updates(self) -> int:
+        """Of base training, each of `batch` pictures on each GPU."""
+        return self.config.base_training.updates or 0
+
+    @property
+    def batch(self) -> int:
+        return self.config.base_training.batch_size or 0
+
+    @property
+    def rollouts(self) -> int:
+        """Of GRPO, each of its samples on each GPU."""
+        return self.config.grpo_finetuning.rollouts
 
     @property
     def forward(self) -> float:
@@ -108,18 +118,17 @@ class Model:
 
 
 def seconds_of_update(model: Model, given: Given, gpus: int) -> float:
-    """One of base training, without stragglers: forward, backward with activations computed again, and the
-    derivative along the path, which is as much as two passes forward; then gradients of the adapters."""
-    passes = 1 + 3 + 2
-    compute = passes * model.forward * model.batch / (given.flops * given.busy)
+    """One of base training, without stragglers; then the adapters' gradients are added up."""
+    passes = model.batch * update_passes(model.config.base_training, told=FLUX_LITE.told_guidance > 0)
+    compute = passes * model.forward / (given.flops * given.busy)
     return compute + _all_reduced(4 * model.adapters, given, gpus)
 
 
 def seconds_of_rollout(model: Model, given: Given, gpus: int) -> float:
-    """One of GRPO: drawing, and for each transition two maps forward and back, with the reference."""
-    passes = model.evaluations + model.transitions * 2 * (1 + 3 + 1)
-    compute = passes * model.forward * model.samples / (given.flops * given.busy)
-    return compute + model.transitions * _all_reduced(4 * model.adapters / 4, given, gpus)
+    """One of GRPO; after each transition the adapters' gradients are added up."""
+    section = model.config.grpo_finetuning
+    compute = rollout_passes(section) * model.forward / (given.flops * given.busy)
+    return compute + len(section.window or ()) * _all_reduced(4 * model.adapters / 4, given, gpus)
 
 
 def _all_reduced(size: float, given: Given, gpus: int) -> float:

@@ -36,13 +36,14 @@ def data() -> None:
 @click.option(
     "--max-psi",
     type=click.FloatRange(min=0, min_open=True),
-    help="End with status 1 where prompts, brightness or contrast moved by more.",
+    help="End with status 1 where anything of which an index is told moved by more.",
 )
 def diff(old: str, new: str, root: Path, store: str | None, as_json: bool, max_psi: float | None) -> int:
     """Say how the data of one version, or one data artifact, differ from another's.
 
-    What came and went, by content; prompts; how far prompts, brightness and contrast moved, as population
-    stability indices; and how many data that models are judged by look like one that they are trained on.
+    What came and went, by content; prompts; how far prompts, words of captions, brightness, contrast and
+    sizes moved, as population stability indices; and how many data that models are judged by look like one
+    that they are trained on, or where all are trained on, like another of them.
 
     \b
         flowmap data diff digits@1 digits@production
@@ -50,9 +51,10 @@ def diff(old: str, new: str, root: Path, store: str | None, as_json: bool, max_p
     """
     import tempfile
 
-    from flowmap.artifacts.transfer import fetch_artifact
+    from flowmap.artifacts.transfer import artifact_files, fetch_artifact
     from flowmap.data.dataset import read_facts
-    from flowmap.data.drift import compare, read_look
+    from flowmap.data.drift import compare, read_looks
+    from flowmap.data.encoded import SHARDS
     from flowmap.modality import IMAGES
     from flowmap.modality.images.likeness import difference_hash
     from flowmap_pipelines.local_run import indexed_store
@@ -61,15 +63,19 @@ def diff(old: str, new: str, root: Path, store: str | None, as_json: bool, max_p
     looks = []
     for which in (old, new):
         with tempfile.TemporaryDirectory() as folder:
-            fetch_artifact(there, _data_of(there, which), Path(folder))
+            digest = _data_of(there, which)
+            paths = [path for path in artifact_files(there, digest) if not path.startswith(f"{SHARDS}/")]
+            fetch_artifact(there, digest, Path(folder), paths)
             images = read_facts(Path(folder)).modality == IMAGES
-            looks.append(read_look(Path(folder), difference_hash if images else None))
+            looks.append(read_looks(Path(folder), difference_hash if images else None))
     found = compare(*looks)
     if as_json:
-        click.echo(json.dumps(asdict(found), sort_keys=True))
+        click.echo(json.dumps({kind: asdict(drift) for kind, drift in found.items()}, sort_keys=True))
     else:
-        _tell(found)
-    return 0 if max_psi is None or max(found.psi.values()) <= max_psi else 1
+        for kind, drift in found.items():
+            _tell(kind, drift)
+    most = max(index for drift in found.values() for index in drift.psi.values())
+    return 0 if max_psi is None or most <= max_psi else 1
 
 
 def _data_of(store: ObjectStore, which: str) -> str:
@@ -96,19 +102,23 @@ def _data_of(store: ObjectStore, which: str) -> str:
     return beneath[0]
 
 
-def _tell(found: Drift) -> None:
-    from flowmap.data.drift import FEW, MUCH
+def _tell(kind: str, found: Drift) -> None:
+    from flowmap.data.drift import FEW, MUCH, WITH_CAPTIONS
     from flowmap.data.naming import named
 
     old, new = found.counts
-    click.echo(f"{old:,} data before, {new:,} now: {found.added:,} came, {found.removed:,} went")
+    click.echo(f"{old:,} {kind} before, {new:,} now: {found.added:,} came, {found.removed:,} went")
+    texts = "captions" if kind == WITH_CAPTIONS else "prompts"
     for told, prompts in (("new", found.new_prompts), ("gone", found.gone_prompts)):
         if prompts:
-            click.echo(f"{len(prompts)} prompts are {told}: {named(map(repr, prompts))}")
+            click.echo(f"{len(prompts):,} {texts} are {told}: {named(map(repr, prompts))}")
     if found.moved:
         click.echo(f"{found.moved:,} are in another split than before")
     for name, index in found.psi.items():
         moved = "did not move" if index < FEW else "moved" if index < MUCH else "moved much"
         click.echo(f"{name} {moved}: {index:.3f}")
     if found.near_duplicates is not None:
-        click.echo(f"{found.near_duplicates:,} of those that models are judged by look like a trained one")
+        look = f"{found.near_duplicates:,} of them look like another of them"
+        if kind != WITH_CAPTIONS:
+            look = f"{found.near_duplicates:,} of those that models are judged by look like a trained one"
+        click.echo(look)

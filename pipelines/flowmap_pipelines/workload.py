@@ -83,16 +83,24 @@ def rollout_passes(section: GrpoFinetuning) -> float:
 def _base_passes(section: BaseTraining, *, told: bool) -> float:
     """Args: told: whether the checkpoint is told a guidance, and teaches its own velocity."""
     updates, batch = section.updates or 0, section.batch_size or 0
-    exact = section.checkpoint is not None and section.checkpoint.precision == "bfloat16"
     again = bool(section.gradient_checkpointing)
-    one = (_MAP_BY_PRODUCT if exact else _MAP_BY_DIFFERENCE) + again
-    if section.checkpoint is not None and section.checkpoint.guidance is not None:
-        one += _GUIDANCE
-    elif told and section.checkpoint is not None and section.checkpoint.convert:
-        one += 1
     from_scratch = section.checkpoint is None or bool(section.checkpoint.train)
     velocity = baseline_updates(section) * (_VELOCITY + again) if from_scratch else 0
-    return batch * (updates * one + velocity)
+    return batch * (updates * update_passes(section, told=told) + velocity)
+
+
+def update_passes(section: BaseTraining, *, told: bool = False) -> float:
+    """Of one update of the map, for each picture of its batch.
+
+    Args: told: whether the checkpoint is told a guidance, and teaches its own velocity.
+    """
+    exact = section.checkpoint is not None and section.checkpoint.precision == "bfloat16"
+    passes = (_MAP_BY_PRODUCT if exact else _MAP_BY_DIFFERENCE) + bool(section.gradient_checkpointing)
+    if section.checkpoint is not None and section.checkpoint.guidance is not None:
+        passes += _GUIDANCE
+    elif told and section.checkpoint is not None and section.checkpoint.convert:
+        passes += 1
+    return passes
 
 
 def _evaluation_passes(config: RunConfig, num_prompts: int, *, guided: bool) -> float:

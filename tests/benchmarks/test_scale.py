@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.scale import Given, Model, _largest, seconds_of_update, simulated
+from benchmarks.scale import (
+    FLUX_LITE,
+    Given,
+    Model,
+    _largest,
+    seconds_of_rollout,
+    seconds_of_update,
+    simulated,
+)
+
+from flowmap_pipelines.workload import workload
 
 EVEN = replace(Given(), straggling=0.0, failures=1e-12)
 
@@ -36,3 +46,11 @@ def test_a_failure_costs_a_restart_and_what_was_done_since_the_last_checkpoint()
 def test_more_gpus_cost_what_their_gradients_take_to_go_round() -> None:
     one, two, many = (seconds_of_update(Model(), Given(), gpus) for gpus in (1, 2, 512))
     assert one < two < many < two + 2 * 4 * Model().adapters / Given().link
+
+
+def test_on_one_gpu_it_is_what_a_plan_says() -> None:
+    model = Model()
+    plan = workload(model.config, FLUX_LITE, num_prompts=1).hours
+    base = model.updates * seconds_of_update(model, EVEN, 1) / 3600
+    grpo = model.rollouts * seconds_of_rollout(model, EVEN, 1) / 3600
+    assert (base, grpo) == pytest.approx((plan["base_training"], plan["grpo_finetuning"]))

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from flowmap.artifacts.checkpoints import Checkpoints
+from flowmap.artifacts.digest import sha256_of_file
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.transfer import publish
@@ -222,6 +223,20 @@ def test_what_somebody_asked_to_have_left_out_is_gone_and_its_shard_alone_is_enc
         assert facts is not None
         assert facts.num == len(after)
     assert "data left out as asked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["name", "digest"])
+def test_a_broken_picture_can_be_left_out(by: str, stock: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    broken = tmp_path / "pictures" / "other.png"
+    broken.write_bytes(b"no picture")
+    given = section(tmp_path / "pictures", stock)
+    assert given.max_unreadable == 0
+    with pytest.raises(DataError, match=r"1 images can't be read .* other.png \(no image\)"):
+        encode(given, tmp_path / "first")
+    asked = ("other.png" if by == "name" else sha256_of_file(broken),)
+    out = encode(given.model_copy(update={"exclude": asked}), tmp_path / "second")
+    assert "other.png" not in set(pd.read_parquet(out / CAPTIONED)["id"])
 
 
 def test_a_shard_of_nothing_but_what_is_left_out_is_none(stock: Path, tmp_path: Path) -> None:

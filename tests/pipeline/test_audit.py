@@ -161,7 +161,7 @@ def test_how_the_data_of_two_versions_differ(root: Path, first: Finished) -> Non
     assert told.returncode == 0, told.stderr
     assert "1,797 data before, 1,797 now: 0 came, 0 went" in told.stdout
     assert "brightness did not move: 0.000" in told.stdout
-    assert json.loads(cli(*arguments, "--json").stdout)["shared"] == 1797
+    assert json.loads(cli(*arguments, "--json").stdout)["data"]["shared"] == 1797
     unknown = cli("data", "diff", "tiny@1", "abcdefabcdef", "--root", str(root))
     assert unknown.returncode == 2
     assert "0 data artifacts begin so" in unknown.stderr

@@ -100,6 +100,14 @@ def test_a_checkpoint_is_converted_on_them_and_tuned_for_prompts(tmp_path: Path)
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(more)
     changed = json.loads(flowmap(*run).stdout)
     assert not changed["steps"]["data_prep"]["reused"]
+    both = [each["steps"]["data_prep"]["artifact"] for each in (told, changed)]
+    shutil.rmtree(data / "shards")  # which nobody needs in order to compare
+    differ = flowmap("data", "diff", *both, "--root", str(tmp_path / "root"))
+    assert differ.returncode == 0, differ.stderr
+    assert "4 prompts before, 4 now: 0 came, 0 went" in differ.stdout
+    assert "40 pictures with captions before, 40 now: 1 came, 1 went" in differ.stdout
+    assert "pixels did not move: 0.000\nbrightness moved" in differ.stdout
+    assert "0 of them look like another of them" in differ.stdout
 
 
 @pytest.mark.slow

@@ -151,12 +151,14 @@ def test_in_half_the_bits_rollout_and_training_are_still_one_policy(
 
 @pytest.mark.parametrize("given", BOTH, ids=lambda each: each.kind)
 def test_what_flowmap_wrote_comes_back_with_both_times(given: TextToImageFacts, tmp_path: Path) -> None:
+    """And with the times it is drawn at by itself, and the length of text that it was told."""
+    given = given.model_copy(update={"shift": 2.2, "num_tokens": given.num_tokens - 1})
     model = tiny(tmp_path / "tiny", given)
     noise = torch.randn(3, *given.latent)
     expected = model.sample(PROMPTS, noise, GRID)
     write_pipeline(model, given, GRID, tmp_path / "pipeline")
     facts = take_over(Checkpoint(source=str(tmp_path / "pipeline")), DATA, tmp_path, tmp_path)
-    assert facts.two_times
+    assert (facts.two_times, facts.shift, facts.num_tokens) == (True, 2.2, given.num_tokens)
     torch.testing.assert_close(load_model(tmp_path, "map").sample(PROMPTS, noise, GRID), expected)
 
 
@@ -239,6 +241,8 @@ def written(name: str, text: str) -> Callable[[Path], None]:
         ),
         (edited("vae/config.json", latent_channels=16), "vae gives latents of 16: they are of different mo"),
         (edited("vae/config.json", in_channels=1), "set data_prep.color"),
+        (written("scheduler/flowmap.json", '{"num_tokens": 0}'), "flowmap.json says num_tokens 0: a number"),
+        (written("scheduler/flowmap.json", '{"shift": "far"}'), "says what no scheduler does"),
     ],
 )
 def test_what_can_not_be_taken_over_is_refused(

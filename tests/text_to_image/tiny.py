@@ -11,6 +11,7 @@ from flowmap.models.model import Model
 from flowmap.models.storing import load_model, save_weights, write_model_facts
 from flowmap.text_to_image.building import build
 from flowmap.text_to_image.latents import FOLDER, fresh_autoencoder
+from flowmap.text_to_image.parts import SCHEDULER
 from flowmap.text_to_image.publishing import write_pipeline
 from flowmap.text_to_image.text import FluxText, Sd3Text, TextEncoders, fresh_text, word_tokenizer
 from tests.text_to_image.facts import FACTS, GRID, PROMPTS
@@ -98,6 +99,7 @@ def write_stock(folder: Path, facts: TextToImageFacts = FACTS, fastest: float | 
         with torch.no_grad():
             layers.linear_1.weight *= (radians < fastest).repeat(2)
     write_pipeline(model, facts, GRID, folder / "pipeline")
+    (folder / "pipeline" / SCHEDULER / "flowmap.json").unlink()
     return folder / "pipeline"
 
 

@@ -1,43 +1,54 @@
 """How one data artifact differs from another: what came and went, and whether what stayed of a kind moved.
 
-found = compare(read_look(old), read_look(new))
-found.added, found.psi["brightness"], found.near_duplicates
+found = compare(read_looks(old), read_looks(new))
+found["data"].added, found["data"].psi["brightness"], found["pictures with captions"].near_duplicates
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from flowmap.data.dataset import DATA, TABLE
+from flowmap.data.dataset import DATA, TABLE, read_facts
+from flowmap.data.encoded import CAPTIONED
+from flowmap.data.facts import DataFacts
 from flowmap.errors import DataError
+from flowmap.prompts.facts import PromptFacts
 
+WHOLE, ALONE, WITH_CAPTIONS = "data", "prompts", "pictures with captions"
 FEW, MUCH = 0.1, 0.25  # of the population stability index, as it is usually read
 _BINS = 10
 _LEAST = 1e-4  # share of an empty bin
 _ALIKE = 2  # of 64 bits
 _TRAINED, _JUDGED = ("base", "reward"), ("judge", "holdout")
 _AT_ONCE = 512
+_MEASURED = ("brightness", "contrast", "pixels")
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is compared of a data artifact.
+    """What is compared of a data artifact, or of one kind of data in it.
 
     Attributes:
-        table: digest, prompt, split, brightness and contrast of each datum.
+        table: digest, prompt and split of each datum, and what is measured of it: brightness, contrast,
+            pixels.
         hashes: 64 bits of each, where there is such a thing.
+        captions: whether prompts are texts of any kind, of which each may be another; else they are names of
+            classes.
     """
 
     table: pd.DataFrame
-    hashes: NDArray[np.uint64] | None
+    hashes: NDArray[np.uint64] | None = None
+    captions: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +58,13 @@ class Drift:
     Attributes:
         counts: number of data of each.
         added, removed: data that only the second, or only the first, has; shared: that both have.
-        moved: shared data that are in another split.
+        moved: shared data that are in another split; of prompts alone, that other steps are kept from.
         new_prompts, gone_prompts: that only one of them has.
-        psi: the population stability index of prompts, brightness and contrast; 0 is no difference, and what
-            it means from .1 and from .25 on is a convention.
-        near_duplicates: data of the second's judging splits that look like one of its training splits; None
-            where nothing says what looks alike.
+        psi: the population stability index of prompts, of captions that of their words; and of what was
+            measured of both. 0 is no difference, and what it means from .1 and from .25 on is a convention.
+        near_duplicates: data of the second's judging splits that look like one of its training splits; where
+            all are trained on, those that look like another of them; None where nothing says what looks
+            alike.
     """
 
     counts: tuple[int, int]
@@ -66,31 +78,73 @@ class Drift:
     near_duplicates: int | None
 
 
-def read_look(directory: Path, hash_of: Callable[[NDArray[np.float32]], int] | None = None) -> Look:
-    """Of a data artifact's folder.
+def read_looks(
+    directory: Path, hash_of: Callable[[NDArray[np.float32]], int] | None = None
+) -> dict[str, Look]:
+    """Of a data artifact's folder, by what kind of data there are.
 
     Args:
         hash_of: 64 bits of a datum that are the same for those that look alike.
-
-    Raises DataError where there are prompts alone.
     """
-    if not (directory / TABLE).is_file():
-        raise DataError("there are prompts alone, and no data to compare")
-    table = pd.read_parquet(directory / TABLE, columns=["digest", "prompt", "split", "mean"])
-    data = load_file(directory / DATA)["data"]
-    flat = data.reshape(len(data), -1)
-    table = table.rename(columns={"mean": "brightness"}).assign(contrast=flat.std(1))
-    return Look(table, None if hash_of is None else np.array([hash_of(each) for each in data], np.uint64))
+    facts = read_facts(directory)
+    found = {}
+    if (directory / TABLE).is_file():
+        table = pd.read_parquet(directory / TABLE, columns=["digest", "prompt", "split", "mean"])
+        data = load_file(directory / DATA)["data"]
+        flat = data.reshape(len(data), -1)
+        table = table.rename(columns={"mean": "brightness"}).assign(contrast=flat.std(1))
+        hashes = None if hash_of is None else np.array([hash_of(each) for each in data], np.uint64)
+        found[WHOLE] = Look(table, hashes)
+    else:
+        found[ALONE] = Look(_prompts(facts))
+    if (directory / CAPTIONED).is_file():
+        found[WITH_CAPTIONS] = _captioned(directory / CAPTIONED)
+    return found
 
 
-def compare(old: Look, new: Look) -> Drift:
-    """The second against the first."""
-    before, after = (look.table.set_index("digest") for look in (old, new))
+def _prompts(facts: DataFacts) -> pd.DataFrame:
+    sets = (facts.prompt_facts or PromptFacts()).sets(facts.prompts)
+    split = {facts.prompts[index]: name for name, indices in sets.items() for index in indices}
+    return pd.DataFrame({"digest": facts.prompts, "prompt": facts.prompts}).assign(
+        split=[split[prompt] for prompt in facts.prompts]
+    )
+
+
+def _captioned(file: Path) -> Look:
+    """Its table has no brightness, contrast and likeness where it was made before they were kept."""
+    kept = [
+        name for name in ("brightness", "contrast", "likeness") if name in parquet.read_schema(file).names
+    ]
+    table = pd.read_parquet(file, columns=["digest", "caption", "rows", "columns", *kept])
+    table = table.rename(columns={"caption": "prompt"}).assign(
+        split="base", pixels=table["rows"] * table["columns"]
+    )
+    hashes = table["likeness"].to_numpy(np.uint64) if "likeness" in table else None
+    return Look(table, hashes, captions=True)
+
+
+def compare(old: Mapping[str, Look], new: Mapping[str, Look]) -> dict[str, Drift]:
+    """The second against the first, by what kind of data both have. Raises DataError where that is none."""
+    shared = [kind for kind in old if kind in new]
+    if not shared:
+        told = (" and ".join(each) for each in (old, new))
+        raise DataError("the first has {} and the other {}: nothing to compare".format(*told))
+    return {kind: compared(old[kind], new[kind]) for kind in shared}
+
+
+def compared(old: Look, new: Look) -> Drift:
+    """The same of one kind."""
+    tables = [look.table.assign(key=_keys(look)).set_index("key") for look in (old, new)]
+    before, after = (table[~table.index.duplicated()] for table in tables)
     shared = before.index.intersection(after.index)
     prompts = [set(table["prompt"]) for table in (before, after)]
-    psi = {"prompts": _psi_of_counts(Counter(before["prompt"]), Counter(after["prompt"]))}
-    for name in ("brightness", "contrast"):
-        psi[name] = stability(before[name].to_numpy(), after[name].to_numpy())
+    if new.captions:
+        psi = {"words of captions": _psi_of_counts(*(_words(table["prompt"]) for table in (before, after)))}
+    else:
+        psi = {"prompts": _psi_of_counts(*(Counter(table["prompt"]) for table in (before, after)))}
+    for name in _MEASURED:
+        if name in before and name in after:
+            psi[name] = stability(before[name].to_numpy(), after[name].to_numpy())
     return Drift(
         counts=(len(before), len(after)),
         added=len(after) - len(shared),
@@ -102,6 +156,11 @@ def compare(old: Look, new: Look) -> Drift:
         psi=psi,
         near_duplicates=None if new.hashes is None else _near_duplicates(new.table, new.hashes),
     )
+
+
+def _keys(look: Look) -> pd.Series:
+    """The same picture under another caption is another datum."""
+    return look.table["digest"] + ("\n" + look.table["prompt"] if look.captions else "")
 
 
 def stability(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
@@ -116,6 +175,10 @@ def stability(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
 
 def _near_duplicates(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> int:
     trained, judged = (hashes[table["split"].isin(splits).to_numpy()] for splits in (_TRAINED, _JUDGED))
+    if not len(judged):
+        digests = table["digest"].to_numpy()
+        _, once = np.unique(digests, return_index=True)  # the same picture under two captions is one
+        return int(_alike(hashes[once]).sum())
     found = 0
     for first in range(0, len(judged), _AT_ONCE):
         apart = np.bitwise_count(judged[first : first + _AT_ONCE, None] ^ trained[None])
@@ -123,9 +186,34 @@ def _near_duplicates(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> int:
     return found
 
 
+def _alike(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which are like another, of as many as there are.
+
+    Of two that differ in two bits at most, one of three parts is the same: so only those are compared that
+    share one (multi-index hashing, Norouzi et al. 2012).
+    """
+    different, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    alike = counts > 1
+    for part in range(_ALIKE + 1):
+        keys = different >> np.uint64(22 * part) & np.uint64((1 << 22) - 1)
+        order = np.argsort(keys, kind="stable")
+        begins = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] + np.uint64(1)))
+        for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
+            shared = order[begin:end]
+            for start in range(0, len(shared), _AT_ONCE) if len(shared) > 1 else ():
+                some = shared[start : start + _AT_ONCE]
+                apart = np.bitwise_count(different[some, None] ^ different[None, shared])
+                alike[some] |= (apart <= _ALIKE).sum(1) > 1
+    return alike[which]
+
+
+def _words(texts: Iterable[str]) -> Counter[str]:
+    return Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
+
+
 def _psi_of_counts(old: Counter[str], new: Counter[str]) -> float:
     names = sorted({*old, *new})
-    before, after = (np.array([each[name] for name in names]) / each.total() for each in (old, new))
+    before, after = (np.array([each[name] for name in names]) / max(each.total(), 1) for each in (old, new))
     return _index(before, after)
 
 

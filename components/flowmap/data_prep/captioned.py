@@ -14,7 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from flowmap.artifacts.digest import sha256_of_file
@@ -27,6 +29,7 @@ from flowmap.data_prep.validation import validate
 from flowmap.errors import DataError
 from flowmap.modality.images.files import BROKEN, ImageReader, normalised, upright_size
 from flowmap.modality.images.fitting import fitted, nearest
+from flowmap.modality.images.likeness import Seen, seen
 from flowmap.modality.images.reading import read_metadata
 from flowmap.progress import Progress, say
 from flowmap.settings import DataPrep
@@ -80,7 +83,7 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
                 if shard.rows:
                     _move(made_in / shard_name(shard.number), context.out / shard_name(number))
                 whole = part.iloc[shard.rows].assign(shard=number, row=range(len(shard.rows)))
-                kept.append(whole.assign(bucket=f"{size[0]}x{size[1]}"))
+                kept.append(_with_looks(whole, shard.seen).assign(bucket=f"{size[0]}x{size[1]}"))
                 made.append(ShardFacts(size=size, num=len(shard.rows)))
     reader.check()
     if not any(shard.num for shard in made):
@@ -119,19 +122,23 @@ def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadP
 
     def look(name: str) -> tuple[str, tuple[int, int] | None]:
         try:
-            with Image.open(folder / name) as image:
-                size = upright_size(image)
-            return sha256_of_file(folder / name), size
-        except BROKEN:
+            digest = sha256_of_file(folder / name)
+        except OSError:
             return "", None
+        try:
+            with Image.open(folder / name) as image:
+                return digest, upright_size(image)
+        except BROKEN:
+            return digest, None
 
     found = list(pool.map(look, table["id"]))
-    there = [size is not None for _, size in found]
-    for name in table["id"][[not each for each in there]]:
-        reader.open(name)  # which tells what is wrong with it
-    table = table.assign(digest=[digest for digest, _ in found], size=[size for _, size in found])[there]
-    num_read = len(table)
+    table = table.assign(digest=[digest for digest, _ in found], size=[size for _, size in found])
     _, left_out = without_excluded(table, section.exclude)
+    broken = table["size"].isna()
+    for name in table["id"][broken & ~table["digest"].isin(left_out)]:
+        reader.open(name)  # which tells what is wrong with it
+    table = table[~broken]
+    num_read = len(table)
     table = table.sort_values(["digest", "caption", "id"]).drop_duplicates(["digest", "caption"])
     buckets = [nearest(size, sizes) for size in table["size"]]
     small = sum(
@@ -149,6 +156,15 @@ def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadP
 
 def _left_in(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["left_out"]].drop(columns="left_out")
+
+
+def _with_looks(table: pd.DataFrame, looks: Sequence[Seen]) -> pd.DataFrame:
+    """What each picture looks like, for `flowmap data diff`, which decodes none."""
+    return table.assign(
+        brightness=np.array([each.brightness for each in looks]),
+        contrast=np.array([each.contrast for each in looks]),
+        likeness=np.array([each.likeness for each in looks], np.uint64),
+    )
 
 
 def _shards(table: pd.DataFrame, most: int) -> Iterator[pd.DataFrame]:
@@ -173,23 +189,29 @@ def _encoded(
     """The pictures of a part that can be read, as a shard in the folder."""
     before = len(reader.unreadable)
 
-    def pixels(name: str) -> Any:
+    def pixels(name: str) -> tuple[NDArray[np.uint8], Seen] | None:
         picture = reader.open(name)
-        return None if picture is None else fitted(picture, size)
+        if picture is None:
+            return None
+        levels = fitted(picture, size)
+        return levels, seen(levels)
 
     captions, batch = part["caption"].tolist(), encoder.batch
-    rows, latents = [], []
+    rows, latents, looks = [], [], []
     read = _ahead(pool, pixels, part["id"], 2 * batch)
     for first in range(0, len(part), batch):
-        found = [(first + at, levels) for at, levels in enumerate(islice(read, batch)) if levels is not None]
+        found = [(first + at, *each) for at, each in enumerate(islice(read, batch)) if each is not None]
         if found:
-            rows += [row for row, _ in found]
-            latents.append(encoder.latents(normalised([levels for _, levels in found], 3)))
+            rows += [row for row, _, _ in found]
+            looks += [look for _, _, look in found]
+            latents.append(encoder.latents(normalised([levels for _, levels, _ in found], 3)))
         progress.update()
     reader.check_readable()
     if rows:
         encoder.write_shard(folder, number, latents, [captions[row] for row in rows])
-    return EncodedShard(step=step, number=number, rows=rows, unreadable=reader.unreadable[before:])
+    return EncodedShard(
+        step=step, number=number, rows=rows, seen=looks, unreadable=reader.unreadable[before:]
+    )
 
 
 def _ahead(pool: ThreadPoolExecutor, compute: Any, items: Iterable[Any], num: int) -> Iterator[Any]:

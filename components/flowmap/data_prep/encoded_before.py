@@ -3,7 +3,7 @@
     before = EncodedBefore(context, {"encoder": digests, "batch": 16})   # what decides every shard
     key = before.key(pictures)                     # and what decides this one
     if (shard := before.find(key, folder)) is None:
-        shard = EncodedShard(step=before.step, number=3, rows=[0, 1, 2], unreadable=[])
+        shard = EncodedShard(step=before.step, number=3, rows=[0, 1, 2], seen=looks, unreadable=[])
         before.keep(key, shard, folder)            # its file lies in the folder
 
 A key points to the step that encoded the shard: to its checkpoint while that step is not done, to its
@@ -24,6 +24,7 @@ from flowmap.artifacts.results import finished_result
 from flowmap.artifacts.transfer import fetch_artifact
 from flowmap.data.encoded import shard_name
 from flowmap.errors import IntegrityError
+from flowmap.modality.images.likeness import Seen
 from flowmap.progress import say
 from flowmap.settings import DataPrep
 from flowmap.steps.context import Context
@@ -36,6 +37,7 @@ class EncodedShard(BaseModel):
         step: the digest of the step that encoded it.
         number: which of its shards.
         rows: those of the pictures that could be read; without one there is no file.
+        seen: what is kept of each of them.
         unreadable: the others, and what is wrong with each.
     """
 
@@ -43,6 +45,7 @@ class EncodedShard(BaseModel):
     step: str
     number: int
     rows: list[int]
+    seen: list[Seen]
     unreadable: list[str]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import AutoTokenizer
 from flowmap.data.naming import named
 from flowmap.errors import ConfigError
 from flowmap.json_text import read_json
+from flowmap.models import TextToImageFacts
 from flowmap.progress import say
 from flowmap.text_to_image.family import Family
 from flowmap.text_to_image.text import clip_tokens
@@ -21,6 +23,7 @@ SCHEDULER = "scheduler"
 _AT_ONCE = 4096  # texts that are made tokens of
 _PLACES = {"base_image_seq_len": 256, "max_image_seq_len": 4096}
 _SHIFTS = {"base_shift": 0.5, "max_shift": 1.15}
+_OWN = "flowmap.json"  # beside a scheduler: what a pipeline of diffusers has no place for
 
 
 def part_config(path: Path, where: str = WHERE) -> dict[str, Any]:
@@ -42,9 +45,8 @@ def shift_of(folder: Path, num_places: int) -> float:
     Source: `FlowMatchEulerDiscreteScheduler.set_timesteps` and `calculate_shift` in diffusers.
     """
     file = folder / SCHEDULER / "scheduler_config.json"
-    if not file.is_file():
-        return 1.0
-    told = part_config(file)
+    told = part_config(file) if file.is_file() else {}
+    told |= _own(folder)
     try:
         shift = _moved(told, num_places) if told.get("use_dynamic_shifting") else float(told.get("shift", 1))
         if not 0 < shift < math.inf:
@@ -62,11 +64,31 @@ def _moved(told: dict[str, Any], num_places: int) -> float:
 
 
 def num_tokens_of(family: Family, folder: Path) -> int:
-    """That T5 has of a text: what the model was made for, or fewer where its tokenizer knows fewer."""
+    """That T5 has of a text: what the model was made for, or fewer where its tokenizer knows fewer.
+
+    Raises ConfigError where its configuration can't be read.
+    """
     tokenizer: Any = AutoTokenizer.from_pretrained(folder / family.text.folders()[-1])
     file = folder / "transformer" / "config.json"
     most = family.most_tokens(part_config(file) if file.is_file() else None)
-    return min(most, int(tokenizer.model_max_length))
+    told = _own(folder).get("num_tokens", most)
+    if not isinstance(told, int) or told < 1:
+        raise ConfigError(
+            f"{WHERE}: {SCHEDULER}/{_OWN} says num_tokens {told!r}: a number of tokens is asked"
+        )
+    return min(told, int(tokenizer.model_max_length))
+
+
+def write_own(folder: Path, facts: TextToImageFacts) -> None:
+    """Leave beside a pipeline's scheduler, which takes times as they are given, how the model was drawn
+    where none were, and how much of a text it was told: so that it comes back in as it was."""
+    told = {"num_tokens": facts.num_tokens, "shift": facts.shift}
+    (folder / SCHEDULER / _OWN).write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _own(folder: Path) -> dict[str, Any]:
+    file = folder / SCHEDULER / _OWN
+    return part_config(file) if file.is_file() else {}
 
 
 def tell_cut(family: Family, folder: Path, texts: Sequence[str], what: str) -> None:

@@ -26,6 +26,7 @@ from flowmap.text_to_image import transformer
 from flowmap.text_to_image.families import family_of
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import TransformerNetwork
+from flowmap.text_to_image.parts import write_own
 from flowmap.text_to_image.text import TextConditioner
 
 # The transformer's class lies beside its weights, as diffusers wants it of a class that it does not have.
@@ -101,6 +102,7 @@ def pipeline_of(model: Model, facts: TextToImageFacts, grid: tuple[float, ...]) 
 def write_pipeline(model: Model, facts: TextToImageFacts, grid: tuple[float, ...], folder: Path) -> None:
     """Leave the pipeline's folders, the transformer's source and a card that says how to draw."""
     pipeline_of(model, facts, grid).save_pretrained(folder)
+    write_own(folder, facts)
     if facts.two_times:
         (folder / "transformer" / f"{_MODULE}.py").write_text(inspect.getsource(transformer))
         index = json.loads((folder / _INDEX).read_text())
