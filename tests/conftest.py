@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import Page
 from tests.browser import open_page
 from tests.go_programs import begin_to_build
 from tests.minio_server import CREDENTIALS, MinioServer, minio_binary
+from tests.web_page import fetched_runtime
 
 # Threads that spin while they wait take the processor from the tests beside them: a script of 17 s took 138.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -63,6 +65,11 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
             yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fetched_runtime(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,9 @@
 """A registered model leaves the house: as one ONNX file that needs no torch, and as a page that draws."""
 
-import functools
-import http.server
 import json
 import re
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +14,7 @@ from playwright.sync_api import Page
 from flowmap.exporting.web import RUNTIME
 from tests.cli import flowmap
 from tests.pipeline.runs import Finished
-from tests.shared import made_once, session_folder
+from tests.web_page import Visit, serving
 
 WITHOUT_TORCH = """
 import sys
@@ -61,23 +57,6 @@ def test_what_can_not_be_had_is_said(root: Path, first: Finished, tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package that runs graphs in a browser, as npm fetches it."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm")
-
-    def fetch(folder: Path) -> None:
-        command = ["npm", "pack", RUNTIME, "--silent"]
-        try:
-            subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"npm can't fetch {RUNTIME}: {str(error.stderr).strip()[-200:]}")
-
-    folder = made_once(session_folder(tmp_path_factory) / "npm", fetch)
-    return next(folder.glob("*.tgz"))
-
-
-@pytest.fixture(scope="module")
 def exported(root: Path, first: Finished, runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("web") / "tiny"
     export(root, folder, "--format", "web", "--runtime", str(runtime))
@@ -86,15 +65,8 @@ def exported(root: Path, first: Finished, runtime: Path, tmp_path_factory: pytes
 
 @pytest.fixture
 def served(exported: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *told: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(exported))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with serving(exported) as url:
+        yield url
 
 
 PIXELS = "Array.from(document.querySelector('canvas').getContext('2d').getImageData(0, 0, 8, 8).data).join()"
@@ -113,11 +85,7 @@ def draws(page: Page, label: str) -> str:
 def test_a_page_draws_for_a_prompt_a_seed_and_a_number_of_evaluations(
     served: str, exported: Path, page: Page
 ) -> None:
-    errors: list[str] = []
-    asked: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url))
+    visit = Visit(page)
     one, *_, other = json.loads((exported / "config.json").read_text())["prompts"]
     page.goto(served)
     page.wait_for_function("document.getElementById('told').textContent.includes('ms a picture')")
@@ -136,8 +104,7 @@ def test_a_page_draws_for_a_prompt_a_seed_and_a_number_of_evaluations(
     page.wait_for_function(f"before => {PIXELS} !== before", arg=others)
     page.keyboard.press("ArrowLeft")
     page.wait_for_function(f"before => {PIXELS} === before", arg=others)
-    assert errors == []
-    assert all(url.startswith((served, "data:", "blob:")) for url in asked), asked
+    visit.check(served)
 
 
 @pytest.mark.parametrize("width", [360, 1200])
