@@ -53,8 +53,30 @@ def test_the_environment_is_what_is_installed(store: LocalStore) -> None:
     first, *lines = read_environment(store, keep_environment(store)).splitlines()
     assert first.startswith(f"# Python {sys.version_info.major}.{sys.version_info.minor}")
     listed = {line.partition("==")[0].lower().replace("_", "-"): line.partition("==")[2] for line in lines}
-    for name in ("torch", "pydantic", "great-expectations", "flowmap"):
+    for name in ("torch", "pydantic", "great-expectations"):
         assert listed[name] == metadata.version(name)
+    assert "flowmap" not in listed  # it lies beside the list, and no index has it
+
+
+def test_pip_reads_the_list_and_finds_all_of_it_here(store: LocalStore, tmp_path: Path) -> None:
+    listed = tmp_path / "requirements.txt"
+    listed.write_text(read_environment(store, keep_environment(store)))
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--no-index",
+        "--no-deps",
+        "-r",
+        str(listed),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    num = len(listed.read_text().splitlines()) - 1
+    assert done.stdout.count("Requirement already satisfied") == num > 100
+    assert "Would install" not in done.stdout
 
 
 def test_what_was_changed_or_is_gone_is_refused(store: LocalStore, tmp_path: Path) -> None:

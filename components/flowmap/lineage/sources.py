@@ -116,9 +116,9 @@ def _files() -> Iterator[tuple[str, Path]]:
 @functools.cache
 def _installed() -> bytes:
     """By the names of installed packages' folders, which is fifty times as fast as to read what is in
-    them."""
+    them. Not this package, which lies beside the list and on no index."""
     folders = (folder for entry in sys.path for folder in Path(entry or ".").glob(f"*{_INSTALLED}"))
     names = {folder.name.removesuffix(_INSTALLED).rpartition("-") for folder in folders}
-    found = {f"{name}=={version}" for name, _, version in names if name}
+    found = {f"{name}=={version}" for name, _, version in names if name not in ("", *_PACKAGES)}
     lines = [f"# Python {platform.python_version()} on {platform.machine()}", *sorted(found, key=str.lower)]
     return ("\n".join(lines) + "\n").encode()
