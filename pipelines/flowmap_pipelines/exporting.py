@@ -14,7 +14,8 @@ from typing import Any
 
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.artifacts.transfer import fetch
-from flowmap.attestation.model_signature import SIGNATURE, signature_for_others
+from flowmap.attestation.keys import signer_of
+from flowmap.attestation.model_signature import SIGNATURE, sign_folder, signature_for_others
 from flowmap.attestation.trust import read_trusted
 from flowmap.audit.graph import made_node
 from flowmap.errors import ConfigError
@@ -55,6 +56,7 @@ def export_model(
     form: str | None = None,
     runtime: Path | None = None,
     image: str | None = None,
+    key: str | None = None,
 ) -> list[str]:
     """Write a version into a new folder; returns what is in it.
 
@@ -66,15 +68,19 @@ def export_model(
             for a text-to-image model, and onnx for others.
         image: for kserve, what the server's image will be called.
         runtime: for a page, the package onnxruntime-web as `npm pack` leaves it, which is fetched otherwise.
+        key: a private key, which signs the folder's files; of `bundle` and `files` the version's own
+            signatures go along.
 
     Raises:
-        ConfigError: the folder is there and not empty, or the model can't be had in that form.
+        ConfigError: the folder is there and not empty, the model can't be had in that form, or the key is
+            none.
         IntegrityError: what was written does not do what the model does.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder")
     if form in (BUNDLE, FILES):
         return _export_whole(store, version, folder, form)
+    signer = None if key is None else signer_of(key)
     with tempfile.TemporaryDirectory() as scratch:
         files, made = Path(scratch, "model"), Path(scratch, "made")
         files.mkdir()
@@ -85,6 +91,8 @@ def export_model(
         model = load_model(files, shipped_weights(files))
         given = _Given(version, files, facts, model, runtime, image, _checkpoint_of(store, version, form))
         _FORMS[form](given, made)
+        if signer is not None:
+            sign_folder(_about(given).name, made, signer)
         shutil.copytree(made, folder, dirs_exist_ok=True)
     return sorted(path.name for path in folder.iterdir())
 

@@ -131,6 +131,7 @@ def list_(name: str | None, root: Path, store: str | None, html: Path | None, as
 @click.option(
     "--image", metavar="NAME", help="For kserve: what its image will be called.  [default: NAME:VERSION]"
 )
+@options.SIGNING_KEY
 def export(
     model: str,
     folder: Path,
@@ -139,6 +140,7 @@ def export(
     form: str | None,
     runtime: Path | None,
     image: str | None,
+    key: str | None,
 ) -> None:
     """Write a model into a new folder, for those who have no flowmap, or another store.
 
@@ -147,7 +149,8 @@ def export(
     that draws in the visitor's browser. As kserve it is a server of the open inference protocol, with its
     image's Dockerfile and InferenceService. README.md in the folder says how to draw. As bundle it is the
     version with all its evidence, which `flowmap models import` takes into another store. As files it is
-    what was published, with card, bill of materials and model.sig, which OpenSSF's model_signing verifies.
+    what was published, with card and bill of materials. Signed, a folder has a model.sig, which OpenSSF's
+    model_signing verifies: by --key, but as bundle and as files by those who signed what was published.
 
     \b
         flowmap models export digits digits-onnx
@@ -164,7 +167,7 @@ def export(
     there = store_of(root, store)
     version = find_judged(there, model)
     check_usable(there, version, model)
-    found = export_model(there, version, folder, form, runtime, image)
+    found = export_model(there, version, folder, form, runtime, image, key)
     click.echo(f"wrote {', '.join(found)} to {folder}")
     if form == "web":
         click.echo(f"to see it: python -m http.server -d {folder}")

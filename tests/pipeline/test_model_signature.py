@@ -1,5 +1,6 @@
 """What is published is signed as OpenSSF's model signing has it, and its own program says so."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from flowmap.attestation.trust import read_trusted
 from flowmap.errors import IntegrityError
 from flowmap.registry import Registry, Version
 from flowmap_pipelines.exporting import FILES, export_model
+from tests.cli import flowmap
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,26 @@ def test_a_stranger_verifies_an_exported_folder_without_flowmap(
     (folder / "extra.py").unlink()
     _, other = new_key_pair(tmp_path, "other")
     assert checked(folder, other).returncode != 0
+
+
+def test_what_was_made_of_a_version_is_signed_by_who_made_it(
+    store: LocalStore, version: Version, root: Path, tmp_path: Path
+) -> None:
+    private, public = new_key_pair(tmp_path, "ours")
+    folder = tmp_path / "served"
+    command = ("models", "export", "tiny@2", str(folder), "--format", "kserve", "--root", str(root))
+    done = flowmap(*command, environment={"FLOWMAP_SIGNING_KEY": str(private)})
+    assert done.returncode == 0, done.stderr
+    assert "model.sig" in done.stdout
+    assert checked(folder, public).returncode == 0
+    payload = json.loads((folder / SIGNATURE).read_bytes())["dsseEnvelope"]["payload"]
+    assert json.loads(base64.b64decode(payload))["subject"][0]["name"] == "tiny@2"
+    graph = folder / "sampler.onnx"
+    graph.write_bytes(graph.read_bytes() + b"0")
+    assert checked(folder, public).returncode != 0
+    no_key = flowmap(*command[:3], str(tmp_path / "other"), *command[4:], "--key", str(public))
+    assert no_key.returncode == 2
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])

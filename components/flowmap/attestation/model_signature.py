@@ -3,6 +3,7 @@ bundle as OpenSSF model signing has it, offline and by a key of one's own.
 
     sign_files(store, version, signer)      # models/<name>/<version>/signatures/<key id>.sigstore.json
     read_signature(store, name)             # its statement, in its envelope
+    sign_folder("digits@3", folder, signer) # what was made of a version for others: folder/model.sig
 
 In an exported folder it is `model.sig`: `model_signing verify key FOLDER --signature FOLDER/model.sig
 --public_key ours.pub` needs neither flowmap nor the store. That program takes ECDSA keys on NIST's curves,
@@ -14,13 +15,16 @@ Source: github.com/sigstore/model-transparency, predicate v1.0; Sigstore bundle 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from securesystemslib.signer import Signer, SSlibKey
 from sigstore_models.bundle.v1 import Bundle
 
 from flowmap.artifacts.digest import canonical_json
+from flowmap.artifacts.manifest import FileEntry, build_manifest
 from flowmap.artifacts.store import ObjectStore, read_there
 from flowmap.attestation.envelopes import Signed, opened, sealed
 from flowmap.attestation.trust import TrustedKeys
@@ -48,7 +52,11 @@ def signature_name(version: Version, key_id: str) -> str:
 def statement_of_files(version: Version) -> bytes:
     """Each published file and document with its digest; the subject is the digest of all digests."""
     published = [each for each in (version.manifest, version.documents) if each is not None]
-    entries = sorted((entry.path, entry.sha256) for each in published for entry in each.files)
+    return _statement(version.name, [entry for each in published for entry in each.files])
+
+
+def _statement(name: str, files: Iterable[FileEntry]) -> bytes:
+    entries = sorted((entry.path, entry.sha256) for entry in files)
     whole = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in entries)).hexdigest()
     predicate = {
         "serialization": {
@@ -59,7 +67,7 @@ def statement_of_files(version: Version) -> bytes:
         },
         "resources": [{"name": path, "algorithm": "sha256", "digest": digest} for path, digest in entries],
     }
-    return statement([resource(version.name, whole)], _PREDICATE, predicate)
+    return statement([resource(name, whole)], _PREDICATE, predicate)
 
 
 def sign_files(store: ObjectStore, version: Version, signer: Signer) -> str | None:
@@ -70,13 +78,26 @@ def sign_files(store: ObjectStore, version: Version, signer: Signer) -> str | No
     name = signature_name(version, signer.public_key.keyid)
     if store.exists(name):
         return None
+    return name if store.create(name, _bundle(statement_of_files(version), signer)) else None
+
+
+def sign_folder(name: str, folder: Path, signer: Signer) -> None:
+    """Leave a signature over all files of a folder in it, as `model.sig`.
+
+    Args: name: of what they are, such as `digits@3`.
+    """
+    files = build_manifest(folder, step="export", step_digest="").files
+    (folder / SIGNATURE).write_bytes(_bundle(_statement(name, files), signer))
+
+
+def _bundle(payload: bytes, signer: Signer) -> bytes:
     told = {
         "mediaType": _MEDIA_TYPE,
         "verificationMaterial": {"publicKey": {"hint": _hint(signer.public_key)}, "tlogEntries": []},
-        "dsseEnvelope": sealed(statement_of_files(version), signer),
+        "dsseEnvelope": sealed(payload, signer),
     }
     Bundle.from_dict(told)
-    return name if store.create(name, canonical_json(told)) else None
+    return canonical_json(told)
 
 
 def signature_for_others(

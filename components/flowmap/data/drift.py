@@ -88,7 +88,7 @@ def read_looks(
     """
     facts = read_facts(directory)
     found = {}
-    if (directory / TABLE).is_file():
+    if not facts.prompts_alone:
         table = pd.read_parquet(directory / TABLE, columns=["digest", "prompt", "split", "mean"])
         data = load_file(directory / DATA)["data"]
         flat = data.reshape(len(data), -1)
