@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from cyclonedx.model.bom import Bom
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cpu", "train")
@@ -38,6 +40,28 @@ def test_an_images_lock_has_what_the_tests_run_with_and_nothing_for_developers(n
 def test_the_training_image_is_the_other_with_more() -> None:
     cpu, train = (versions(ROOT / "images" / name / "requirements.lock") for name in NAMES)
     assert cpu < train
+
+
+# Of which there is another that needs no screen: pyproject.toml overrides who asks for it.
+INSTEAD = {"opencv-python": "opencv-python-headless"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lock_is_whole_and_is_taken_as_it_is(name: str) -> None:
+    """An installer that resolves again knows of no override, and asks for what has no hash."""
+    packages = {package for package, _ in versions(ROOT / "images" / name / "requirements.lock")}
+    asked = {
+        canonicalize_name(requirement.name)
+        for package in packages
+        for requirement in map(Requirement, metadata.requires(package) or ())
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    assert asked - packages == set(INSTEAD)
+    assert set(INSTEAD.values()) <= packages
+    text = (ROOT / "images" / name / "Dockerfile").read_text()
+    installed = re.findall(r"install (?:[^&\n]|\\\n)*requirements\.lock", text)
+    assert installed
+    assert all("--no-deps" in each for each in installed if "uv.lock" not in each)
 
 
 @pytest.mark.parametrize("name", NAMES)
