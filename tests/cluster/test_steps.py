@@ -5,7 +5,7 @@ What Kubeflow does between the steps, handing manifests on, the test does itself
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ import yaml
 from kubernetes import client
 
 from flowmap.artifacts.manifest import Manifest, parse_manifest
-from flowmap.artifacts.store import open_store
+from flowmap.artifacts.store import ObjectStore, open_store
 from flowmap.artifacts.transfer import artifact_prefix
 from flowmap.lineage.record import run_records
-from flowmap.settings import load_config
+from flowmap.settings import RunConfig, load_config
 from flowmap.steps.dag import PIPELINE, PROMOTE, sources_of
+from flowmap.steps.step import Step
 from flowmap_pipelines.image_lock import Images
 from flowmap_pipelines.profile import load_profile
 from tests.cluster.conftest import wait_for_pod
 from tests.pipeline.runs import CONFIG, run
 
-RUN = "cluster"
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
@@ -41,7 +41,7 @@ execute(told["step"], told["settings"], inputs, carrier("output"), function=told
 """
 
 
-def pod_of(step: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def pod_of(step: str, run_id: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """A pod as the profile cluster-cpu has it, with less memory reserved."""
     profile = load_profile("cluster-cpu").step(step)
     keys = {"AWS_ACCESS_KEY_ID": "access-key", "AWS_SECRET_ACCESS_KEY": "secret-key"}
@@ -51,7 +51,7 @@ def pod_of(step: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
     ]
     environment += [{"name": name, "value": "/scratch"} for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")]
     url = {"configMapKeyRef": {"name": "flowmap-store", "key": "url"}}
-    environment += [{"name": "FLOWMAP_STORE", "valueFrom": url}, {"name": "FLOWMAP_RUN_ID", "value": RUN}]
+    environment += [{"name": "FLOWMAP_STORE", "valueFrom": url}, {"name": "FLOWMAP_RUN_ID", "value": run_id}]
     environment += [{"name": "FLOWMAP_LOG_FORMAT", "value": "json"}]
     environment += [{"name": "TOLD", "value": json.dumps(told)}, {"name": "OMP_NUM_THREADS", "value": "1"}]
     container = {
@@ -72,7 +72,10 @@ def pod_of(step: str, image: str, told: Mapping[str, Any]) -> dict[str, Any]:
         },
     }
     return {
-        "metadata": {"name": step.replace("_", "-"), "labels": {"app.kubernetes.io/part-of": "flowmap"}},
+        "metadata": {
+            "name": f"{run_id}-{step}".replace("_", "-"),
+            "labels": {"app.kubernetes.io/part-of": "flowmap"},
+        },
         "spec": {
             "restartPolicy": "Never",
             "serviceAccountName": "flowmap",
@@ -103,19 +106,34 @@ def manifests(
     """What each step's pod came to."""
     config = tmp_path_factory.mktemp("config") / "tiny.yaml"
     config.write_text(CONFIG)
-    settings, store = load_config(config).to_json(), open_store(store_url)
-    made: dict[str, Manifest] = {}
-    for each in (each for each in PIPELINE if each.when in (None, PROMOTE)):
+    steps = [each for each in PIPELINE if each.when in (None, PROMOTE)]
+    return in_pods(load_config(config), steps, core, namespace, images, open_store(store_url))
+
+
+def in_pods(
+    config: RunConfig,
+    steps: Sequence[Step],
+    core: client.CoreV1Api,
+    namespace: str,
+    images: Images,
+    store: ObjectStore,
+) -> dict[str, Manifest]:
+    """What steps come to, each in a pod of its image, one after the other."""
+    settings, made = config.to_json(), dict[str, Manifest]()
+    for each in steps:
         step, sources = each.name, sources_of(each)
         inputs = {source.output: made[source.name].to_bytes().decode() for source in sources}
         told = {"step": step, "settings": settings, "inputs": inputs, "function": each.function}
         image = images.of(load_profile("cluster-cpu").step(step).image)
-        core.create_namespaced_pod(namespace, pod_of(step, image, told))
-        phase, log = wait_for_pod(core, namespace, step.replace("_", "-"))
+        pod = pod_of(step, config.name, image, told)
+        core.create_namespaced_pod(namespace, pod)
+        phase, log = wait_for_pod(core, namespace, pod["metadata"]["name"])
         assert phase == "Succeeded", log
         lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"time"')]
-        assert {(line["run"], line["step"]) for line in lines if "step" in line} == {(RUN, step)}, log
-        prefix = artifact_prefix(run_records(store, RUN)[step].output)
+        assert {(line["run"], line["step"]) for line in lines if "step" in line} == {(config.name, step)}, (
+            log
+        )
+        prefix = artifact_prefix(run_records(store, config.name)[step].output)
         made[step] = parse_manifest(store.get(f"{prefix}/manifest.json"), where=step)
     return made
 
