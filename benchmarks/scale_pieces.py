@@ -23,6 +23,7 @@ from flowmap.data.shards import Shards, write_shard
 from flowmap.data_prep.captioned import table_of
 from flowmap.modality.images.files import ImageReader
 from flowmap.modality.images.fitting import fitted
+from flowmap.modality.images.likeness import seen
 from flowmap.settings import DataPrep
 
 _MB = 1e6
@@ -100,7 +101,7 @@ def _pictures(folder: Path) -> tuple[float, float, float]:
         for name in table["id"]:
             picture = reader.open(name)
             assert picture is not None
-            fitted(picture, _SIZE)
+            seen(fitted(picture, _SIZE))
 
     return looked_s, _seconds(decode) / len(table), float(table.memory_usage(deep=True).sum()) / len(table)
 

@@ -36,7 +36,7 @@ def data() -> None:
 @click.option(
     "--max-psi",
     type=click.FloatRange(min=0, min_open=True),
-    help="End with status 1 where anything of which an index is told moved by more.",
+    help="End with status 1 where an index is larger, or a kind of data came or went.",
 )
 def diff(old: str, new: str, root: Path, store: str | None, as_json: bool, max_psi: float | None) -> int:
     """Say how the data of one version, or one data artifact, differ from another's.
@@ -70,12 +70,15 @@ def diff(old: str, new: str, root: Path, store: str | None, as_json: bool, max_p
             looks.append(read_looks(Path(folder), difference_hash if images else None))
     found = compare(*looks)
     if as_json:
-        click.echo(json.dumps({kind: asdict(drift) for kind, drift in found.items()}, sort_keys=True))
+        told = asdict(found)
+        click.echo(json.dumps(told.pop("both") | told, sort_keys=True))
     else:
-        for kind, drift in found.items():
+        for kind, drift in found.both.items():
             _tell(kind, drift)
-    most = max(index for drift in found.values() for index in drift.psi.values())
-    return 0 if max_psi is None or most <= max_psi else 1
+        for which, kinds in (("first", found.only_first), ("second", found.only_second)):
+            for kind in kinds:
+                click.echo(f"{kind}: only the {which} has them")
+    return 0 if max_psi is None or found.most <= max_psi else 1
 
 
 def _data_of(store: ObjectStore, which: str) -> str:
@@ -103,7 +106,7 @@ def _data_of(store: ObjectStore, which: str) -> str:
 
 
 def _tell(kind: str, found: Drift) -> None:
-    from flowmap.data.drift import FEW, MUCH, WITH_CAPTIONS
+    from flowmap.data.drift import ALONE, FEW, MUCH, WITH_CAPTIONS
     from flowmap.data.naming import named
 
     old, new = found.counts
@@ -113,7 +116,8 @@ def _tell(kind: str, found: Drift) -> None:
         if prompts:
             click.echo(f"{len(prompts):,} {texts} are {told}: {named(map(repr, prompts))}")
     if found.moved:
-        click.echo(f"{found.moved:,} are in another split than before")
+        what = "kept from other steps" if kind == ALONE else "in another split"
+        click.echo(f"{found.moved:,} are {what} than before")
     for name, index in found.psi.items():
         moved = "did not move" if index < FEW else "moved" if index < MUCH else "moved much"
         click.echo(f"{name} {moved}: {index:.3f}")

@@ -270,7 +270,7 @@ def sources(model: str, folder: Path, root: Path, store: str | None) -> None:
 
     \b
         flowmap lineage sources digits@2 then
-        pip install -r then/requirements.txt
+        pip install --no-deps -r then/requirements.txt
         PYTHONPATH=then python -m flowmap_pipelines.cli run then/config.yaml
     """
     from flowmap.audit.graph import trace

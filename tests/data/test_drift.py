@@ -1,5 +1,6 @@
 """What changed between two data artifacts is told, and what did not is not."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_near_duplicates_across_splits_are_counted() -> None:
 
 def test_who_looks_like_another_is_found_without_comparing_all() -> None:
     """As comparing all with all has it; a hash that many share is one."""
-    hashes = RANDOM.integers(0, 1 << 63, 300, dtype=np.uint64)
+    hashes = RANDOM.integers(0, 1 << 64, 300, dtype=np.uint64)
     hashes[:40] = hashes[0]
     hashes[50:90] = hashes[100:140] ^ np.array([1 << (index % 63) for index in range(40)], np.uint64)
     hashes[90:95] = hashes[140:145] ^ np.uint64(0b11 << 21 | 1 << 60)  # three bits are too many
@@ -131,18 +132,45 @@ def kept(tmp_path: Path) -> Callable[..., Path]:
 
 def test_prompts_alone_and_pictures_with_captions_are_compared_too(kept: Callable[..., Path]) -> None:
     old = read_looks(kept("old", ("a", "b", "c"), ["one red cat", "two dogs"]))
-    seen = {"brightness": [0.1, 0.2, 0.3], "contrast": [1.0, 1.0, 1.0], "likeness": [7, 1 << 40, 6]}
+    seen = {
+        "brightness": [0.1, 0.2, 0.3],
+        "contrast": [1.0, 1.0, 1.0],
+        "likeness": [7 | 1 << 63, 1 << 40, 6 | 1 << 63],
+    }
     new = read_looks(kept("new", ("b", "c", "d"), ["one red cat", "new red cats", "two dogs"], **seen))
     assert list(old) == ["prompts", "pictures with captions"]
     found = compare(old, new)
-    prompts, pictures = found["prompts"], found["pictures with captions"]
+    prompts, pictures = found.both["prompts"], found.both["pictures with captions"]
     assert (prompts.new_prompts, prompts.gone_prompts, prompts.moved) == (("d",), ("a",), 1)
+    assert prompts.psi == {}  # each is there once, before and after
     assert (pictures.counts, pictures.added, pictures.removed) == ((2, 3), 1, 0)
     assert pictures.new_prompts == ("new red cats",)
     assert set(pictures.psi) == {"words of captions", "pixels"}  # the old one kept no more
     assert pictures.near_duplicates == 2
-    again = compare(new, new)["pictures with captions"]
+    again = compare(new, new).both["pictures with captions"]
     assert set(again.psi) == {"words of captions", "pixels", "brightness", "contrast"}
     assert set(again.psi.values()) == {0.0}
+    alone = read_looks(kept("alone", ("a",), []))
+    less = compare(new, alone)
+    assert (less.only_first, less.only_second, less.most) == (("pictures with captions",), (), math.inf)
+    assert 0 < found.most < math.inf
     with pytest.raises(DataError, match="the first has prompts and the other data: nothing to compare"):
-        compare(read_looks(kept("alone", ("a",), [])), {"data": look(["x"], ["a"])})
+        compare(alone, {"data": look(["x"], ["a"])})
+
+
+@pytest.mark.parametrize("words", ["a {} cat", "{}貓在樹上"])
+def test_captions_move_with_their_words_whatever_the_script(words: str, kept: Callable[..., Path]) -> None:
+    def captions(name: str, colours: str) -> dict[str, Look]:
+        texts = [f"{words.format(colours[index % len(colours)])} {index}" for index in range(3000)]
+        return read_looks(kept(name, ("a",), texts))
+
+    old, same, other = captions("old", "紅藍綠"), captions("same", "綠紅藍"), captions("other", "黑白藍")
+    pictures = "pictures with captions"
+    assert compare(old, same).both[pictures].psi["words of captions"] < 0.01
+    assert compare(old, other).both[pictures].psi["words of captions"] > 0.25
+
+
+def test_many_classes_that_are_all_others_have_moved() -> None:
+    names = [f"{index:05d}" for index in range(20_000)]
+    found = compared(look(names, names), look(names, [f"x{name}" for name in names]))
+    assert found.psi["prompts"] > 0.5

@@ -16,6 +16,7 @@ from flowmap.attestation.model_signature import (
     SIGNATURE,
     read_signature,
     sign_files,
+    sign_folder,
     signature_for_others,
     signature_name,
 )
@@ -85,6 +86,23 @@ def test_what_was_made_of_a_version_is_signed_by_who_made_it(
     no_key = flowmap(*command[:3], str(tmp_path / "other"), *command[4:], "--key", str(public))
     assert no_key.returncode == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_with_folders_is_signed_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    private, public = new_key_pair(tmp_path, "ours")
+    inner = tmp_path / "page" / "runtime" / "deep"
+    inner.mkdir(parents=True)
+    for folder in (tmp_path / "page", inner):
+        (folder / "b.txt").write_text("b")
+    sign_folder("tiny@2", tmp_path / "page", signer_of(str(private)))
+    assert capsys.readouterr().err == ""
+    assert checked(tmp_path / "page", public).returncode == 0
+    (inner / "b.txt").write_text("c")
+    assert checked(tmp_path / "page", public).returncode != 0
+    edwards = ed25519.Ed25519PrivateKey.generate()
+    pem = edwards.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    sign_folder("tiny@2", inner, signer_of(pem))
+    assert "the key is one of ed25519, which flowmap takes and" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])

@@ -242,7 +242,8 @@ def written(name: str, text: str) -> Callable[[Path], None]:
         (edited("vae/config.json", latent_channels=16), "vae gives latents of 16: they are of different mo"),
         (edited("vae/config.json", in_channels=1), "set data_prep.color"),
         (written("scheduler/flowmap.json", '{"num_tokens": 0}'), "flowmap.json says num_tokens 0: a number"),
-        (written("scheduler/flowmap.json", '{"shift": "far"}'), "says what no scheduler does"),
+        (written("scheduler/flowmap.json", '{"shift": "far"}'), "flowmap.json says what no scheduler does"),
+        (edited("scheduler/scheduler_config.json", shift="far"), "_config.json says what no scheduler does"),
     ],
 )
 def test_what_can_not_be_taken_over_is_refused(

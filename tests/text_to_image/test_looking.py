@@ -12,7 +12,9 @@ from flowmap.artifacts.s3_store import S3Store
 from flowmap.data.pretrained import pretrained_at_hand
 from flowmap.errors import ConfigError, DataError
 from flowmap.settings import Checkpoint, RunConfig
+from flowmap.settings.data import Captioned
 from flowmap.steps.suiting import checkpoint_will_do
+from flowmap.text_to_image.encoding import Encoder
 from flowmap.text_to_image.parts import WHERE
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.hub_server import COMMIT, NAME, Hub, serving
@@ -144,6 +146,21 @@ def test_of_a_model_on_the_hub_no_weights_are_fetched_to_look_at_it(
             ConfigError, match=r"captioned.encoder has another vae than .* by its config.json"
         ):
             checkpoint_will_do(on_the_hub(data_prep=encoder, base_training=convert), tmp_path / "fourth")
+
+
+def test_what_encodes_reads_as_much_of_a_text_on_the_hub_as_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_tokens, folder = FACTS.num_tokens - 2, tmp_path / "pipeline"
+    write_pipeline(tiny(tmp_path / "tiny"), FACTS, GRID, folder)
+    edited("scheduler/flowmap.json", num_tokens=num_tokens)(folder)
+    given = {"source": "pictures", "precision": "float32"}
+    here = Captioned.model_validate({**given, "encoder": {"source": str(folder)}})
+    there = Captioned.model_validate({**given, "encoder": {"source": NAME, "revision": COMMIT}})
+    with serving(Hub(folder), monkeypatch):
+        encoders = [Encoder.load(each, "x", tmp_path / "scratch", [(16, 16)]) for each in (here, there)]
+    assert [each.texts.num_tokens for each in encoders] == [num_tokens] * 2
+    assert encoders[0].digests == encoders[1].digests
 
 
 def test_a_gated_model_wants_a_token_and_a_licence(

@@ -31,6 +31,7 @@ from flowmap.attestation.trust import TrustedKeys
 from flowmap.errors import IntegrityError
 from flowmap.json_text import read_json
 from flowmap.lineage.formats import resource, statement
+from flowmap.progress import say
 from flowmap.registry import Version
 
 SIGNATURE = "model.sig"
@@ -82,10 +83,16 @@ def sign_files(store: ObjectStore, version: Version, signer: Signer) -> str | No
 
 
 def sign_folder(name: str, folder: Path, signer: Signer) -> None:
-    """Leave a signature over all files of a folder in it, as `model.sig`.
+    """Leave a signature over all files of a folder in it, as `model.sig`; say so where OpenSSF's program
+    does not take such a key.
 
     Args: name: of what they are, such as `digits@3`.
     """
+    if signer.public_key.keytype != "ecdsa":
+        say(
+            f"{SIGNATURE}: the key is one of {signer.public_key.keytype}, which flowmap takes and OpenSSF's "
+            "model_signing does not: `flowmap keys new` makes one that it takes"
+        )
     files = build_manifest(folder, step="export", step_digest="").files
     (folder / SIGNATURE).write_bytes(_bundle(_statement(name, files), signer))
 

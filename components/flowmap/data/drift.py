@@ -6,6 +6,7 @@ found["data"].added, found["data"].psi["brightness"], found["pictures with capti
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,10 @@ from flowmap.prompts.facts import PromptFacts
 WHOLE, ALONE, WITH_CAPTIONS = "data", "prompts", "pictures with captions"
 FEW, MUCH = 0.1, 0.25  # of the population stability index, as it is usually read
 _BINS = 10
-_LEAST = 1e-4  # share of an empty bin
+_LEAST = 1e-4  # share of an empty bin; less where one datum is less
+_FREQUENT = 1e-3  # share of a word
+# Of scripts that write no spaces, each sign is one.
+_WORD = re.compile("[\u2e80-\U0003ffff]|[^\\W\u2e80-\U0003ffff]+")
 _ALIKE = 2  # of 64 bits
 _TRAINED, _JUDGED = ("base", "reward"), ("judge", "holdout")
 _AT_ONCE = 512
@@ -42,13 +46,13 @@ class Look:
         table: digest, prompt and split of each datum, and what is measured of it: brightness, contrast,
             pixels.
         hashes: 64 bits of each, where there is such a thing.
-        captions: whether prompts are texts of any kind, of which each may be another; else they are names of
-            classes.
+        kind: of data; captions are texts of any kind, of which each may be another, and of prompts alone
+            each is there once: other prompts are names of classes.
     """
 
     table: pd.DataFrame
     hashes: NDArray[np.uint64] | None = None
-    captions: bool = False
+    kind: str = WHOLE
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,12 @@ class Drift:
         added, removed: data that only the second, or only the first, has; shared: that both have.
         moved: shared data that are in another split; of prompts alone, that other steps are kept from.
         new_prompts, gone_prompts: that only one of them has.
-        psi: the population stability index of prompts, of captions that of their words; and of what was
-            measured of both. 0 is no difference, and what it means from .1 and from .25 on is a convention.
-        near_duplicates: data of the second's judging splits that look like one of its training splits; where
-            all are trained on, those that look like another of them; None where nothing says what looks
-            alike.
+        psi: the population stability index of prompts, of captions that of their frequent words, of prompts
+            alone none; and of what was measured of both. 0 is no difference, and what it means from .1 and
+            from .25 on is a convention.
+        near_duplicates: data of the second's judging splits that look like one of its training splits; of
+            pictures with captions, which are all trained on, those that look like another of them; None
+            where nothing says what looks alike.
     """
 
     counts: tuple[int, int]
@@ -76,6 +81,27 @@ class Drift:
     gone_prompts: tuple[str, ...]
     psi: dict[str, float]
     near_duplicates: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The second data artifact against the first.
+
+    Attributes:
+        both: by what kind of data both have.
+        only_first, only_second: kinds that one of them has.
+    """
+
+    both: dict[str, Drift]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+    @property
+    def most(self) -> float:
+        """The largest index; infinite where a kind of data came or went."""
+        if self.only_first or self.only_second:
+            return math.inf
+        return max((index for drift in self.both.values() for index in drift.psi.values()), default=0.0)
 
 
 def read_looks(
@@ -96,7 +122,7 @@ def read_looks(
         hashes = None if hash_of is None else np.array([hash_of(each) for each in data], np.uint64)
         found[WHOLE] = Look(table, hashes)
     else:
-        found[ALONE] = Look(_prompts(facts))
+        found[ALONE] = Look(_prompts(facts), kind=ALONE)
     if (directory / CAPTIONED).is_file():
         found[WITH_CAPTIONS] = _captioned(directory / CAPTIONED)
     return found
@@ -120,16 +146,20 @@ def _captioned(file: Path) -> Look:
         split="base", pixels=table["rows"] * table["columns"]
     )
     hashes = table["likeness"].to_numpy(np.uint64) if "likeness" in table else None
-    return Look(table, hashes, captions=True)
+    return Look(table, hashes, WITH_CAPTIONS)
 
 
-def compare(old: Mapping[str, Look], new: Mapping[str, Look]) -> dict[str, Drift]:
-    """The second against the first, by what kind of data both have. Raises DataError where that is none."""
+def compare(old: Mapping[str, Look], new: Mapping[str, Look]) -> Comparison:
+    """The second against the first. Raises DataError where they have no kind of data in common."""
     shared = [kind for kind in old if kind in new]
     if not shared:
         told = (" and ".join(each) for each in (old, new))
         raise DataError("the first has {} and the other {}: nothing to compare".format(*told))
-    return {kind: compared(old[kind], new[kind]) for kind in shared}
+    return Comparison(
+        both={kind: compared(old[kind], new[kind]) for kind in shared},
+        only_first=tuple(kind for kind in old if kind not in new),
+        only_second=tuple(kind for kind in new if kind not in old),
+    )
 
 
 def compared(old: Look, new: Look) -> Drift:
@@ -138,10 +168,11 @@ def compared(old: Look, new: Look) -> Drift:
     before, after = (table[~table.index.duplicated()] for table in tables)
     shared = before.index.intersection(after.index)
     prompts = [set(table["prompt"]) for table in (before, after)]
-    if new.captions:
-        psi = {"words of captions": _psi_of_counts(*(_words(table["prompt"]) for table in (before, after)))}
-    else:
-        psi = {"prompts": _psi_of_counts(*(Counter(table["prompt"]) for table in (before, after)))}
+    psi = {}
+    if new.kind == WITH_CAPTIONS:
+        psi["words of captions"] = _psi_of_words(*(table["prompt"] for table in (before, after)))
+    elif new.kind == WHOLE:
+        psi["prompts"] = _psi_of_counts(*(Counter(table["prompt"]) for table in (before, after)))
     for name in _MEASURED:
         if name in before and name in after:
             psi[name] = stability(before[name].to_numpy(), after[name].to_numpy())
@@ -154,13 +185,13 @@ def compared(old: Look, new: Look) -> Drift:
         new_prompts=tuple(sorted(prompts[1] - prompts[0])),
         gone_prompts=tuple(sorted(prompts[0] - prompts[1])),
         psi=psi,
-        near_duplicates=None if new.hashes is None else _near_duplicates(new.table, new.hashes),
+        near_duplicates=_near_duplicates(new),
     )
 
 
 def _keys(look: Look) -> pd.Series:
     """The same picture under another caption is another datum."""
-    return look.table["digest"] + ("\n" + look.table["prompt"] if look.captions else "")
+    return look.table["digest"] + ("\n" + look.table["prompt"] if look.kind == WITH_CAPTIONS else "")
 
 
 def stability(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
@@ -173,12 +204,15 @@ def stability(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
     return _index(before, after)
 
 
-def _near_duplicates(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> int:
-    trained, judged = (hashes[table["split"].isin(splits).to_numpy()] for splits in (_TRAINED, _JUDGED))
-    if not len(judged):
+def _near_duplicates(look: Look) -> int | None:
+    table, hashes = look.table, look.hashes
+    if hashes is None:
+        return None
+    if look.kind == WITH_CAPTIONS:
         digests = table["digest"].to_numpy()
         _, once = np.unique(digests, return_index=True)  # the same picture under two captions is one
         return int(_alike(hashes[once]).sum())
+    trained, judged = (hashes[table["split"].isin(splits).to_numpy()] for splits in (_TRAINED, _JUDGED))
     found = 0
     for first in range(0, len(judged), _AT_ONCE):
         apart = np.bitwise_count(judged[first : first + _AT_ONCE, None] ^ trained[None])
@@ -207,16 +241,23 @@ def _alike(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return alike[which]
 
 
-def _words(texts: Iterable[str]) -> Counter[str]:
-    return Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
+def _psi_of_words(*captions: Iterable[str]) -> float:
+    """Of those that are a thousandth of all in one of the two; all others are one."""
+    counts = [Counter(word for text in texts for word in _WORD.findall(text.lower())) for texts in captions]
+    often = {word for each in counts for word, num in each.items() if num >= _FREQUENT * each.total()}
+    lumped = []
+    for each in counts:
+        told = Counter({word: num for word, num in each.items() if word in often})
+        lumped.append(told + Counter({"": each.total() - told.total()}))
+    return _psi_of_counts(*lumped)
 
 
 def _psi_of_counts(old: Counter[str], new: Counter[str]) -> float:
     names = sorted({*old, *new})
     before, after = (np.array([each[name] for name in names]) / max(each.total(), 1) for each in (old, new))
-    return _index(before, after)
+    return _index(before, after, min(_LEAST, 0.5 / max(old.total(), new.total(), 1)))
 
 
-def _index(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    before, after = (np.maximum(each, _LEAST) for each in (before, after))
+def _index(before: NDArray[np.float64], after: NDArray[np.float64], least: float = _LEAST) -> float:
+    before, after = (np.maximum(each, least) for each in (before, after))
     return float(((after - before) * np.log(after / before)).sum())

@@ -135,7 +135,8 @@ def table_of(section: DataPrep, folder: Path, reader: ImageReader, pool: ThreadP
     table = table.assign(digest=[digest for digest, _ in found], size=[size for _, size in found])
     _, left_out = without_excluded(table, section.exclude)
     broken = table["size"].isna()
-    for name in table["id"][broken & ~table["digest"].isin(left_out)]:
+    gone = table["digest"].isin(left_out - {""}) | table["id"].isin(section.exclude)
+    for name in table["id"][broken & ~gone]:
         reader.open(name)  # which tells what is wrong with it
     table = table[~broken]
     num_read = len(table)

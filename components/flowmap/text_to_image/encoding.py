@@ -28,7 +28,7 @@ from flowmap.text_to_image.checkpoints import digests_of, family_at
 from flowmap.text_to_image.families import FAMILIES
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.network import POOLED, TOKENS
-from flowmap.text_to_image.parts import num_tokens_of, tell_cut
+from flowmap.text_to_image.parts import SCHEDULER, num_tokens_of, tell_cut
 from flowmap.text_to_image.text import TextEncoders
 from flowmap.training.devices import device
 from flowmap.training.memory import full_memory_told, less_for_encoding
@@ -67,7 +67,7 @@ class Encoder:
         Raises ConfigError or DataError where the model can't be fetched, lacks a part, or has no latents of
         such a size.
         """
-        folders = [name for name in _folders() if name != "transformer"]
+        folders = [SCHEDULER, *(name for name in _folders() if name != "transformer")]
         pretrained_outline(captioned.encoder, where, scratch, ("transformer",))  # how long its texts are
         folder = pretrained_at_hand(captioned.encoder, where, scratch, folders)
         family = family_at(folder, where, without_transformer=True)

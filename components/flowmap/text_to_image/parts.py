@@ -44,15 +44,17 @@ def shift_of(folder: Path, num_places: int) -> float:
 
     Source: `FlowMatchEulerDiscreteScheduler.set_timesteps` and `calculate_shift` in diffusers.
     """
-    file = folder / SCHEDULER / "scheduler_config.json"
-    told = part_config(file) if file.is_file() else {}
-    told |= _own(folder)
+    file, told = _OWN, _own(folder)
+    if "shift" not in told:
+        file = "scheduler_config.json"
+        config = folder / SCHEDULER / file
+        told = part_config(config) if config.is_file() else {}
     try:
         shift = _moved(told, num_places) if told.get("use_dynamic_shifting") else float(told.get("shift", 1))
         if not 0 < shift < math.inf:
             raise ValueError(f"times moved by {shift:g}")
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise ConfigError(f"{WHERE}: {SCHEDULER}/{file.name} says what no scheduler does: {error}") from None
+        raise ConfigError(f"{WHERE}: {SCHEDULER}/{file} says what no scheduler does: {error}") from None
     return shift
 
 
