@@ -13,6 +13,7 @@ import flowmap
 from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.errors import IntegrityError
+from flowmap.lineage import sources
 from flowmap.lineage.sources import (
     SOURCES,
     fault_of,
@@ -58,7 +59,15 @@ def test_the_environment_is_what_is_installed(store: LocalStore) -> None:
     assert "flowmap" not in listed  # it lies beside the list, and no index has it
 
 
-def test_pip_reads_the_list_and_finds_all_of_it_here(store: LocalStore, tmp_path: Path) -> None:
+def test_pip_reads_the_list_and_finds_all_of_it_here(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was imported before: some packages carry others in them."""
+    inner = tmp_path / "outer" / "_vendor" / "carried-1.0.dist-info"
+    inner.mkdir(parents=True)
+    (tmp_path / "outer" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(inner.parent))
+    sources._installed.cache_clear()
     listed = tmp_path / "requirements.txt"
     listed.write_text(read_environment(store, keep_environment(store)))
     command = [

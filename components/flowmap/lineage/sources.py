@@ -117,7 +117,10 @@ def _files() -> Iterator[tuple[str, Path]]:
 def _installed() -> bytes:
     """By the names of installed packages' folders, which is fifty times as fast as to read what is in
     them. Not this package, which lies beside the list and on no index."""
-    folders = (folder for entry in sys.path for folder in Path(entry or ".").glob(f"*{_INSTALLED}"))
+    places = (Path(entry or ".") for entry in sys.path)
+    # Not what a package carries inside it, as setuptools does, and puts onto the path when it is imported.
+    own = (place for place in places if not (place.parent / "__init__.py").is_file())
+    folders = (folder for place in own for folder in place.glob(f"*{_INSTALLED}"))
     names = {folder.name.removesuffix(_INSTALLED).rpartition("-") for folder in folders}
     found = {f"{name}=={version}" for name, _, version in names if name not in ("", *_PACKAGES)}
     lines = [f"# Python {platform.python_version()} on {platform.machine()}", *sorted(found, key=str.lower)]
