@@ -88,6 +88,7 @@ class Model:
         parameters, adapters: of the transformer, and those that are trained.
         encoders: FLOP that FLUX.1's autoencoder takes for a picture (counted by torch) and T5 for its text.
         latent, text: bytes of one picture's latent and of its caption, in bfloat16.
+        config: the example, for one GPU.
     """
 
     parameters: float = 8e9

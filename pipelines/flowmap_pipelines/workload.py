@@ -89,7 +89,7 @@ def _base_passes(section: BaseTraining, *, told: bool) -> float:
     return batch * (updates * update_passes(section, told=told) + velocity)
 
 
-def update_passes(section: BaseTraining, *, told: bool = False) -> float:
+def update_passes(section: BaseTraining, *, told: bool) -> float:
     """Of one update of the map, for each picture of its batch.
 
     Args: told: whether the checkpoint is told a guidance, and teaches its own velocity.

@@ -1,7 +1,8 @@
 """How one data artifact differs from another: what came and went, and whether what stayed of a kind moved.
 
 found = compare(read_looks(old), read_looks(new))
-found["data"].added, found["data"].psi["brightness"], found["pictures with captions"].near_duplicates
+found.both["data"].added, found.both["data"].psi["brightness"]
+found.only_second                                # kinds of data that the first has none of
 """
 
 from __future__ import annotations
