@@ -5,8 +5,9 @@
     python -m benchmarks.store --mc mc --gib 1 --files 1000
 
 A MinIO of this machine is the store. Each transfer is a process of its own, in turn, and its fastest of
-seven is told, with what memory it took at most. What came down is removed before the next transfer: memory
-that a virtual machine has not touched yet takes seconds a GiB to write to, whoever writes.
+seven is told, with what memory it took at most. Before each, as much memory as it needs is written to and
+freed: a virtual machine gives memory that nobody uses back to its host within seconds, and a page that has
+to be fetched again costs whoever comes next more than the transfer.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def _compare(scratch: Path, endpoint: str, options: argparse.Namespace) -> None:
                 memory.append(peak)
                 if what == "down":
                     shutil.rmtree(target)
+                _touch(scratch, num * size)
                 theirs.append(_timed(command, copied := scratch / f"mc-{num}-{attempt}"))
                 shutil.rmtree(copied, ignore_errors=True)
             speed = min(theirs) / min(ours)
@@ -109,6 +111,13 @@ def _write(folder: Path, num: int, size: int) -> None:
                 file.write(os.urandom(min(size, 1 << 20)))
 
 
+def _touch(folder: Path, size: int) -> None:
+    """Leave at least so much memory free that the host has given already: a file, written and removed."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range((size >> 20) + 128):
+            file.write(bytes(1 << 20))
+
+
 def _ours(what: str, place: Path, url: str, folder: Path) -> tuple[float, float]:
     """Seconds and MiB of a process that publishes the folder, or fetches what was published of it."""
     manifest = folder.with_suffix(".json")
@@ -124,6 +133,7 @@ def _child(what: str, folder: str, url: str) -> None:
     manifest, store = parse_manifest(sys.stdin.buffer.read(), where="the manifest"), S3Store.from_url(url)
     work = publish if what == "up" else fetch
     arguments = (store, Path(folder), manifest) if what == "up" else (store, manifest, Path(folder))
+    _touch(Path(folder).parent, sum(entry.size for entry in manifest.files))
     seconds = _seconds(lambda: work(*arguments))
     print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
