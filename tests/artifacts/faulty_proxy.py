@@ -63,10 +63,15 @@ def faulty_proxy(endpoint: str) -> Iterator[tuple[str, Faults]]:
                 self.end_headers()
                 return
             upstream = http.client.HTTPConnection(target)
-            upstream.request(self.command, self.path, body, dict(self.headers.items()))
-            answer = upstream.getresponse()
-            data = answer.read()
-            upstream.close()
+            try:
+                upstream.request(self.command, self.path, body, dict(self.headers.items()))
+                answer = upstream.getresponse()
+                data = answer.read()
+            except (OSError, http.client.HTTPException):  # the store itself is gone
+                self.close_connection = True
+                return
+            finally:
+                upstream.close()
             if fault == "lost answer":
                 self.close_connection = True
                 return

@@ -15,7 +15,7 @@ from flowmap.artifacts.checkpoints import Checkpoints
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.artifacts.manifest import Manifest, build_manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore, open_store
-from flowmap.artifacts.transfer import artifact_prefix, fetch, publish, verify
+from flowmap.artifacts.transfer import artifact_prefix, faults, fetch, publish, verify
 from flowmap.errors import ConfigError, DataError, IntegrityError, StoreError
 from tests.faults import fault
 
@@ -55,6 +55,27 @@ def test_what_was_put_is_what_is_read(store: ObjectStore, tmp_path: Path) -> Non
     assert not store.exists("x/y")
     with pytest.raises(KeyError):
         store.get("x/y")
+
+
+@fault(
+    "A manifest, a record or a version is as large as the memory",
+    "no more than 256 MiB of one are read, and it is named",
+    of="writing",
+)
+def test_what_is_too_large_to_be_read_at_once_is_named(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = published(store, tmp_path)
+    where = f"{artifact_prefix(manifest.digest)}/manifest.json"
+    monkeypatch.setattr("flowmap.artifacts.store.MOST", 3 << 20)
+    store.put(where, b"[" * (3 << 20))
+    assert len(store.get(where)) == 3 << 20
+    store.put(where, b"[" * (4 << 20))
+    with pytest.raises(IntegrityError, match=f"{where} in .* has more than 3,145,728 bytes"):
+        store.get(where)
+    assert faults(store, manifest) == {
+        where: f"in {store.url} has more than 3,145,728 bytes: nothing so large is kept there"
+    }
 
 
 def test_of_many_writers_exactly_one_creates(store: ObjectStore) -> None:

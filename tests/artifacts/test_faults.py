@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -130,23 +131,54 @@ def test_a_store_that_stays_broken_is_told(faulty: tuple[ObjectStore, Faults]) -
     "the step fails with what the store said; its checkpoints are kept",
     of="servers",
 )
-def test_a_store_that_goes_away_in_mid_upload_and_comes_back_is_waited_for(
+@pytest.mark.parametrize("fault", ["503", "reset", "lost answer"])
+def test_an_upload_in_parts_whose_end_is_lost_is_made_again(
+    faulty: tuple[ObjectStore, Faults], tmp_path: Path, fault: Fault
+) -> None:
+    """Its first parts too; and what it was completed with, after which the store knows no such upload."""
+    store, faults = faulty
+    (tmp_path / "f").write_bytes(random.Random(2).randbytes(40 << 20))
+    failing = {("PUT", 0), ("PUT", 2), ("POST", 1)}  # the first POST begins it
+    faults.choose = lambda method, path, earlier: fault if (method, earlier) in failing else None
+    store.put_file("x", tmp_path / "f")
+    assert store.get("x") == (tmp_path / "f").read_bytes()
+    sent = Counter({method: num for (method, _), num in faults.seen.items()})
+    assert sent["PUT"] >= 5
+    assert sent["POST"] >= (5 if fault == "lost answer" else 3)  # begun twice, and completed
+
+
+@fault(
+    "the store is killed in mid-upload, and started again",
+    "the step: parts that are missing are sent again",
+    "the patience",
+    "the step fails with what the store said; its checkpoints are kept",
+    of="servers",
+)
+def test_a_store_that_is_killed_in_mid_upload_and_comes_back_is_waited_for(
     minio: MinioServer, tmp_path: Path
 ) -> None:
-    store = open_store(f"s3://flowmap/{uuid.uuid4().hex}?endpoint={minio.endpoint}")
-    (tmp_path / "f").write_bytes(random.Random(2).randbytes(48 << 20))
-    minio.stop()
-    upload = threading.Thread(target=lambda: store.put_file("x", tmp_path / "f"))
-    upload.start()
-    time.sleep(1)
-    minio.start()
-    time.sleep(0.1)
-    minio.stop()
-    time.sleep(1)
-    minio.start()
-    upload.join(120)
-    assert not upload.is_alive()
-    assert store.get("x") == (tmp_path / "f").read_bytes()
+    (tmp_path / "f").write_bytes(random.Random(2).randbytes(80 << 20))
+    came = threading.Event()
+
+    def notice(method: str, path: str, earlier: int) -> Fault | None:
+        if method == "PUT" and earlier == 1:
+            came.set()
+        return None
+
+    with faulty_proxy(minio.endpoint) as (endpoint, faults):
+        faults.choose = notice
+        store = open_store(f"s3://flowmap/{uuid.uuid4().hex}?endpoint={endpoint}")
+        upload = threading.Thread(target=lambda: store.put_file("x", tmp_path / "f"))
+        upload.start()
+        assert came.wait(60)
+        minio.stop()
+        time.sleep(1)
+        minio.start()
+        upload.join(120)
+        assert not upload.is_alive()
+        assert store.get("x") == (tmp_path / "f").read_bytes()
+        (parts,) = (num for (method, _), num in faults.seen.items() if method == "PUT")
+        assert parts > 5
 
 
 @fault(

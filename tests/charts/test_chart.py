@@ -255,3 +255,19 @@ def test_the_dashboard_asks_for_metrics_that_there_are(tmp_path: Path) -> None:
     known = {line.split()[2] for line in served.splitlines() if line.startswith("# TYPE")}
     assert asked - known == set()
     assert len({panel["title"] for panel in board["panels"]}) == 7
+
+
+def test_the_notes_name_every_secret_that_pods_look_for() -> None:
+    """With its key: the chart makes none, and one of another name is not found."""
+    golden = Path(__file__).parents[1] / "pipeline" / "golden" / "local.yaml"
+    asked = {
+        (secret["secretName"], pair["secretKey"])
+        for step in yaml.safe_load(golden.read_text()).values()
+        for secret in step["pod"].get("secretAsEnv", [])
+        for pair in secret["keyToEnv"]
+        if secret["optional"] and secret["secretName"] != "flowmap-store"
+    }
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    named = set(re.findall(r"secret generic (\S+) --from-(?:literal|file)=([a-z.-]+)=", notes))
+    assert len(asked) >= 4
+    assert named == asked

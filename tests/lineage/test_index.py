@@ -13,8 +13,10 @@ from flowmap.artifacts.digest import sha256_of
 from flowmap.artifacts.local_store import LocalStore
 from flowmap.audit import impact as impact_module
 from flowmap.audit.impact import impact
+from flowmap.lineage.edges import makers
 from flowmap.lineage.index import RecordIndex, path_of
 from flowmap.lineage.log import LOG, log_record
+from tests.faults import fault
 from tests.records import record
 
 
@@ -116,6 +118,45 @@ def test_records_from_before_there_was_a_log_are_in_it(store: LocalStore) -> Non
         assert set(index.made_of(digest(0))) == made_of(made, digest(0))
 
 
+class _At:
+    """A clock that stands."""
+
+    def __init__(self, time: datetime) -> None:
+        self.time = time
+
+    def now(self, zone: object) -> datetime:
+        return self.time
+
+
+@fault(
+    "a clock jumps, days back or ahead, between two records",
+    "both are kept, found and told; an index that was up to date finds the earlier one when it is made anew",
+    of="writing",
+)
+@pytest.mark.parametrize("days", [-40, 40])
+def test_a_record_of_a_clock_that_jumped_is_found_when_the_index_is_made_anew(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    made = grow(store, range(20))
+    with RecordIndex.opened(store):
+        pass
+    for module in ("log", "recording"):
+        monkeypatch.setattr(f"flowmap.lineage.{module}.datetime", _At(datetime.now(UTC) + timedelta(days)))
+    record(store, "evaluation", digest(99), inputs={"data": digest(0)})
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(store.root.parent / "cache"))
+    path_of(store).unlink()
+    with RecordIndex.opened(store) as index:
+        assert set(index.made_of(digest(0))) == made_of(made, digest(0)) | {digest(99)}
+    assert digest(99) in impact(store, digest(0)).artifacts
+    assert [each.output for each in makers(store, digest(99)).values()] == [digest(99)]
+
+
+@fault(
+    "a cache or an index on this machine is corrupted, cut off, of another version or can't be written",
+    "it is made anew, or done without",
+    of="writing",
+)
 @pytest.mark.parametrize("damage", ["bytes", "cut", "another version", "other store", "read-only"])
 def test_one_that_can_not_be_used_is_made_anew(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str

@@ -135,24 +135,33 @@ def test_what_data_went_into(root: Path, first: Finished) -> None:
 
 
 def test_the_commands(root: Path, first: Finished) -> None:
+    made = first.digests()
     shown = cli("lineage", "show", "tiny@2", "--root", str(root))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[0].startswith("tiny@2 ")
-    assert f"   └─ tuned: grpo_finetuning {first.digests()['grpo_finetuning'][:12]}" in shown.stdout
+    assert f"   └─ tuned: grpo_finetuning {made['grpo_finetuning'][:12]}" in shown.stdout
     assert shown.stdout.rstrip().endswith("(above)")
     nodes = json.loads(cli("lineage", "show", "tiny@2", "--json", "--root", str(root)).stdout)["nodes"]
     assert len(nodes) == 6
+    dot = cli("lineage", "show", "tiny@2", "--dot", "--root", str(root)).stdout
+    assert dot.startswith("digraph lineage {")
+    assert dot.rstrip().endswith("}")
+    assert f'  "{made["data_prep"]}" -> "{made["base_training"]}" [label="data"];\n' in dot
     verified = cli("lineage", "verify", "--root", str(root))
     assert verified.returncode == 0, verified.stdout
     assert [line.split(":")[0] for line in verified.stdout.splitlines()] == ["tiny@1", "tiny@2"]
     assert verified.stdout.count("all whole") == 2
-    data = root / "store" / "artifacts" / first.digests()["data_prep"]
+    data = root / "store" / "artifacts" / made["data_prep"]
     with damaged(max(data.iterdir(), key=lambda file: file.stat().st_size), "flipped"):
         refused = cli("lineage", "verify", "tiny", "--root", str(root))
     assert refused.returncode == 1
     assert "FAULT  artifacts/" in refused.stdout
-    touched = cli("lineage", "impact", first.digests()["data_prep"][:10], "--root", str(root))
+    touched = cli("lineage", "impact", made["data_prep"][:10], "--root", str(root))
     assert "went into the weights of: tiny@1, tiny@2" in touched.stdout
+    of_base = cli("lineage", "impact", "tiny@1", "--root", str(root))
+    assert "went into the weights of: tiny@1, tiny@2\n" in of_base.stdout
+    differ = cli("lineage", "diff", "tiny@1", "tiny@2", "--root", str(root))
+    assert differ.stdout == "version: weights of: base_training -> grpo_finetuning\n"
 
 
 def test_how_the_data_of_two_versions_differ(root: Path, first: Finished) -> None:

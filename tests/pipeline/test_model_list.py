@@ -114,6 +114,7 @@ def test_an_alias_of_ones_own_is_made_listed_and_moved_by_one_of_two(
     for mistyped, says in (
         ("2", "alias '2' would be taken for version 2"),
         ("a/b", "use small letters"),
+        ("x" * 64, "at most 63 of them"),
         ("rejected", "is how people ask for what was rejected"),
     ):
         for command in (("alias", "digits@1", mistyped), ("promote", "digits@1", "--alias", mistyped)):
@@ -121,6 +122,10 @@ def test_an_alias_of_ones_own_is_made_listed_and_moved_by_one_of_two(
             assert refused.returncode == 2
             assert says in refused.stderr
     assert "--reason says why" in cli("models", "alias", "digits@1", "staging", *common).stderr
+    for unexplained in (("promote", "digits@1"), ("rollback", "digits"), ("retire", "digits@1")):
+        refused = cli("models", *unexplained, *common)
+        assert refused.returncode == 2
+        assert "Missing option '--reason'" in refused.stderr
     assert (
         "say which version" in cli("models", "alias", "digits", "staging", "--reason", "x", *common).stderr
     )

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +16,19 @@ from flowmap.audit.checking import check
 from flowmap.audit.unneeded import Unneeded, remove, unneeded
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.registry import Registry, Rejection
-from tests.cli import flowmap
+from tests.cli import COMMAND, flowmap
+from tests.faults import fault
 from tests.pipeline.runs import Finished
 from tests.records import record
 
 DAY = timedelta(days=1)
+HOLDER = """
+import pathlib, sys, time
+from flowmap_pipelines.local_run import one_run_at_a_time
+with one_run_at_a_time(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
 LATER = datetime.now(UTC) + timedelta(days=40)
 
 
@@ -138,6 +148,27 @@ def test_nobody_deletes_where_a_record_is_damaged(store: LocalStore) -> None:
     store.put(name, store.get(name).replace(b"step", b"stop"))
     with pytest.raises(IntegrityError, match="was changed after it was written"):
         unneeded(store, DAY, LATER)
+
+
+@fault(
+    "a process that holds a lock dies, while another waits or after",
+    "the system frees it: the other goes on",
+    of="rivals",
+)
+def test_nothing_is_deleted_while_a_run_goes_on_and_a_dead_one_holds_nobody_up(store: LocalStore) -> None:
+    root = store.root.parent
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(root)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    deleting = subprocess.Popen(
+        [*COMMAND, "gc", "--root", str(root), "--delete"], stderr=subprocess.PIPE, text=True
+    )
+    assert deleting.stderr is not None
+    assert "another run works below" in deleting.stderr.readline()
+    assert deleting.poll() is None
+    holder.kill()
+    assert deleting.wait(120) == 0
+    holder.wait()
 
 
 def test_less_than_a_day_may_be_a_run_that_goes_on(store: LocalStore) -> None:

@@ -17,7 +17,7 @@ from flowmap.artifacts.transfer import artifact_prefix, faults, publish
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.registry import Judged, Registry, StaleVerdictError, Version, trial_of
 from flowmap.registry_push.step import promote
-from flowmap.settings import RegistryPush
+from flowmap.settings import RegistryPush, environment
 from flowmap.settings.sections import Publication
 from tests.faults import fault
 
@@ -132,7 +132,15 @@ class Racing:
         return getattr(self.store, name)
 
 
-def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: Version | None) -> Any:
+def push(
+    store: Any,
+    tmp_path: Path,
+    weights: str,
+    evaluation: str,
+    incumbent: Version | None,
+    *,
+    require_signature: bool = False,
+) -> Any:
     """What registry_push leaves when it promotes a candidate with a verdict of that evaluation."""
     folder, manifest = candidate(tmp_path, weights)
     registry = Registry(store, "digits")
@@ -158,7 +166,7 @@ def push(store: Any, tmp_path: Path, weights: str, evaluation: str, incumbent: V
     # All of a Context that the step uses; a whole one takes a run.
     promote(
         SimpleNamespace(  # type: ignore[arg-type]
-            section=Publication(name="digits"),
+            section=Publication(name="digits", require_signature=require_signature),
             manifests={
                 "base": build_manifest(base, step="base_training", step_digest="base"),
                 "tuned": manifest,
@@ -280,3 +288,20 @@ def test_an_unknown_reference_lists_what_there_is(registry: Registry, tmp_path: 
     registry.promote("production", first, first)
     with pytest.raises(ConfigError, match="digits@7: unknown; there is 1, production"):
         registry.resolve("7")
+
+
+@pytest.mark.parametrize("key", [None, "gone.pem"])
+def test_what_has_to_be_signed_is_not_published_without_a_key(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """By the step itself too: a cluster's has the key from a Secret that may have gone since the start."""
+    if key is None:
+        monkeypatch.delenv(environment.SIGNING_KEY, raising=False)
+    else:
+        monkeypatch.setenv(environment.SIGNING_KEY, str(tmp_path / key))
+    with pytest.raises(ConfigError, match=r"require_signature is true|gone\.pem"):
+        push(registry.store, tmp_path, "first", "evaluation", None, require_signature=True)
+    assert not list(registry.store.names("models"))
+    monkeypatch.delenv(environment.SIGNING_KEY, raising=False)
+    push(registry.store, tmp_path, "first", "evaluation", None)
+    assert [each.version for each in registry.versions()] == [1, 2]

@@ -29,6 +29,11 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def changed(found: str, expected: str) -> str:
+    """What is told of bytes whose digest is not the one that they were written with."""
+    return f"was changed after it was written (sha256 differs: {found[:12]}, not {expected[:12]})"
+
+
 def is_digest(text: str) -> bool:
     """Whether a text is a sha256 as it is written here."""
     return len(text) == 64 and set(text) <= set("0123456789abcdef")

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISREG
 
-from flowmap.artifacts.store import Listed
+from flowmap.artifacts.store import Listed, joined
 from flowmap.errors import StoreError
 
 _TEMPORARY = ".writing-"
@@ -46,7 +46,7 @@ class LocalStore:
         return self._write(name, [data], replace=False)
 
     def get(self, name: str) -> bytes:
-        return b"".join(self.chunks(name))
+        return joined(self.url, name, self.chunks(name))
 
     def chunks(self, name: str) -> Iterator[bytes]:
         try:

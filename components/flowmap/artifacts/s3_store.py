@@ -30,7 +30,7 @@ from minio.helpers import check_bucket_name
 from flowmap.artifacts.http_retry import RetryFor
 from flowmap.artifacts.s3_access import credentials, pool, region
 from flowmap.artifacts.s3_words import explained, gist, reason
-from flowmap.artifacts.store import Listed
+from flowmap.artifacts.store import Listed, joined
 from flowmap.errors import ConfigError, StoreError
 from flowmap.progress import say
 from flowmap.retrying import patience_s
@@ -160,7 +160,7 @@ class S3Store:
             raise StoreError(f"{self._where}: {told} (at {name})")
 
     def get(self, name: str) -> bytes:
-        return b"".join(self.chunks(name))
+        return joined(self.url, name, self.chunks(name))
 
     def chunks(self, name: str) -> Iterator[bytes]:
         position, left = 0, _READ_TRIES

@@ -20,7 +20,7 @@ Layout below the store's root:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ from urllib.parse import unquote, urlparse
 
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.retrying import patience_s
+
+MOST = 256 << 20  # bytes that are read at once: a manifest of a million files has 150 million
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class ObjectStore(Protocol):
         """Write bytes when no object has that name; of many writers at once, exactly one is told True."""
 
     def get(self, name: str) -> bytes:
-        """The object's bytes. KeyError when there is none."""
+        """The object's bytes. KeyError without one, IntegrityError where they are more than `MOST`."""
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The object's bytes, a piece at a time. KeyError when there is none."""
@@ -80,6 +82,18 @@ class ObjectStore(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove the object; nothing happens when there is none."""
+
+
+def joined(url: str, name: str, chunks: Iterable[bytes]) -> bytes:
+    """An object's bytes in one piece, for `get`. Raises IntegrityError where they would fill the memory."""
+    whole = bytearray()
+    for chunk in chunks:
+        whole += chunk
+        if len(whole) > MOST:
+            raise IntegrityError(
+                f"{name} in {url} has more than {MOST:,} bytes: nothing so large is kept there"
+            )
+    return bytes(whole)
 
 
 def read_there(store: ObjectStore, name: str) -> bytes:

@@ -8,6 +8,7 @@ faults(store, manifest)                                            # what is wro
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections import deque
@@ -16,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from flowmap.artifacts.digest import changed, sha256_of
 from flowmap.artifacts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from flowmap.artifacts.store import ObjectStore
 from flowmap.errors import IntegrityError
@@ -112,14 +114,16 @@ def faults(store: ObjectStore, manifest: Manifest, prefix: str | None = None) ->
 
     found = None
     try:
-        data = store.get(own)
-        there = parse_manifest(data, where=own)
-        if there.digest != manifest.digest or there.to_bytes() != data:
-            found = "was changed after it was written"
+        data, written = store.get(own), manifest.to_bytes()
+        with contextlib.suppress(IntegrityError):
+            there = parse_manifest(data, where=own)
+            written = there.to_bytes() if there.digest == manifest.digest else written
+        if data != written:
+            found = changed(sha256_of(data), sha256_of(written))
     except KeyError:
         found = f"is missing in {store.url}"
-    except IntegrityError:
-        found = "was changed after it was written"
+    except IntegrityError as error:  # too large to be read at once
+        found = str(error).removeprefix(f"{own} ")
     told = {own: found} | dict(_for_each(manifest, check))
     return {name: problem for name, problem in told.items() if problem is not None}
 
@@ -181,8 +185,7 @@ def _problem(
             more = "at least " if read.size > entry.size else ""
             problem = f"has {more}{read.size} bytes instead of {entry.size}"
         elif (found := read.digest.hexdigest()) != entry.sha256:
-            told = f"sha256 differs: {found[:12]}, not {entry.sha256[:12]}"
-            problem = f"was changed after it was written ({told})"
+            problem = changed(found, entry.sha256)
         else:
             return None
     return problem

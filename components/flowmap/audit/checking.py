@@ -252,11 +252,11 @@ def _check_attempt(store: ObjectStore, version: Version, terms: str | None, audi
         found = read_json(store.get(name))
     except KeyError:
         audit.add(name, f"is missing: the attempt at the gate that version {version.version} passed")
-    except ValueError:
-        audit.add(name, "was changed after it was written")
+    except ValueError as error:
+        audit.add(name, f"was changed after it was written: no candidate and terms, {error}")
     else:
-        if found != [version.candidate, terms]:
-            audit.add(name, f"is another's than that of version {version.version}, {version.candidate}")
+        if found != (expected := [version.candidate, terms]):
+            audit.add(name, f"is another's than that of version {version.version}: {found}, not {expected}")
 
 
 def _who(node: Node) -> str:

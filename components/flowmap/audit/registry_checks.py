@@ -128,8 +128,10 @@ def _attempts(registry: Registry, audit: Audit) -> dict[int, tuple[str, str]]:
         try:
             candidate, terms = read_json(registry.store.get(name))
             found[int(name.rsplit("/", 1)[-1].removesuffix(".json"))] = str(candidate), str(terms)
-        except (KeyError, ValueError, TypeError):
-            audit.add(name, "was changed after it was written")
+        except KeyError:
+            audit.add(name, "is missing")
+        except (ValueError, TypeError) as error:
+            audit.add(name, f"was changed after it was written: no candidate and terms, {error}")
     missing = [number for number in range(1, max(found, default=0)) if number not in found]
     if missing:
         told = ", ".join(_attempt_name(registry, number) for number in missing)
