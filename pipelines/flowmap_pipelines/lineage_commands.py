@@ -223,7 +223,8 @@ def _written(value: object) -> str:
 )
 def reproduce(model: str, root: Path, store: str | None, into: Path | None) -> int:
     """Run what made a version again, from its record, and compare the digest of every step: status 1 where
-    one is not the same.
+    one is not the same. The evaluation's too, unless it took an incumbent or an anchor: an empty store has
+    none.
 
     On another kind of machine, with other instructions or another GPU, no run comes to the same bytes: that
     is said, and figures are compared instead. Accuracy and recall may differ by .05, the spread by a tenth,

@@ -99,7 +99,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A version made again: every step of its weights' history, and the figures of its evaluation."""
+    """A version made again: every step of its weights' history and its evaluation, and the figures of that.
+
+    An evaluation that took more than is made again, such as an incumbent, has its figures alone.
+    """
 
     steps: list[Reproduced]
     figures: list[Figure]
@@ -139,7 +142,8 @@ def recorded_config(graph: Graph) -> dict[str, Any]:
 
 
 def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) -> Reproduction:
-    """Run what made a version again below an empty root, and compare every step of its weights' history.
+    """Run what made a version again below an empty root, and compare every step of its weights' history, and
+    its evaluation.
 
     The code is that which ran then, where the store has kept it, and this one otherwise.
 
@@ -163,11 +167,19 @@ def reproduce(store: ObjectStore, graph: Graph, version: Version, root: Path) ->
         records = run_locally(RunConfig.model_validate(config), root, store_of(root)).records
     else:
         records = _run_with(store, made.sources, config, root)
-    steps = [
-        Reproduced(record.step, record, records.get(record.step))
-        for record in _history(graph, graph.weights.digest)
-    ]
+    history = _history(graph, graph.weights.digest)
+    history += _evaluation(graph, version, {record.output for record in history})
+    steps = [Reproduced(record.step, record, records.get(record.step)) for record in history]
     return Reproduction(steps, _figures(version, store_of(root), records))
+
+
+def _evaluation(graph: Graph, version: Version, remade: set[str]) -> list[StepRecord]:
+    """The record of its evaluation, where that took nothing but what is made again: there is no incumbent in
+    an empty store, and what is run for a base alone is not the candidate of then."""
+    node = graph.nodes.get(version.evaluation)
+    if node is None or node.made_by is None or not remade.issuperset(node.inputs.values()):
+        return []
+    return [node.made_by]
 
 
 def _figures(version: Version, made: ObjectStore, records: dict[str, StepRecord]) -> list[Figure]:

@@ -2,13 +2,15 @@
 
 `corpus/VERSION.tar.xz` is a store with a version, a rejected candidate and a move of an alias; from 0.3.0 on
 with a signed statement, and the key's public half; from 0.3.0-stated on with a statement of every run,
-signed moves, and documents and signature of the version. One is added with each version; none is ever
-changed.
+signed moves, and documents and signature of the version; in 0.3.0-chained each move has the digest of the
+one before, versions name the records they rest on, and one of two is retired. One is added with each
+version; none is ever changed.
 """
 
 import shutil
 import tarfile
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from flowmap.audit.impact import impact
 from flowmap.audit.unneeded import remove, unneeded
 from flowmap.lineage.sources import unpack_sources
 from flowmap.registry import Registry
+from flowmap.registry.retiring import retirement_of
 from tests.cli import flowmap
 from tests.faults import fault
 
@@ -32,7 +35,8 @@ class Old:
     """What is known of one.
 
     Attributes:
-        alias: by which a move leads to version 1; made_by: the step that made that.
+        alias: by which the last move leads to version 1; made_by: the step that made that.
+        versions: that there are; moves: where the alias went; retired: what nobody is led to any more.
         num_artifacts, verified: what `verify` says of it.
         prompt, shape: what five samples of it are asked for, and have.
     """
@@ -45,6 +49,9 @@ class Old:
     prompt: str
     shape: tuple[int, ...]
     key: str | None = None
+    versions: list[int] = field(default_factory=lambda: [1])
+    moves: list[int] = field(default_factory=lambda: [1])
+    retired: list[int] = field(default_factory=list)
 
 
 KNOWN: dict[str, dict[str, Any]] = {
@@ -74,7 +81,20 @@ KNOWN: dict[str, dict[str, Any]] = {
         "shape": (5, 2),
         "key": "store.pub",
     },
+    "0.3.0-chained": {
+        "alias": "staging",
+        "made_by": "base_training",
+        "num_artifacts": 6,
+        "verified": "5 moves, 10 statements, 13 signatures: all whole",
+        "prompt": "east",
+        "shape": (5, 2),
+        "key": "store.pub",
+        "versions": [1, 2],
+        "moves": [2, 1],
+        "retired": [2],
+    },
 }
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 CORPUS = sorted((Path(__file__).parents[1] / "corpus").glob("*.tar.xz"))
 
 
@@ -88,6 +108,8 @@ def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def test_there_is_one_of_each() -> None:
     assert {path.name.removesuffix(".tar.xz") for path in CORPUS} == set(KNOWN)
+    version = tomllib.loads(PYPROJECT.read_text())["project"]["version"]
+    assert any(name.split("-")[0] == version for name in KNOWN), f"no store of {version} is kept yet"
 
 
 def test_all_of_it_is_whole_and_signed(old: Old) -> None:
@@ -100,7 +122,7 @@ def test_all_of_it_is_whole_and_signed(old: Old) -> None:
 
 def test_what_is_changed_is_still_found(old: Old) -> None:
     store = LocalStore(old.root / "store")
-    (version,) = Registry(store, "old").versions()
+    version = Registry(store, "old").resolve("1")
     weights = {"base_training": "map", "grpo_finetuning": "ema"}[old.made_by]
     name = f"artifacts/{version.candidate}/{weights}.safetensors"
     whole = store.get(name)
@@ -114,7 +136,7 @@ def test_what_is_changed_is_still_found(old: Old) -> None:
 def test_what_is_asked_is_answered(old: Old, tmp_path: Path) -> None:
     store = LocalStore(old.root / "store")
     registry = Registry(store, "old")
-    (version,), (rejection,) = registry.versions(), registry.rejections()
+    version, (rejection,) = registry.resolve("1"), registry.rejections()
     graph = trace(store, version)
     assert {node.kind for node in graph.nodes.values()} >= {
         "version",
@@ -124,9 +146,10 @@ def test_what_is_asked_is_answered(old: Old, tmp_path: Path) -> None:
     }
     (data,) = (node.digest for node in graph.nodes.values() if node.kind == "data_prep")
     reached = impact(store, data)
-    assert [each.version for each in reached.trained] == [1]
+    assert [each.version for each in reached.trained] == old.versions
     assert [each.candidate for each in reached.rejected] == [rejection.candidate]
-    assert [move.version for move in registry.moves(old.alias)] == [1]
+    assert [move.version for move in registry.moves(old.alias)] == old.moves
+    assert [each.version for each in registry.versions() if retirement_of(store, each)] == old.retired
     made = graph.nodes[version.candidate].made_by
     assert made is not None
     if made.sources is not None:
@@ -151,17 +174,17 @@ def test_it_draws(old: Old, tmp_path: Path) -> None:
 def test_what_gc_leaves_is_whole(old: Old, tmp_path: Path) -> None:
     shutil.copytree(old.root / "store", tmp_path / "store")
     store = LocalStore(tmp_path / "store")
-    (version,) = Registry(store, "old").versions()
     for group in unneeded(store, timedelta(days=30), datetime.now(UTC) + timedelta(days=3650)):
         remove(store, group)
-    assert not check(store, version).faults
+    for version in Registry(store, "old").versions():
+        assert not check(store, version).faults
 
 
 def test_metrics_of_another_shape_are_told_and_end_no_audit(old: Old, tmp_path: Path) -> None:
     shutil.copytree(old.root / "store", tmp_path / "store")
     store = LocalStore(tmp_path / "store")
     registry = Registry(store, "old")
-    (version,), (rejection,) = registry.versions(), registry.rejections()
+    version, (rejection,) = registry.resolve("1"), registry.rejections()
     for digest in (version.evaluation, rejection.evaluation):
         store.put(f"artifacts/{digest}/metrics.json", b"{}")
     told = {fault.name: fault.told for fault in check(store, version).faults}

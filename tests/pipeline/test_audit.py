@@ -430,7 +430,7 @@ def test_a_version_is_made_again_with_the_code_of_then(root: Path, first: Finish
     again = cli(*arguments, environment=later)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "running the code that ran then" in again.stderr
-    steps = ("data_prep", "base_training", "reward_training", "grpo_finetuning")
+    steps = ("data_prep", "base_training", "reward_training", "grpo_finetuning", "evaluation")
     assert again.stdout.splitlines() == [f"{step} {first.digests()[step][:12]}: the same" for step in steps]
     refused = cli("lineage", "reproduce", "tiny@2", "--root", str(root), "--into", str(tmp_path / "again"))
     assert refused.returncode == 2
