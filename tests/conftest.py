@@ -15,6 +15,9 @@ from tests.web_page import fetched_runtime
 
 # Threads that spin while they wait take the processor from the tests beside them: a script of 17 s took 138.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# And cores that others test on are theirs: with two workers on two cores whole runs took a sixth longer.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 
 # The same examples every time: what chance finds is no reason for a change to fail that has no part in it.
 # `HYPOTHESIS_PROFILE=other pytest` looks further.
@@ -39,6 +42,10 @@ LONG = (
     "test_runs.py",
     "test_worker.py",
     "test_incumbents.py",
+    "test_captioned.py",
+    "test_audit_page.py",
+    "test_text_to_image.py",
+    "test_bring_your_own.py",
     "test_ratchet.py",
     "test_quickstart.py",
     "test_disks.py",
