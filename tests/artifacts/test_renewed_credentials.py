@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from minio import MinioAdmin
-from minio.credentials.providers import StaticProvider
+from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 
 from flowmap.artifacts.store import open_store
 from flowmap.errors import StoreError
-from tests.artifacts.token_service import token_service
+from tests.artifacts.token_service import Keys, token_service
 from tests.faults import fault
 from tests.minio_server import CREDENTIALS, MinioServer
 
@@ -71,6 +71,41 @@ def test_those_of_a_pod_s_identity_are_asked_for_again_before_they_end(
         store.put("two", b"2")
         assert store.get("one") + store.get("two") == b"12"
         assert len(asked) >= 3
+
+
+def test_keys_of_a_session_are_taken_with_their_token(
+    minio: MinioServer,
+    user: Callable[[str], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """MinIO's own, which it gives to a user for a while and takes with the session's token alone."""
+    end = user("with-session")
+    (tmp_path / "token").write_text("a.signed.token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    given: list[Keys] = []
+
+    def session(*, with_token: bool = True) -> Keys:
+        found = AssumeRoleProvider(
+            sts_endpoint=minio.endpoint, access_key="with-session", secret_key=SECRET
+        ).retrieve()
+        given.append((found.access_key, found.secret_key, found.session_token or ""))
+        return given[-1] if with_token else (*given[-1][:2], "")
+
+    with token_service(session, seconds=5) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        store = open_store(f"s3://renewed/s?endpoint={minio.endpoint}", patience=1)
+        store.put("one", b"1")
+        assert store.create("two", b"2")  # by a presigned URL
+        assert not store.create("two", b"3")
+        assert store.get("one") + store.get("two") == b"12"
+    assert {access for access, _, _ in given}.isdisjoint({"with-session"})
+    assert all(token for _, _, token in given)
+    with token_service(lambda: session(with_token=False), seconds=5) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        with pytest.raises(StoreError):
+            open_store(f"s3://renewed/s?endpoint={minio.endpoint}", patience=1).get("one")
+    end()
 
 
 @fault(
