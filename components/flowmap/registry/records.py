@@ -80,7 +80,7 @@ class Move(BaseModel):
 
     Attributes:
         version: what it points to since.
-        before: what it pointed to; None for its first move.
+        before: what it pointed to, as whoever moved it found or expected it; None for its first move.
         evaluation: digest of the evaluation that the move rests on; None for a person's decision.
         reason: what a person gave as such.
         who: moved it, in words; None in those of older versions.
