@@ -25,9 +25,11 @@ from flowmap.rewards.clip import ClipReward
 from flowmap.rewards.ocr import edit_distance
 from flowmap.rewards.protocol import Explaining, Reward, Samples
 from flowmap.rewards.sources import modules_of
+from flowmap.rewards.vlm import VlmReward
 from flowmap.settings import GrpoFinetuning, RunConfig
 from flowmap.steps.dag import step_of
 from flowmap.text_to_image.text import word_tokenizer
+from tests.hub_server import COMMIT, NAME, Hub, serving
 from tests.minio_server import MinioServer
 from tests.rewards.conftest import Answer
 
@@ -188,6 +190,15 @@ def test_a_model_in_a_store_is_what_it_is_on_a_disk(clip: Path, tmp_path: Path, 
         built(tmp_path, kind="clip", source=gone)
 
 
+def test_a_model_by_its_name_on_the_hub_is_what_it_is_on_a_disk(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Hub(clip), monkeypatch) as hub:
+        by_name = built(tmp_path, kind="clip", source=NAME, revision=COMMIT).score(samples())
+        assert "model.safetensors" in hub.asked
+    assert torch.equal(by_name, built(tmp_path, kind="clip", source=str(clip)).score(samples()))
+
+
 def test_another_model_is_another_result(clip: Path, tmp_path: Path) -> None:
     rewards = [{"kind": "clip", "source": str(clip)}]
     config = RunConfig.model_validate({"name": "x", "grpo_finetuning": {"rewards": rewards}})
@@ -235,6 +246,24 @@ def test_an_answer_without_a_mark_is_no_verdict(serve: Callable[[Answer], str], 
     url = serve(lambda asked: (200, completion(next(said))))
     found = built(tmp_path, kind="vlm", url=url, model="looker", concurrency=1).score(samples())
     assert [math.isnan(each) for each in found.flatten().tolist()] == [True, True, False, True, True, True]
+
+
+def test_a_vision_language_model_that_is_away_for_a_moment_is_asked_again(
+    serve: Callable[[Answer], str], tmp_path: Path
+) -> None:
+    statuses = iter([503, 429, 500])
+
+    def answer(asked: dict[str, Any]) -> tuple[int, Any]:
+        status = next(statuses, 200)
+        return (status, completion(json.dumps({"mark": 5}))) if status == 200 else (status, b"busy")
+
+    reward = built(tmp_path, kind="vlm", url=serve(answer), model="looker", concurrency=1, tries=4)
+    assert isinstance(reward, VlmReward)
+    reward.service.first_pause_s = 0.01
+    assert reward.score(samples()).flatten().tolist() == [0.5] * 6
+    statuses = iter([503] * 4)
+    with pytest.raises(RewardError, match="answered 503, 4 times"):
+        reward.score(samples())
 
 
 def test_a_service_that_is_none_is_said(serve: Callable[[Answer], str], tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from flowmap.asfmc.gaussian import GaussianStep
+from flowmap.asfmc.rollout import Transition
 from flowmap.data.facts import DataFacts
 from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import ConfigError, DataError
+from flowmap.grpo.objective import log_ratio
 from flowmap.grpo.trainer import Grpo
 from flowmap.maps import OneTimeMap
 from flowmap.models import ADAPTERS, FluxFacts, TextToImageFacts
@@ -130,8 +133,9 @@ def test_it_is_tuned_with_the_kernel_for_endpoints(stock: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("adapted", [False, True])
 def test_in_half_the_bits_rollout_and_training_are_still_one_policy(
-    stock: Path, tmp_path: Path, adapted: bool
+    stock: Path, tmp_path: Path, adapted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And all that the kernel computes, states, means and the logarithm of the ratio, is in float32."""
     take_over(Checkpoint(source=str(stock), precision="bfloat16"), DATA, tmp_path, tmp_path)
     model = load_model(tmp_path, "map")
     weights = {name: value.dtype for name, value in model.network.named_parameters()}
@@ -142,9 +146,19 @@ def test_in_half_the_bits_rollout_and_training_are_still_one_policy(
     else:
         model.network.requires_grad_(True)
     settings = GrpoSettings(groups=2, group_size=4, updates_per_rollout=1, micro_batch=4)
+    computed: list[torch.Tensor] = []
+
+    def noted(new: GaussianStep, transition: Transition, **how: Any) -> torch.Tensor:
+        found = log_ratio(new, transition, **how)
+        old = transition.old
+        computed.extend((transition.x_t, transition.x_r, old.mean, old.std, new.mean, new.std, found))
+        return found
+
+    monkeypatch.setattr("flowmap.grpo.objective.log_ratio", noted)
     grpo = Grpo(model, [lambda each: each.data.flatten(2).mean(2)], PROMPTS, settings)
     assert grpo.rollout(0)["drift"] == 0
     assert grpo.rollout(1)["drift"] == 0
+    assert {each.dtype for each in computed} == {torch.float32}
     plain = model.weights_of(model.network)
     assert {name: value.dtype for name, value in plain.items() if name in weights} == weights
 

@@ -47,10 +47,37 @@ def test_the_next_thing_to_set_is_named(settings: dict[str, object], told: str) 
     assert told in less_for_grpo(GrpoFinetuning.model_validate(settings), can_recompute=True)
 
 
+CONVERTED = {"checkpoint": {"source": "/models/flux", "convert": True}}
+RECOMPUTED = {**CONVERTED, "gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"batch_size": 128}, {"batch_size": 64}),
+        ({"batch_size": 24, "processes": 8}, {"batch_size": 8}),
+        ({"batch_size": 8, "processes": 8, **CONVERTED}, {"gradient_checkpointing": True}),
+        ({"batch_size": 2, "flux": {}}, {"gradient_checkpointing": True}),
+        ({"batch_size": 8, "processes": 8, **RECOMPUTED}, {"lora": {}}),
+        ({"batch_size": 3}, {"batch_size": 2}),
+        ({"batch_size": 2, **RECOMPUTED, "lora": {}}, {}),
+        ({"batch_size": 2}, {}),
+    ],
+)
+def test_what_is_named_of_base_training_can_be_set(
+    settings: dict[str, object], told: dict[str, object]
+) -> None:
+    advice = less_for_base(BaseTraining.model_validate(settings))
+    for name, value in told.items():
+        assert f"base_training.{name}" in advice
+        assert name == "lora" or f" to {str(value).lower()}" in advice
+    assert told or "take a larger one" in advice
+    BaseTraining.model_validate({**settings, **told})
+
+
 def test_what_a_network_can_not_do_is_not_asked_for() -> None:
     one = GrpoFinetuning(micro_batch=1)
     assert "gradient_checkpointing" not in less_for_grpo(one, can_recompute=False)
-    assert "batch_size to 64" in less_for_base(BaseTraining(batch_size=128))
     assert "captioned.batch to 8" in less_for_encoding(16)
     assert "resize" in less_for_encoding(1)
 

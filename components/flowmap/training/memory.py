@@ -83,6 +83,14 @@ LESS_FOR_EVALUATION = (
 
 
 def less_for_base(section: BaseTraining) -> str:
-    """The same, for base training."""
+    """The same, for base training, whose processes have a share of the batch each."""
     assert section.batch_size is not None
-    return f"set base_training.batch_size to {max(1, section.batch_size // 2)}, which halves what it takes"
+    processes, checkpoint = section.processes or 1, section.checkpoint
+    half = max(section.batch_size // processes // 2 * processes, processes, 2)
+    if half < section.batch_size:
+        return f"set base_training.batch_size to {half}, which about halves what activations take"
+    if (section.flux or checkpoint) and not section.gradient_checkpointing:
+        return "set base_training.gradient_checkpointing to true: activations are computed twice, not kept"
+    if checkpoint is not None and checkpoint.convert and section.lora is None:
+        return "the weights alone are too large: train adapters (base_training.lora)"
+    return "the model alone is too large for this device: take a larger one"
