@@ -20,12 +20,15 @@ from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.transfer import publish
 from flowmap.data.encoded import CAPTIONED, encoded_facts
 from flowmap.data.external import external_digests
+from flowmap.data.facts import DataFacts
 from flowmap.data.shards import Shards
 from flowmap.data_prep import captioned
+from flowmap.data_prep.step import run as prepare
 from flowmap.errors import ConfigError, DataError
 from flowmap.modality.images.fitting import fitted, nearest
-from flowmap.settings import DataPrep, RunConfig
+from flowmap.settings import Checkpoint, DataPrep, RunConfig
 from flowmap.steps.context import Context
+from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.text import FluxText
 from tests.faults import fault
@@ -64,16 +67,21 @@ def section(pictures: Path, stock: Path, **changes: Any) -> DataPrep:
 
 
 def encode(
-    given: DataPrep, folder: Path, store: LocalStore | None = None, step: str = "x", code: str = "code"
+    given: DataPrep,
+    folder: Path,
+    store: LocalStore | None = None,
+    step: str = "x",
+    code: str = "code",
+    work: Callable[[Context[DataPrep]], object] = lambda context: captioned.encode(context, context.section),
 ) -> Path:
-    """The artifact that becomes of it."""
+    """The artifact that becomes of it, of the pictures alone unless the whole step is the work."""
     out, scratch = folder / "out", folder / "scratch"
     for each in (out, scratch):
         each.mkdir(parents=True)
     there = store or LocalStore(folder / "store")
     kept = Checkpoints(there, f"checkpoints/data_prep/{step}")
     context = Context(given, {}, {}, {}, code, out, kept, there, scratch, lambda trainings: None)
-    captioned.encode(context, given)
+    work(context)
     return out
 
 
@@ -394,6 +402,36 @@ def test_the_table_is_checked_before_anything_is_encoded(
     facts = encoded_facts(out)
     assert facts is not None
     assert {row["num_rows"] for row in facts.expectations} == {21}
+
+
+@pytest.mark.parametrize("of", ["data_prep", "base_training"])
+def test_prompts_that_are_cut_are_counted(
+    of: str, stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before pictures are encoded, where there are any, and before anything is trained."""
+    write_pictures(tmp_path / "pictures")
+    prompts = ("a cat", "a dog that is told of at some length " * 3)
+    if of == "data_prep":
+        given = section(tmp_path / "pictures", stock)
+        (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+        given = given.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
+        encode(given, tmp_path / "run", work=prepare)
+    else:
+        data = DataFacts(
+            modality="images",
+            prompts=prompts,
+            shape=(3, 16, 16),
+            num_read=2,
+            num_duplicates=0,
+            splits={},
+            counts={},
+            expectations=(),
+        )
+        take_over(Checkpoint(source=str(stock)), data, tmp_path, tmp_path)
+    told = capsys.readouterr().err
+    assert f"{of}: 1 of 2 prompts are longer than the 6 tokens that text_encoder_2 takes" in told
+    assert "'a dog that is told of" in told
+    assert of == "base_training" or told.index("prompts are longer") < told.index("encoding")
 
 
 def test_captions_that_are_cut_are_counted(

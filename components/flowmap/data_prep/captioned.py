@@ -40,8 +40,10 @@ _WHERE = "data_prep.captioned"
 _READERS = 8  # threads that decode files
 
 
-def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
+def encode(context: Context[DataPrep], section: DataPrep, prompts: Sequence[str] = ()) -> EncodedFacts:
     """Write the shards, and `captioned.parquet` with a row for each picture.
+
+    Args: prompts: that the model will be asked for: those that are too long are told before hours are spent.
 
     Raises:
         DataError: no picture can be read, or more can't than `max_unreadable` allows.
@@ -60,7 +62,8 @@ def encode(context: Context[DataPrep], section: DataPrep) -> EncodedFacts:
         context.expectations.extend(expectations)
         coding = importlib.import_module(_ENCODING).Encoder
         encoder = coding.load(captioned, f"{_WHERE}.encoder", context.scratch / "encoder", sizes)
-        encoder.tell_cut(sorted(set(table["caption"])))
+        encoder.tell_cut(sorted(set(table["caption"])), "data_prep: captions")
+        encoder.tell_cut(prompts, "data_prep: prompts")
         deciding = {"encoder": encoder.digests, "batch": captioned.batch, "precision": captioned.precision}
         before = EncodedBefore(context, {**deciding, "background": section.background})
         made, kept = [], []

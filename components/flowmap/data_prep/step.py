@@ -18,7 +18,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowmap.artifacts.digest import sha256_of
-from flowmap.data.dataset import CAPTION, LABEL, ORIGIN, write_contexts, write_dataset, write_preferences
+from flowmap.data.dataset import (
+    CAPTION,
+    LABEL,
+    ORIGIN,
+    read_facts,
+    write_contexts,
+    write_dataset,
+    write_preferences,
+)
 from flowmap.data.facts import DataFacts
 from flowmap.data.holding_out import content_digest
 from flowmap.data.naming import named
@@ -47,7 +55,7 @@ def run(context: Context[DataPrep]) -> None:
         if section.prompts is not None:
             prompts_alone.prepare(context, section)
             if section.captioned is not None:
-                captioned.encode(context, section)
+                captioned.encode(context, section, read_facts(context.out).prompts)
         else:
             _prepare(context, section)
 

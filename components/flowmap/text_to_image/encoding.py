@@ -41,7 +41,7 @@ class Encoder:
         digests: of the autoencoder and of the text encoders.
         dtype: what the text encoders are computed in, and everything is kept in.
         batch: pictures, or captions, at once.
-        tell_cut: says which captions are longer than the encoders take.
+        tell_cut: says which of some texts are longer than the encoders take; as that of `parts`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Encoder:
         digests: tuple[str, str],
         dtype: torch.dtype,
         batch: int,
-        tell_cut: Callable[[Sequence[str]], None],
+        tell_cut: Callable[[Sequence[str], str], None],
     ) -> None:
         self.device, self.dtype, self.batch, self.tell_cut = device(), dtype, batch, tell_cut
         self.codec, self.texts = codec, texts.eval().requires_grad_(False)
@@ -81,7 +81,7 @@ class Encoder:
         dtype = torch.bfloat16 if captioned.precision == "bfloat16" else torch.float32
         num_tokens = num_tokens_of(family, folder)
         texts = family.text.load(folder, num_tokens)
-        cut = partial(tell_cut, family, folder, what="data_prep: captions")
+        cut = partial(tell_cut, family, folder)
         return cls(codec, texts, digests_of(folder, family), dtype, captioned.batch, cut)
 
     def latents(self, pictures: NDArray[np.float32]) -> Tensor:
