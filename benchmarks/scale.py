@@ -216,17 +216,19 @@ def memory() -> Iterator[str]:
     example = load_config(_EXAMPLE)
     reward = sum(weights_bytes(each) or 0 for each in example.grpo_finetuning.rewards if is_model(each))
     counted = {}
-    for processes in (1, 8):
+    groups = example.grpo_finetuning.groups
+    for processes in _GPUS:
+        more = {"processes": processes, "groups": max(groups, groups * processes // 8)}
         config = example.model_copy(
             update={
                 "base_training": example.base_training.model_copy(
                     update={"processes": processes, "batch_size": 8 * processes}
                 ),
-                "grpo_finetuning": example.grpo_finetuning.model_copy(update={"processes": processes}),
+                "grpo_finetuning": example.grpo_finetuning.model_copy(update=more),
             }
         )
         gpus = "1 GPU" if processes == 1 else f"each of {processes}"
-        counted[f"base training, {gpus}"] = base_parts(config, FLUX_LITE)
+        counted[f"base training, {gpus}"] = base_parts(config, FLUX_LITE, Beside(_AUTOENCODER, _TEXTS))
         counted[f"GRPO, {gpus}"] = grpo_parts(config, FLUX_LITE, Beside(_AUTOENCODER, _TEXTS), reward)
     last = "CUDA itself"
     names = dict.fromkeys(name for parts in counted.values() for name in parts if name != last)

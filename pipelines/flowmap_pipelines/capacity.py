@@ -134,7 +134,7 @@ def fit(
     )
     if not isinstance(facts, TextToImageFacts):
         return found
-    base_memory = base_parts(config, facts) if _trains_a_base(config.base_training) else {}
+    base_memory = base_parts(config, facts, beside) if _trains_a_base(config.base_training) else {}
     work = workload(config, facts, _num_prompts(config, data))
     return replace(found, base_parts=base_memory, work=work)
 

@@ -32,9 +32,15 @@ def _teaches(config: RunConfig, facts: FluxFacts | Sd3Facts) -> bool:
     return facts.told_guidance > 0 and checkpoint is not None and checkpoint.convert
 
 
-def base_parts(config: RunConfig, facts: FluxFacts | Sd3Facts) -> dict[str, int]:
+def base_parts(
+    config: RunConfig, facts: FluxFacts | Sd3Facts, beside: Beside | None = None
+) -> dict[str, int]:
     """What each process of base training holds on its GPU, about, in bytes by part, while it trains the map,
-    which takes the most."""
+    which takes the most.
+
+    Args: beside: what lies beside the network; text encoders stay off the device where data_prep has encoded
+        the captions.
+    """
     section, size = config.base_training, facts.size()
     section = sizes.with_sizes(section, facts.modality, facts.shape, 0)
     trained = size.parameters if section.lora is None else facts.adapters(section.lora.rank)
@@ -47,7 +53,10 @@ def base_parts(config: RunConfig, facts: FluxFacts | Sd3Facts) -> dict[str, int]
         "optimiser and gradients": 3 * trained,
         "activations": here * _kept(bool(section.gradient_checkpointing), facts),
     }
-    return {**_in_bytes(values, facts), "CUDA itself": _CUDA_BYTES}
+    beside = beside or Beside()
+    if config.data_prep.captioned is not None:
+        beside = Beside(beside.autoencoder)
+    return _with_others(_in_bytes(values, facts), beside)
 
 
 def grpo_parts(
@@ -73,8 +82,11 @@ def grpo_parts(
         * _kept(section.gradient_checkpointing, facts),
         "samples": 3 * samples * size.state * len(section.grid),
     }
-    beside = beside or Beside()
-    found = _in_bytes(values, facts)
+    return _with_others(_in_bytes(values, facts), beside or Beside(), rewards)
+
+
+def _with_others(found: dict[str, int], beside: Beside, rewards: int = 0) -> dict[str, int]:
+    """What is trained, with all that lies beside it."""
     if beside.texts > found["activations"]:  # which are not there while texts are encoded
         found["text encoders beyond activations"] = beside.texts - found["activations"]
     more = {name: size for name, size in (("autoencoder", beside.autoencoder), ("rewards", rewards)) if size}

@@ -2,6 +2,7 @@
 
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ from benchmarks.scale import (
     Given,
     Model,
     _largest,
+    memory,
     seconds_of_rollout,
     seconds_of_update,
     simulated,
 )
 
+from flowmap.settings import DataPrep
+from flowmap.settings.run_config import load_config
+from flowmap_pipelines.gpu_memory import Beside, base_parts
 from flowmap_pipelines.workload import workload
 
 EVEN = replace(Given(), straggling=0.0, failures=1e-12)
@@ -54,3 +59,36 @@ def test_on_one_gpu_it_is_what_a_plan_says() -> None:
     base = model.updates * seconds_of_update(model, EVEN, 1) / 3600
     grpo = model.rollouts * seconds_of_rollout(model, EVEN, 1) / 3600
     assert (base, grpo) == pytest.approx((plan["base_training"], plan["grpo_finetuning"]))
+
+
+def test_memory_is_told_of_every_number_of_gpus() -> None:
+    _, _, *rows = memory()
+    told = [row.split("|")[1].strip() for row in rows]
+    assert told == [
+        f"{what}, {gpus}"
+        for gpus in ("1 GPU", "each of 8", "each of 64", "each of 512")
+        for what in ("base training", "GRPO")
+    ]
+    needed = [float(row.split("|")[-2]) for row in rows]
+    assert needed[1::2] == sorted(needed[1::2], reverse=True)  # more GPUs share the optimiser's state
+    assert max(needed) < 80
+
+
+@pytest.mark.parametrize("example", ["flux_lite_512", "sd35_medium"])
+@pytest.mark.parametrize("encoded", [True, False])
+def test_what_a_conversion_holds_is_counted_part_by_part(example: str, encoded: bool) -> None:
+    config = load_config(Path(__file__).parents[2] / "examples" / f"{example}.yaml")
+    beside = Beside(autoencoder=300 << 20, texts=40 << 30)
+    if not encoded:
+        config = config.model_copy(update={"data_prep": DataPrep(source="tinted_digits")})
+    lora = config.base_training.lora
+    assert lora is not None
+    parts = base_parts(config, FLUX_LITE, beside)
+    adapters = FLUX_LITE.adapters(lora.rank)
+    assert parts["model"] == parts["teacher"] == 2 * FLUX_LITE.size().parameters  # in bfloat16
+    assert parts["average"] == 4 * adapters
+    assert parts["optimiser and gradients"] == 12 * adapters
+    assert parts["autoencoder"] == 300 << 20
+    assert parts["activations"] > 1 << 30
+    more = parts.get("text encoders beyond activations", 0)
+    assert more == (0 if encoded else (40 << 30) - parts["activations"])
