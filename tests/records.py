@@ -19,6 +19,7 @@ def record(
     wall_s: float = 1.0,
     work_s: float = 0.0,
     machine: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
     """That a step of the run in the environment made, or found, an artifact."""
     decided = {
@@ -32,7 +33,7 @@ def record(
         store,
         step_digest=step_digest,
         decided=decided,
-        config={"name": "tiny"},
+        config={"name": "tiny", **(config or {})},
         output=output,
         reused=reused,
         wall_s=wall_s,

@@ -41,6 +41,13 @@ def version(folder: Path, number: int, incumbent: str | None) -> Version:
     return Version(**told, version=number, manifest=published(folder, age))
 
 
+COMMIT = "0123456789" * 4
+CONFIG = {
+    "base_training": {"checkpoint": {"source": "someone/flux", "revision": COMMIT}},
+    "data_prep": {"captioned": {"encoder": {"source": "/models/encoder", "revision": None}}},
+}
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[LocalStore, Version]:
     """The second of two generations: other pictures, the same checkpoint, an encoder, two rewards."""
@@ -52,7 +59,8 @@ def two(tmp_path: Path) -> tuple[LocalStore, Version]:
         against = {"incumbent": old.manifest.digest} if age == "new" else {}
         record(store, "data_prep", data, inputs={"captioned": d(f"pictures {age}"), "encoder": d("encoder")})
         record(store, "base_training", base, inputs={"data": data, "checkpoint": d("checkpoint")})
-        record(store, "grpo_finetuning", tuned, inputs={"base": base, "reward clip": d(f"clip {age}")})
+        given = {"base": base, "reward clip": d(f"clip {age}")}
+        record(store, "grpo_finetuning", tuned, inputs=given, config=CONFIG)
         judged = {"data": data, "tuned": tuned, "features": d("features"), **against}
         record(store, "evaluation", d(f"evaluation {age}"), inputs=judged)
     for each in (old, new):
@@ -100,6 +108,9 @@ def test_a_bill_of_materials_names_the_data_that_went_in_and_no_other(
         "base_training": "file",
         "grpo_finetuning": "file",
     }
+    assert parts[d("checkpoint")]["version"] == COMMIT
+    assert parts[d("checkpoint")]["purl"] == f"pkg:huggingface/someone/flux@{COMMIT}"
+    assert "purl" not in parts[d("encoder")]
     depends = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
     assert depends[new.manifest.digest] == [new.candidate]
     assert depends[d("base new")] == sorted([d("checkpoint"), d("data new")])

@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from flowmap.attestation.checking import check_statements
 from flowmap.audit.checking import check
 from flowmap.audit.graph import trace
 from flowmap.audit.unneeded import remove, unneeded
+from flowmap.documents.model_card import _came_from
 from flowmap.documents.published import mend
 from flowmap.lineage.edges import makers
 from flowmap.lineage.record import write_edges
@@ -129,3 +131,19 @@ def test_a_statement_of_a_run_that_left_no_record_goes(store: LocalStore) -> Non
     remove(store, found)
     assert not check(store, version_of(store)).faults
     assert any(map(is_statement, store.names("lineage/statements")))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "told"),
+    [
+        ({"source": "someone/flux", "revision": "c0ffee"}, "someone/flux at c0ffee, as it came"),
+        ({"source": "/home/me/flux-lite/", "convert": True}, "flux-lite, made into a map of two times"),
+        (
+            {"source": "s3://b/sd3?endpoint=http://h:9", "train": True},
+            "of sd3 the architecture, from scratch",
+        ),
+    ],
+)
+def test_a_card_says_which_model_of_others_it_was_made_of(checkpoint: dict[str, Any], told: str) -> None:
+    """And no more of where that lay than its name."""
+    assert _came_from(checkpoint) == told

@@ -79,6 +79,14 @@ def test_a_setting_changes_the_digest_of_its_own_step(changed: dict[str, Any], s
     assert {step for step in REUSED if digest(step, before) != digest(step, after)} == steps
 
 
+def test_adapters_of_another_rank_are_another_result() -> None:
+    """So that no checkpoint of the one is resumed for the other."""
+    two, four = (
+        config(base_training={"flux": {}}, grpo_finetuning={"lora": {"rank": rank}}) for rank in (2, 4)
+    )
+    assert {step for step in REUSED if digest(step, two) != digest(step, four)} == {"grpo_finetuning"}
+
+
 def test_what_a_http_reward_is_asked_and_not_how_decides() -> None:
     def asking(**changes: Any) -> str:
         reward = {"kind": "http", "url": "http://scores/", **changes}

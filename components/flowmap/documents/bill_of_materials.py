@@ -22,7 +22,8 @@ from flowmap.audit.graph import Node, beneath, maker_of, outside_of, trace, used
 from flowmap.lineage.sources import read_environment
 from flowmap.registry import Version
 
-_MODELS = {"checkpoint", "encoder"}  # what artifacts call models of others that they are made of
+# What artifacts call models of others that they are made of, and where the configuration names them.
+_MODELS = {"checkpoint": ("base_training", "checkpoint"), "encoder": ("data_prep", "captioned", "encoder")}
 
 
 def bill_of_materials(store: ObjectStore, version: Version) -> str:
@@ -35,6 +36,7 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
     kinds = {node.digest: _kind(node, outside) for node in below}
     datasets = [digest for digest, kind in kinds.items() if kind == "data"]
     record = maker_of(version, made)
+    config = {} if record is None else record.config or {}
     installed = (
         "" if record is None or record.environment is None else read_environment(store, record.environment)
     )
@@ -82,6 +84,7 @@ def bill_of_materials(store: ObjectStore, version: Version) -> str:
                     "bom-ref": node.digest,
                     "name": outside.get(node.digest, node.step),
                     "hashes": [_hash(node.digest)],
+                    **_on_the_hub(outside.get(node.digest), config),
                 }
                 for node in below
             ),
@@ -113,6 +116,16 @@ def _kind(node: Node, outside: Mapping[str, str]) -> str:
         return "machine-learning-model"
     is_data = node.step == "data_prep" or (named is not None and not named.startswith("reward "))
     return "data" if is_data else "file"
+
+
+def _on_the_hub(name: str | None, config: Mapping[str, Any]) -> dict[str, str]:
+    """Name and commit of a model of others that was fetched from there, as a package URL has them."""
+    told: Any = config
+    for part in _MODELS.get(name or "", ()):
+        told = (told or {}).get(part)
+    if not told or not told.get("revision"):
+        return {}
+    return {"version": told["revision"], "purl": f"pkg:huggingface/{told['source']}@{told['revision']}"}
 
 
 def _packages(installed: str) -> Iterator[dict[str, Any]]:

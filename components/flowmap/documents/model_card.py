@@ -94,6 +94,9 @@ def _metadata(known: _Known) -> dict[str, Any]:
             }
         ],
     }
+    checkpoint = known.config.get("base_training", {}).get("checkpoint") or {}
+    if checkpoint.get("revision") and not checkpoint.get("train"):
+        told["base_model"] = checkpoint["source"]
     return told
 
 
@@ -169,14 +172,23 @@ def _figures(known: _Known) -> Iterator[str]:
             )
 
 
+def _came_from(checkpoint: Mapping[str, Any]) -> str:
+    """A model of others, by its name on the hub and its commit; of one in a folder or a store the last part
+    of its name, for the rest is nobody's business."""
+    source, revision = str(checkpoint["source"]), checkpoint.get("revision")
+    name = f"{source} at {revision}" if revision else source.partition("?")[0].rstrip("/").split("/")[-1]
+    if checkpoint.get("train"):
+        return f"of {name} the architecture, from scratch"
+    return f"{name}, made into a map of two times" if checkpoint.get("convert") else f"{name}, as it came"
+
+
 def _training(known: _Known) -> Iterator[str]:
     made = known.graph.nodes[known.version.candidate].made_by
     yield "## How it was made"
     yield ""
     config = known.config
-    base = config.get("base_training", {})
-    came = "a checkpoint that came as it is" if base.get("checkpoint") else "MeanFlow, from scratch"
-    yield f"- base: {came}"
+    checkpoint = config.get("base_training", {}).get("checkpoint")
+    yield f"- base: {_came_from(checkpoint) if checkpoint else 'MeanFlow, from scratch'}"
     if known.version.role == "tuned" and (grpo := config.get("grpo_finetuning")):
         rewards = ", ".join(each.get("name") or each["kind"] for each in grpo["rewards"])
         size = grpo["groups"] * grpo["group_size"]
