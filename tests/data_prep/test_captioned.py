@@ -20,7 +20,6 @@ from flowmap.artifacts.manifest import build_manifest
 from flowmap.artifacts.transfer import publish
 from flowmap.data.encoded import CAPTIONED, encoded_facts
 from flowmap.data.external import external_digests
-from flowmap.data.facts import DataFacts
 from flowmap.data.shards import Shards
 from flowmap.data_prep import captioned
 from flowmap.data_prep.step import run as prepare
@@ -32,6 +31,7 @@ from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.latents import LatentCodec
 from flowmap.text_to_image.text import FluxText
 from tests.faults import fault
+from tests.text_to_image.facts import DATA
 from tests.text_to_image.tiny import write_stock
 
 SIZES = ((20, 20), (16, 32), (40, 24))
@@ -417,17 +417,8 @@ def test_prompts_that_are_cut_are_counted(
         given = given.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
         encode(given, tmp_path / "run", work=prepare)
     else:
-        data = DataFacts(
-            modality="images",
-            prompts=prompts,
-            shape=(3, 16, 16),
-            num_read=2,
-            num_duplicates=0,
-            splits={},
-            counts={},
-            expectations=(),
-        )
-        take_over(Checkpoint(source=str(stock)), data, tmp_path, tmp_path)
+        asked = DATA.model_copy(update={"prompts": prompts})
+        take_over(Checkpoint(source=str(stock)), asked, tmp_path, tmp_path)
     told = capsys.readouterr().err
     assert f"{of}: 1 of 2 prompts are longer than the 6 tokens that text_encoder_2 takes" in told
     assert "'a dog that is told of" in told

@@ -16,6 +16,7 @@ from flowmap.audit.impact import impact
 from flowmap.lineage.edges import makers
 from flowmap.lineage.index import RecordIndex, path_of
 from flowmap.lineage.log import LOG, log_record
+from tests.clocks import Standing
 from tests.faults import fault
 from tests.records import record
 
@@ -118,16 +119,6 @@ def test_records_from_before_there_was_a_log_are_in_it(store: LocalStore) -> Non
         assert set(index.made_of(digest(0))) == made_of(made, digest(0))
 
 
-class _At:
-    """A clock that stands."""
-
-    def __init__(self, time: datetime) -> None:
-        self.time = time
-
-    def now(self, zone: object) -> datetime:
-        return self.time
-
-
 @fault(
     "a clock jumps, days back or ahead, between two records",
     "both are kept, found and told; an index that was up to date finds the earlier one when it is made anew",
@@ -141,7 +132,9 @@ def test_a_record_of_a_clock_that_jumped_is_found_when_the_index_is_made_anew(
     with RecordIndex.opened(store):
         pass
     for module in ("log", "recording"):
-        monkeypatch.setattr(f"flowmap.lineage.{module}.datetime", _At(datetime.now(UTC) + timedelta(days)))
+        monkeypatch.setattr(
+            f"flowmap.lineage.{module}.datetime", Standing(datetime.now(UTC) + timedelta(days))
+        )
     record(store, "evaluation", digest(99), inputs={"data": digest(0)})
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(store.root.parent / "cache"))

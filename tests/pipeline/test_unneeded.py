@@ -17,6 +17,7 @@ from flowmap.audit.unneeded import Unneeded, remove, unneeded
 from flowmap.errors import ConfigError, IntegrityError
 from flowmap.registry import Registry, Rejection
 from tests.cli import COMMAND, flowmap
+from tests.clocks import Standing
 from tests.faults import fault
 from tests.pipeline.runs import Finished
 from tests.records import record
@@ -107,19 +108,9 @@ def test_what_is_young_and_what_a_run_used_lately_stays(store: LocalStore, tmp_p
     # one more run, forty days later, that took it and what was made of it
     data = LocalStore(store.root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flowmap.lineage.recording.datetime", _At(LATER - DAY / 2))
+        patch.setattr("flowmap.lineage.recording.datetime", Standing(LATER - DAY / 2))
         record(data, "evaluation", "e" * 64, inputs={"model": other.digest})
     assert ("result", f"artifacts/{other.digest}") not in kinds(unneeded(store, DAY, LATER))
-
-
-class _At:
-    """A clock that stands."""
-
-    def __init__(self, time: datetime) -> None:
-        self.time = time
-
-    def now(self, zone: object) -> datetime:
-        return self.time
 
 
 def test_the_last_rejected_candidate_stays_and_those_before_it_go(
@@ -136,7 +127,7 @@ def test_the_last_rejected_candidate_stays_and_those_before_it_go(
             verdict={},
             figures={},
         )
-        monkeypatch.setattr("flowmap.registry.versions.datetime", _At(datetime.now(UTC) + age * DAY))
+        monkeypatch.setattr("flowmap.registry.versions.datetime", Standing(datetime.now(UTC) + age * DAY))
         registry.reject(rejection)
     gone = kinds(unneeded(store, DAY, LATER))
     assert ("result", f"artifacts/{made[0].digest}") in gone

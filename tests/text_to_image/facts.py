@@ -1,5 +1,6 @@
 """How text-to-image models of a few thousand weights are built; nothing large is loaded to know it."""
 
+from flowmap.data.facts import DataFacts
 from flowmap.models import FluxFacts, Sd3Facts
 
 PROMPTS = ("a blue cat", "a red cat", "a red dog on blue")
@@ -34,3 +35,13 @@ SD3_FACTS = Sd3Facts(
     grid=GRID,
 )
 BOTH = (FACTS, SD3_FACTS)
+DATA = DataFacts(
+    modality="images",
+    prompts=PROMPTS,
+    shape=(3, 16, 16),
+    num_read=9,
+    num_duplicates=0,
+    splits={},
+    counts={},
+    expectations=(),
+)

@@ -17,8 +17,7 @@ from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.publishing import write_adapters_card, write_pipeline
 from flowmap.text_to_image.text import TextConditioner
 from tests.hub_server import COMMIT
-from tests.text_to_image.facts import BOTH, FACTS, GRID
-from tests.text_to_image.test_checkpoints import DATA
+from tests.text_to_image.facts import BOTH, DATA, FACTS, GRID
 from tests.text_to_image.tiny import tiny, write_stock
 
 QUOTED = 'a sign that says "it\'s \\ open"'

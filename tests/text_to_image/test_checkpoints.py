@@ -12,7 +12,6 @@ from diffusers import DiffusionPipeline
 
 from flowmap.asfmc.gaussian import GaussianStep
 from flowmap.asfmc.rollout import Transition
-from flowmap.data.facts import DataFacts
 from flowmap.data.pretrained import pretrained_digest
 from flowmap.errors import ConfigError, DataError
 from flowmap.grpo.objective import log_ratio
@@ -28,24 +27,12 @@ from flowmap.text_to_image.families import family_of
 from flowmap.text_to_image.network import pack, unpack
 from flowmap.text_to_image.publishing import write_pipeline
 from tests.faults import fault
-from tests.text_to_image.facts import BOTH, GRID, PROMPTS
+from tests.text_to_image.facts import BOTH, DATA, GRID, PROMPTS
 from tests.text_to_image.tiny import tiny, write_stock
 
 
 def digest(given: Checkpoint) -> str:
     return pretrained_digest(given, "base_training.checkpoint")
-
-
-DATA = DataFacts(
-    modality="images",
-    prompts=PROMPTS,
-    shape=(3, 16, 16),
-    num_read=9,
-    num_duplicates=0,
-    splits={},
-    counts={},
-    expectations=(),
-)
 
 
 @pytest.fixture(scope="module", params=BOTH, ids=lambda each: each.kind)

@@ -17,8 +17,7 @@ from flowmap.settings import Checkpoint, RunConfig
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.converting import converted
 from flowmap.text_to_image.publishing import write_pipeline
-from tests.text_to_image.facts import BOTH, FACTS, GRID, PROMPTS
-from tests.text_to_image.test_checkpoints import DATA
+from tests.text_to_image.facts import BOTH, DATA, FACTS, GRID, PROMPTS
 from tests.text_to_image.tiny import tiny, write_stock
 
 CPU = torch.device("cpu")

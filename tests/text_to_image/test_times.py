@@ -17,8 +17,8 @@ from flowmap.steps.suiting import checkpoint_will_do
 from flowmap.text_to_image.checkpoints import take_over
 from flowmap.text_to_image.network import pack
 from flowmap.text_to_image.parts import shift_of
-from tests.text_to_image.facts import BOTH, PROMPTS
-from tests.text_to_image.test_checkpoints import DATA, edited
+from tests.text_to_image.facts import BOTH, DATA, PROMPTS
+from tests.text_to_image.test_checkpoints import edited
 from tests.text_to_image.test_looking import config
 from tests.text_to_image.tiny import write_stock
 
