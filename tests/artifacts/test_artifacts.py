@@ -58,7 +58,7 @@ def test_what_was_put_is_what_is_read(store: ObjectStore, tmp_path: Path) -> Non
 
 
 @fault(
-    "A manifest, a record or a version is as large as the memory",
+    "a manifest, a record or a version is as large as the memory",
     "no more than 256 MiB of one are read, and it is named",
     of="writing",
 )

@@ -146,7 +146,7 @@ def test_a_record_of_a_clock_that_jumped_is_found_when_the_index_is_made_anew(
 
 
 @fault(
-    "a cache or an index on this machine is corrupted, cut off, of another version or can't be written",
+    "the index of records on this machine is corrupted, cut off, of another version or can't be written",
     "it is made anew, or done without",
     of="writing",
 )

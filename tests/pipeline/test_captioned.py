@@ -120,7 +120,10 @@ def test_a_checkpoint_is_converted_on_them_and_tuned_for_prompts(tmp_path: Path)
     again = json.loads(flowmap(*run).stdout)
     assert again["steps"]["data_prep"]["reused"]
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "pictures" / "000.png")
+    planned = json.loads(flowmap("plan", run[1], "--root", str(tmp_path / "root"), "--json").stdout)
+    assert [step["reused"] for step in planned["steps"] if step["step"] == "data_prep"] == [False]
     both = told["steps"]["data_prep"]["artifact"], prepared(tmp_path)
+    assert both[0] != both[1]
     shutil.rmtree(data / "shards")  # which nobody needs in order to compare
     differ = flowmap("data", "diff", *both, "--root", str(tmp_path / "root"))
     assert differ.returncode == 0, differ.stderr

@@ -137,7 +137,7 @@ def test_a_statement_of_a_run_that_left_no_record_goes(store: LocalStore) -> Non
     ("checkpoint", "told"),
     [
         ({"source": "someone/flux", "revision": "c0ffee"}, "someone/flux at c0ffee, as it came"),
-        ({"source": "/home/me/flux-lite/", "convert": True}, "flux-lite, made into a map of two times"),
+        ({"source": "/models/flux-lite/", "convert": True}, "flux-lite, made into a map of two times"),
         (
             {"source": "s3://b/sd3?endpoint=http://h:9", "train": True},
             "of sd3 the architecture, from scratch",
